@@ -1,0 +1,109 @@
+"""Checks of a data set before anything is loaded, and where its files are on this disk."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from datasets.splits import Listing
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a data set was found on this disk."""
+
+    root: Path  # DATASET.ROOT
+    folder: Path  # the data set's own folder
+    images: Path  # what the split's paths are relative to
+    moved: Mapping[str, str] = field(default_factory=dict)  # first part of a split's path -> where it is on this disk
+
+    def path(self, relative: str) -> str:
+        """Path on this disk of an item of the split."""
+        head, slash, rest = relative.partition("/")
+        return os.path.join(self.images, self.moved.get(head, head) + slash + rest)
+
+
+def check_listing(name: str, listing: Listing, has_val: bool = True, same_names_allowed: bool = False) -> None:
+    """Check a split before anything is loaded.
+
+    Raises:
+        ValueError: an empty split, labels that are not 0..n-1, one label with two names, a class without images in
+            train or test, or class names that are equal for CLIP, which ignores case and reads "_" as a space.
+    """
+    sizes = sizes_text(tuple(len(items) for items in listing))
+    for part, items in zip(listing._fields, listing, strict=True):
+        if not items and (has_val or part != "val"):
+            raise ValueError(f"{name}: the {part} split is empty ({sizes} images); is the download whole?")
+    names: dict[int, str] = {}
+    for items in listing:
+        for _, label, classname in items:
+            if names.setdefault(label, classname) != classname:
+                raise ValueError(f"{name}: label {label} is named both {names[label]!r} and {classname!r}")
+    if sorted(names) != list(range(len(names))):
+        gaps = sorted(set(range(max(names) + 1)) - set(names)) or [min(names)]
+        raise ValueError(f"{name}: labels are not 0..{len(names) - 1}; first odd one: {gaps[0]}")
+    for part, items in (("train", listing.train), ("test", listing.test)):
+        if absent := sorted(set(names) - {label for _, label, _ in items}):
+            shown = ", ".join(repr(names[label]) for label in absent[:10])
+            raise ValueError(f"{name}: {len(absent)} of {len(names)} classes have no {part} images: {shown}")
+    if same := same_names([names[label] for label in range(len(names))]):
+        shown = "; ".join(" = ".join(map(repr, group)) for group in same[:5])
+        if not same_names_allowed:
+            raise ValueError(f"{name}: class names that CLIP cannot tell apart: {shown}; give each class its own name")
+        print(f"{name}: class names that CLIP cannot tell apart, as published: {shown}")
+
+
+def same_names(classnames: Sequence[str]) -> list[list[str]]:
+    """Groups of class names that differ at most in case, "_" and white space."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for classname in classnames:
+        groups[" ".join(classname.replace("_", " ").casefold().split())].append(classname)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def missing_files(layout: Layout, listing: Listing) -> list[str]:
+    """Paths of the split that are not on disk. One directory listing a folder, not one look-up an image."""
+    wanted: dict[str, set[str]] = defaultdict(set)
+    for items in listing:
+        for file, _, _ in items:
+            folder, _, name = file.rpartition("/")
+            wanted[folder].add(name)
+    missing = []
+    for folder, names in wanted.items():
+        try:
+            present = set(os.listdir(layout.path(folder)))
+        except (FileNotFoundError, NotADirectoryError):
+            present = set()
+        missing += [f"{folder}/{name}".lstrip("/") for name in sorted(names - present)]
+    # Looked up one by one as well: a file system may ignore case or compose accents differently.
+    return [file for file in missing if not os.path.isfile(layout.path(file))]
+
+
+def image_fault(path: str) -> str | None:
+    """Why an image cannot be used, or None; decodes all of it, as training would."""
+    try:
+        if os.path.getsize(path) == 0:
+            return "empty file"
+        with Image.open(path) as image:
+            image.convert("RGB")
+    except Exception as error:  # PIL raises many kinds: OSError, SyntaxError, ValueError, DecompressionBombError, ...
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def bad_images(layout: Layout, files: Iterable[str], threads: int | None = None) -> dict[str, str]:
+    """Files that do not decode, and why."""
+    files = list(files)
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        faults = pool.map(lambda file: image_fault(layout.path(file)), files)
+        return {file: fault for file, fault in zip(files, faults, strict=True) if fault}
+
+
+def sizes_text(sizes: tuple[int, ...]) -> str:
+    return " / ".join(f"{size:,} {part}" for size, part in zip(sizes, Listing._fields, strict=True))

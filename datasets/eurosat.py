@@ -1,0 +1,32 @@
+"""EuroSAT (Helber et al., 2019): 27,000 satellite images of 10 kinds of land use."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+from datasets.base import BenchmarkDataset, Layout
+from datasets.splits import Listing, split_by_folder
+
+
+@DATASET_REGISTRY.register()
+class EuroSAT(BenchmarkDataset):
+    """Split per class 50/20/30. torchvision uses the same layout as the published code."""
+
+    dataset_dir = "eurosat"
+    other_dirs = ("EuroSAT",)
+    image_dirs = ("2750",)
+    split_file = "split_zhou_EuroSAT.json"
+    counts = (13500, 5400, 8100)
+    renamed = {
+        "AnnualCrop": "Annual Crop Land",
+        "Forest": "Forest",
+        "HerbaceousVegetation": "Herbaceous Vegetation Land",
+        "Highway": "Highway or Road",
+        "Industrial": "Industrial Buildings",
+        "Pasture": "Pasture Land",
+        "PermanentCrop": "Permanent Crop Land",
+        "Residential": "Residential Buildings",
+        "River": "River",
+        "SeaLake": "Sea or Lake",
+    }
+
+    @classmethod
+    def build(cls, layout: Layout) -> Listing:
+        return split_by_folder(layout.images, cls.renamed)
