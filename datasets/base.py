@@ -71,9 +71,11 @@ class BenchmarkDataset(DatasetBase):
     dataset_dir: ClassVar[str] = ""  # folder under DATASET.ROOT, as published
     other_dirs: ClassVar[tuple[str, ...]] = ()  # what torchvision, Kaggle or a mirror call that folder
     image_dirs: ClassVar[tuple[str, ...]] = ("images",)  # where the images lie in it; the published place first
+    marker: ClassVar[str] = "*"  # pattern of something in the image folder that tells it from another folder
     split_file: ClassVar[str] = ""  # the published split file; "": none exists
     counts: ClassVar[tuple[int, int, int]] = (0, 0, 0)  # published number of train, val and test images
     has_val: ClassVar[bool] = True  # ImageNet and its variants have no validation images
+    listed_from_disk: ClassVar[bool] = False  # its lists are what was found, so that nothing can be missing
     test_only: ClassVar[bool] = False  # a test set: its train list is the test list, and shots do not apply
     same_names_allowed: ClassVar[bool] = False  # the published ImageNet names have two pairs of equal names
 
@@ -120,12 +122,13 @@ class BenchmarkDataset(DatasetBase):
             folders.append(root)
         for folder in folders:
             for images in cls.image_dirs:
-                if (folder / images).is_dir():
+                if any((folder / images).glob(cls.marker)):
                     return cls.layout_at(root, folder, folder / images)
         wanted = " or ".join(f"{cls.dataset_dir}/{images}".removesuffix("/.") for images in cls.image_dirs)
         raise FileNotFoundError(
-            f"{cls.__name__}: no folder {wanted} under {root} ({_inside(root, names)}); set DATASET.ROOT (--root) to "
-            f"the folder that holds {cls.dataset_dir}, or see python tools/data.py check {cls.__name__} --root {root}"
+            f"{cls.__name__}: no folder {wanted} with images in it under {root} ({_inside(root, names)}); set "
+            f"DATASET.ROOT (--root) to the folder that holds {cls.dataset_dir}, or see python tools/data.py check "
+            f"{cls.__name__} --root {root}"
         )
 
     @classmethod
@@ -141,24 +144,23 @@ class BenchmarkDataset(DatasetBase):
     @classmethod
     def read(cls, layout: Layout) -> tuple[Listing, str]:
         """The split and where it came from: the published file, or else built from what is on disk, and kept."""
-        published = cls.split_file and layout.folder / cls.split_file
-        if published and published.is_file():
+        if cls.split_file and (published := layout.find(cls.split_file)):
             return read_split(published), cls.split_file
         listing = cls.build(layout)
-        if not published:
+        if not cls.split_file:
             return listing, "lists of the data set"
-        kept = published.with_name(cls.split_file.replace("split_zhou_", "split_built_"))
+        kept = layout.folder / cls.split_file.replace("split_zhou_", "split_built_")
         if kept.is_file() and digest(*read_split(kept)) == digest(*listing):
             return listing, kept.name
         changed = f"; not as in {kept.name}, because the files on disk changed" if kept.exists() else ""
-        print(f"{cls.__name__}: {published} is not there, split built from the files on disk{changed}")
+        print(f"{cls.__name__}: no {cls.split_file} in {layout.folder}, split built from the files on disk{changed}")
         keep(listing._asdict(), kept, "The split")
         return listing, kept.name
 
     @classmethod
     def check_files(cls, layout: Layout, listing: Listing) -> None:
         """Raise FileNotFoundError where images of the split are not on disk, and say where counts are unusual."""
-        if missing := missing_files(layout, listing):
+        if not cls.listed_from_disk and (missing := missing_files(layout, listing)):
             total = sum(len(items) for items in listing)
             raise FileNotFoundError(
                 f"{cls.__name__}: {len(missing)} of {total} images of the split are not under {layout.images}: "

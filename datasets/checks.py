@@ -21,12 +21,35 @@ class Layout:
     root: Path  # DATASET.ROOT
     folder: Path  # the data set's own folder
     images: Path  # what the split's paths are relative to
-    moved: Mapping[str, str] = field(default_factory=dict)  # first part of a split's path -> where it is on this disk
+    moved: Mapping[str, str] = field(default_factory=dict)  # a split's path, or its first part -> where it is here
 
     def path(self, relative: str) -> str:
         """Path on this disk of an item of the split."""
-        head, slash, rest = relative.partition("/")
-        return os.path.join(self.images, self.moved.get(head, head) + slash + rest)
+        if self.moved:
+            head, slash, rest = relative.partition("/")
+            relative = self.moved.get(relative) or self.moved.get(head, head) + slash + rest
+        return os.path.join(self.images, relative)
+
+    def find(self, *patterns: str) -> Path | None:
+        """The first file that fits a pattern: beside the images, in the data set's folder, above it up to the root."""
+        above = [folder for folder in self.folder.parents if folder.is_relative_to(self.root)]
+        for place in dict.fromkeys((self.images.parent, self.folder, *above, self.images)):
+            for pattern in patterns:
+                for path in sorted(place.glob(pattern)):
+                    return path
+        return None
+
+    def file(self, *patterns: str) -> Path:
+        """As `find`, for a file that must be there.
+
+        Raises:
+            FileNotFoundError: no such file.
+        """
+        if path := self.find(*patterns):
+            return path
+        raise FileNotFoundError(
+            f"{' or '.join(patterns)} is not in {self.folder}; python tools/data.py check says where to get it"
+        )
 
 
 def check_listing(name: str, listing: Listing, has_val: bool = True, same_names_allowed: bool = False) -> None:
@@ -63,8 +86,13 @@ def same_names(classnames: Sequence[str]) -> list[list[str]]:
     """Groups of class names that differ at most in case, "_" and white space."""
     groups: dict[str, list[str]] = defaultdict(list)
     for classname in classnames:
-        groups[" ".join(classname.replace("_", " ").casefold().split())].append(classname)
+        groups[clip_name(classname)].append(classname)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def clip_name(classname: str) -> str:
+    """What CLIP makes of a class name: case and "_" do not count."""
+    return " ".join(classname.replace("_", " ").casefold().split())
 
 
 def missing_files(layout: Layout, listing: Listing) -> list[str]:

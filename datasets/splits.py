@@ -93,9 +93,10 @@ def digest(*lists: Iterable[Item]) -> str:
     """SHA-256 over paths, labels and class names of the lists, in order."""
     sha = hashlib.sha256()
     for items in lists:
-        for item in items:
-            sha.update(json.dumps(item, ensure_ascii=False).encode())
-        sha.update(b"\n")
+        # NUL is in no path and no name, so that no two lists give the same bytes.
+        text = "".join(f"{file}\0{label}\0{name}\0" for file, label, name in items)
+        sha.update(text.encode("utf-8", "surrogateescape"))
+        sha.update(b"\0\0")
     return sha.hexdigest()
 
 

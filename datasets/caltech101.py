@@ -1,0 +1,22 @@
+"""Caltech-101 (Fei-Fei et al., 2004): 100 object categories as the field uses it, without background and Faces_easy."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+from datasets.base import BenchmarkDataset, Layout
+from datasets.splits import Listing, split_by_folder
+
+
+@DATASET_REGISTRY.register()
+class Caltech101(BenchmarkDataset):
+    """Split per class 50/20/30. torchvision unpacks it to `caltech101/`."""
+
+    dataset_dir = "caltech-101"
+    other_dirs = ("caltech101", "Caltech101", "Caltech-101")
+    image_dirs = ("101_ObjectCategories",)
+    split_file = "split_zhou_Caltech101.json"
+    counts = (4128, 1649, 2465)
+    ignored = ("BACKGROUND_Google", "Faces_easy")
+    renamed = {"airplanes": "airplane", "Faces": "face", "Leopards": "leopard", "Motorbikes": "motorbike"}
+
+    @classmethod
+    def build(cls, layout: Layout) -> Listing:
+        return split_by_folder(layout.images, cls.renamed, cls.ignored)

@@ -1,0 +1,178 @@
+"""ImageNet (ILSVRC2012, Russakovsky et al., 2015): 1,000 classes; and what its variants share."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from scipy.io import loadmat
+
+from dassl.data.datasets import DATASET_REGISTRY
+from datasets.base import BenchmarkDataset, Layout
+from datasets.checks import clip_name
+from datasets.splits import FORMAT, Item, Listing, keep, list_folders, list_images
+
+Scan = dict[str, dict[str, Any]]  # class folder -> its time of change and the names of its images
+
+
+@DATASET_REGISTRY.register()
+class ImageNet(BenchmarkDataset):
+    """Labels follow the sorted wnids; the official validation images are the test list, and there is no val list.
+
+    The published code has the test images as validation list, too; that is not repeated. Its few-shot picks follow the
+    order in which the file system lists a folder, which differs between machines; here files are sorted.
+
+    Layouts: `images/{train,val}/<class>/`, or `{train,val}/<class>/` as torchvision makes it, or Kaggle's
+    `ILSVRC/Data/CLS-LOC/{train,val}`; class folders are wnids or class names. A flat `val` is understood with the
+    wnid in its file names (Hugging Face), `LOC_val_solution.csv` (Kaggle) or the ILSVRC2012 devkit.
+    """
+
+    dataset_dir = "imagenet"
+    other_dirs = ("ImageNet", "imagenet-1k", "ILSVRC2012", "ILSVRC", "imagenet-object-localization-challenge")
+    image_dirs = ("images", ".", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
+    marker = "train"
+    counts = (1281167, 0, 50000)
+    has_val = False
+    listed_from_disk = True
+    same_names_allowed = True
+
+    @classmethod
+    def build(cls, layout: Layout) -> Listing:
+        names = read_classnames(layout)
+        if not (layout.images / "val").is_dir():
+            raise FileNotFoundError(f"ImageNet: no folder {layout.images / 'val'}; it holds the 50,000 test images")
+        store = layout.folder / "scan_ImageNet.json"
+        stored = _read_scan(store)
+        parts = {part: scan_classes(layout.images / part, stored.get(part, {})) for part in ("train", "val")}
+        if not parts["train"]:
+            raise ValueError(
+                f"ImageNet: {layout.images / 'train'} has no class folders; the ILSVRC2012 training archive holds one "
+                "tar file a class, and each has to be unpacked into a folder of its name"
+            )
+        if parts != {part: stored.get(part) for part in parts}:
+            keep({"format": FORMAT, **parts}, store, "The list of ImageNet's files")
+        wnids = wnids_of_folders(parts["train"], names)
+        labels = {wnid: label for label, wnid in enumerate(sorted(wnids.values()))}
+
+        def items(part: str, wnids: Mapping[str, str]) -> list[Item]:
+            return [
+                (f"{part}/{folder}/{file}", labels[wnid], names[wnid])
+                for folder, wnid in sorted(wnids.items(), key=lambda pair: pair[1])
+                for file in parts[part][folder]["files"]
+            ]
+
+        if parts["val"]:
+            val_wnids = wnids_of_folders(parts["val"], names)
+            if absent := sorted(set(val_wnids.values()) - set(labels)):
+                raise ValueError(f"ImageNet: {len(absent)} classes of val are not in train: {', '.join(absent[:10])}")
+            return Listing(items("train", wnids), [], items("val", val_wnids))
+        flat = wnids_of_files(layout, list_images(layout.images / "val"))
+        test = [(f"val/{file}", labels[wnid], names[wnid]) for file, wnid in flat.items() if wnid in labels]
+        return Listing(items("train", wnids), [], test)
+
+
+class ImageNetVariant(BenchmarkDataset):
+    """A test set with classes of ImageNet, in folders named by wnid; labels follow the sorted folders.
+
+    Its train list is its test list, as published: PromptKD's cross setting distils on those images, without labels.
+    """
+
+    marker = "n[0-9]*"
+    has_val = False
+    listed_from_disk = True
+    test_only = True
+    same_names_allowed = True
+
+    @classmethod
+    def build(cls, layout: Layout) -> Listing:
+        names = read_classnames(layout)
+        wnids = wnids_of_folders((name for name in list_folders(layout.images) if name[0] == "n"), names)
+        items = [
+            (f"{folder}/{file}", label, names[wnid])
+            for label, (folder, wnid) in enumerate(sorted(wnids.items()))
+            for file in list_images(layout.images / folder)
+        ]
+        return Listing(items, [], items)
+
+
+def read_classnames(layout: Layout) -> dict[str, str]:
+    """wnid -> class name, from `classnames.txt` ("n01440764 tench") of the data set's folder or of imagenet's."""
+    path = layout.file("classnames.txt", "imagenet/classnames.txt")
+    pairs = (line.strip().partition(" ") for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    names = {wnid: name.strip() for wnid, _, name in pairs}
+    if odd := [wnid for wnid, name in names.items() if not re.fullmatch(r"n\d{8}", wnid) or not name]:
+        raise ValueError(f"{path}: a line is not a wnid and a name: {odd[0]!r}")
+    return names
+
+
+def wnids_of_folders(folders: Iterable[str], names: Mapping[str, str]) -> dict[str, str]:
+    """Class folder -> wnid, for folders named by wnid or by class name.
+
+    Raises:
+        ValueError: a folder that is neither, or whose name is that of two classes.
+    """
+    by_name: dict[str, list[str]] = {}
+    for wnid, name in names.items():
+        by_name.setdefault(clip_name(name), []).append(wnid)
+    result = {}
+    for folder in folders:
+        wnids = [folder] if folder in names else by_name.get(clip_name(folder), [])
+        if len(wnids) != 1:
+            why = f"names {len(wnids)} classes" if wnids else "is neither a wnid nor a class name"
+            raise ValueError(f"folder {folder!r} {why} of classnames.txt ({len(names)} classes)")
+        result[folder] = wnids[0]
+    return result
+
+
+def scan_classes(folder: Path, stored: Scan) -> Scan:
+    """Images of each class folder; one that did not change since it was stored is not read again."""
+    scan: Scan = {}
+    for name in list_folders(folder):
+        changed = os.stat(folder / name).st_mtime_ns
+        known = stored.get(name)
+        fresh = known is None or known["changed"] != changed
+        scan[name] = {"changed": changed, "files": list_images(folder / name)} if fresh else known
+    return scan
+
+
+def _read_scan(path: Path) -> dict[str, Scan]:
+    """A stored scan; anything else is as good as none, since it can be made again."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if content["format"] == FORMAT else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def wnids_of_files(layout: Layout, files: list[str]) -> dict[str, str]:
+    """File -> wnid of a flat folder of ILSVRC2012 validation images.
+
+    Raises:
+        FileNotFoundError: nothing says which class a file is of.
+        ValueError: what says it does not cover a file.
+    """
+    in_names = {file: match[1] for file in files if (match := re.search(r"_(n\d{8})\.\w+$", file))}
+    if len(in_names) == len(files):
+        return in_names
+    if path := layout.find("LOC_val_solution.csv"):
+        with path.open(encoding="utf-8", newline="") as lines:
+            wnids = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(lines)}
+    elif path := layout.find(*(f"{d}ILSVRC2012_validation_ground_truth.txt" for d in ("", "data/", "*/data/"))):
+        # The devkit numbers classes its own way; meta.mat says which wnid a number is.
+        synsets = loadmat(path.with_name("meta.mat"), squeeze_me=True)["synsets"].ravel()
+        by_id = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
+        numbers = [int(line) for line in path.read_text(encoding="utf-8").split()]
+        wnids = {f"ILSVRC2012_val_{i:08d}": by_id[number] for i, number in enumerate(numbers, start=1)}
+    else:
+        raise FileNotFoundError(
+            f"ImageNet: {layout.images / 'val'} has no class folders; put LOC_val_solution.csv (Kaggle) or the "
+            f"ILSVRC2012 devkit (ILSVRC2012_devkit_t12/data) into {layout.folder}, or make a folder per wnid there"
+        )
+    if absent := [file for file in files if Path(file).stem not in wnids]:
+        raise ValueError(f"ImageNet: {path} does not say the class of {len(absent)} images of val, such as {absent[0]}")
+    return {file: wnids[Path(file).stem] for file in files}
