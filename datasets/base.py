@@ -116,8 +116,8 @@ class BenchmarkDataset(DatasetBase):
         if not root.is_dir():
             raise FileNotFoundError(f"DATASET.ROOT {root} is not a folder; set it with --root")
         names = (cls.dataset_dir, *cls.other_dirs)
-        # An archive unpacked into a folder of its own name gives name/name.
-        folders = [folder for name in names for folder in (root / name, root / name / name)]
+        # An archive unpacked into a folder of its own gives name/name.
+        folders = [root / name / inner for name in names for inner in (".", *names)]
         if root.name in names or (cls.split_file and (root / cls.split_file).is_file()):
             folders.append(root)
         for folder in folders:

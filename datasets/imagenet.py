@@ -73,7 +73,7 @@ class ImageNet(BenchmarkDataset):
             return Listing(items("train", wnids), [], items("val", val_wnids))
         flat = wnids_of_files(layout, list_images(layout.images / "val"))
         test = [(f"val/{file}", labels[wnid], names[wnid]) for file, wnid in flat.items() if wnid in labels]
-        return Listing(items("train", wnids), [], test)
+        return Listing(items("train", wnids), [], sorted(test, key=lambda item: (item[1], item[0])))
 
 
 class ImageNetVariant(BenchmarkDataset):

@@ -89,7 +89,8 @@ def write_cars(root: Path) -> None:
             write_image(folder / f"cars_{part}" / file)
             annotations[0, index] = (1.0, 2.0, 7.0, 8.0, float(3 - index % 3), file)
         savemat(folder / target, {"annotations": annotations})
-    savemat(folder / "devkit" / "cars_test_annos.mat", {"annotations": annotations[list(fields[:4]) + ["fname"]]})
+    unlabelled = np.array([[(f"{index:05d}.jpg",) for index in range(1, 7)]], dtype=[("fname", object)])
+    savemat(folder / "devkit" / "cars_test_annos.mat", {"annotations": unlabelled})
 
 
 def write_flowers(root: Path) -> None:

@@ -1,0 +1,468 @@
+"""Each published data set from a small tree in its real layout, and from the other layouts that people have."""
+
+import random
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trees
+from scipy.io import savemat
+from trees import WRITERS, dataset_cfg, write_image, write_json, write_lines
+
+import datasets  # noqa: F401  (registers the data sets)
+from dassl.data.datasets import DATASET_REGISTRY
+from datasets.base import BenchmarkDataset
+from datasets.splits import write_json_atomic
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "datasets"
+# name -> (class names, number of train, val and test images) of the trees
+EXPECTED = {
+    "ImageNet": (["tench", "goldfish", "macaque", "missile"], (12, 0, 8)),
+    "Caltech101": (["face", "airplane", "ant", "yin_yang"], (20, 8, 12)),
+    "OxfordPets": (["abyssinian", "american_bulldog", "bengal"], (12, 3, 9)),
+    "StanfordCars": (
+        ["2000 AM General Hummer SUV", "2012 Acura RL Sedan", "2012 Ram C/V Cargo Van Minivan"],
+        (12, 3, 6),
+    ),
+    "OxfordFlowers": (["pink primrose", "hard-leaved orchid", "canterbury bells"], (15, 6, 9)),
+    "Food101": (["apple_pie", "waffles"], (10, 4, 6)),
+    "FGVCAircraft": (["707-320", "Cessna 172", "F/A-18"], (6, 3, 6)),
+    "SUN397": (["abbey", "outdoor apartment_building", "barrel_storage wine_cellar"], (12, 3, 9)),
+    "DescribableTextures": (["banded", "polka-dotted", "zigzagged"], (15, 6, 9)),
+    "EuroSAT": (
+        ["Annual Crop Land", "Forest", "Herbaceous Vegetation Land", "Highway or Road", "Industrial Buildings"]
+        + ["Pasture Land", "Permanent Crop Land", "Residential Buildings", "River", "Sea or Lake"],
+        (50, 20, 30),
+    ),
+    "UCF101": (["Apply_Eye_Makeup", "Handstand_Pushups", "Tai_Chi"], (12, 3, 9)),
+    "ImageNetV2": (["tench", "goldfish", "macaque", "missile"], (8, 0, 8)),
+    "ImageNetSketch": (["tench", "goldfish", "macaque", "missile"], (4, 0, 4)),
+    "ImageNetA": (["goldfish", "missile"], (4, 0, 4)),
+    "ImageNetR": (["goldfish", "missile"], (4, 0, 4)),
+}
+TEST_ONLY = {"ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"}
+NO_SPLIT_FILE = {"ImageNet", "FGVCAircraft", *TEST_ONLY}
+
+
+def load(name: str, root: Path, **options) -> BenchmarkDataset:
+    return DATASET_REGISTRY.get(name)(dataset_cfg(root, **options))
+
+
+def items(data: BenchmarkDataset, part: str = "test") -> list[tuple[str, int, str]]:
+    """Items with paths relative to the data set's folder."""
+    folder = data.layout.folder
+    return [(Path(d.impath).relative_to(folder).as_posix(), d.label, d.classname) for d in getattr(data.full, part)]
+
+
+def everything(data: BenchmarkDataset) -> list[list[tuple[str, int, str]]]:
+    return [[(Path(d.impath).name, d.label, d.classname) for d in part] for part in vars(data.full).values()]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_published_layout(name: str, tmp_path: Path):
+    WRITERS[name](tmp_path)
+    names, sizes = EXPECTED[name]
+    data = load(name, tmp_path)
+    assert data.classnames == data.all_classnames == names
+    assert data.num_classes == len(names) and data.lab2cname == dict(enumerate(names))
+    assert tuple(len(part) for part in vars(data.full).values()) == sizes
+    assert [len(data.train_x), len(data.val), len(data.test)] == list(sizes)
+    assert all(Path(d.impath).is_file() for part in vars(data.full).values() for d in part)
+    if name not in TEST_ONLY:
+        paths = [d.impath for part in vars(data.full).values() for d in part]
+        assert len(set(paths)) == len(paths), "an image is in two splits"
+    again = load(name, tmp_path)
+    assert everything(again) == everything(data) and again.split_sha256 == data.split_sha256
+
+
+@pytest.mark.parametrize("name", sorted(set(WRITERS) - TEST_ONLY))
+def test_few_shot_of_base_and_new(name: str, tmp_path: Path):
+    WRITERS[name](tmp_path)
+    names = EXPECTED[name][0]
+    half = -(-len(names) // 2)
+    for subsample, chosen in (("base", names[:half]), ("new", names[half:]), ("all", names)):
+        data = load(name, tmp_path, shots=2, seed=2, subsample=subsample)
+        assert data.classnames == chosen
+        assert Counter(d.label for d in data.train_x) == dict.fromkeys(range(len(chosen)), 2)
+        assert {d.impath for d in data.train_x} <= {d.impath for d in data.full.train}
+        assert [d.classname for d in data.test] == [d.classname for d in data.full.test if d.classname in chosen]
+        assert data.fewshot.path and not Path(data.fewshot.path).is_relative_to(data.layout.images / "train")
+    random.seed(2)
+    expected = []
+    for label in dict.fromkeys(d.label for d in data.full.train):
+        expected += random.sample([d.impath for d in data.full.train if d.label == label], 2)
+    assert [d.impath for d in data.chosen.train] == expected
+
+
+@pytest.mark.parametrize("name", sorted(TEST_ONLY))
+def test_test_sets_ignore_shots(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    WRITERS[name](tmp_path)
+    data = load(name, tmp_path, shots=1)
+    assert [d.impath for d in data.train_x] == [d.impath for d in data.test]
+    assert data.fewshot is None and "DATASET.NUM_SHOTS 1 does not apply" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(set(WRITERS) - NO_SPLIT_FILE))
+def test_published_split_file_is_read(name: str, tmp_path: Path):
+    """The file's own lists count, not the rule: here with its parts exchanged and its classes renamed."""
+    WRITERS[name](tmp_path)
+    built = load(name, tmp_path)
+    lists = [
+        [(Path(d.impath).relative_to(built.layout.images).as_posix(), d.label, f"x {d.classname}") for d in part]
+        for part in (built.full.test, built.full.val, built.full.train)
+    ]
+    write_json_atomic(dict(zip(("train", "val", "test"), lists, strict=True)), built.layout.folder / built.split_file)
+    data = load(name, tmp_path)
+    assert [len(part) for part in vars(data.full).values()] == [len(part) for part in lists]
+    assert [d.impath for d in data.test] == [d.impath for d in built.full.train]
+    assert data.classnames == [f"x {name}" for name in built.classnames]
+
+
+def test_every_data_set_has_a_config_and_back():
+    from yacs.config import CfgNode
+
+    configs = {path.stem: CfgNode.load_cfg(path.open()).DATASET.NAME for path in CONFIGS.glob("*.yaml")}
+    assert set(EXPECTED) <= set(configs.values())
+    assert len(set(configs.values())) == len(configs)
+    published = "imagenet caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat"
+    assert set(f"{published} ucf101 imagenetv2 imagenet_sketch imagenet_a imagenet_r".split()) <= set(configs)
+
+
+def test_class_counts_and_labels_against_files(tmp_path: Path):
+    """Labels of the sets whose lists say them, image by image."""
+    for write in (trees.write_pets, trees.write_cars, trees.write_flowers, trees.write_aircraft, trees.write_sun397):
+        write(tmp_path)
+    pets = load("OxfordPets", tmp_path)
+    assert items(pets)[:3] == [(f"images/Abyssinian_{i}.jpg", 0, "abyssinian") for i in (6, 7, 8)]
+    assert items(pets)[3] == ("images/Bengal_6.jpg", 2, "bengal")
+    cars = load("StanfordCars", tmp_path)
+    assert items(cars)[:2] == [
+        ("cars_test/00001.jpg", 2, "2012 Ram C/V Cargo Van Minivan"),
+        ("cars_test/00002.jpg", 1, "2012 Acura RL Sedan"),
+    ]
+    flowers = load("OxfordFlowers", tmp_path)
+    label_of = dict(item[:2] for part in ("train", "val", "test") for item in items(flowers, part))
+    assert [label_of[f"jpg/image_{i:05d}.jpg"] for i in (1, 2, 3, 4, 12, 21)] == [1, 1, 0, 1, 0, 2]
+    assert items(flowers, "train")[0][1] == 1  # classes run in order of first appearance
+    aircraft = load("FGVCAircraft", tmp_path)
+    assert items(aircraft, "val") == [
+        ("images/0000007.jpg", 2, "F/A-18"),
+        ("images/0000008.jpg", 1, "Cessna 172"),
+        ("images/0000009.jpg", 0, "707-320"),
+    ]
+    sun = load("SUN397", tmp_path)
+    assert items(sun)[3] == (
+        "SUN397/a/apartment_building/outdoor/sun_000000000000005.jpg",
+        1,
+        "outdoor apartment_building",
+    )
+
+
+def test_trainval_rule_of_pets(tmp_path: Path):
+    trees.write_pets(tmp_path)
+    random.seed(1)
+    train, val = [], []
+    for label, breed in ((0, "Abyssinian"), (2, "Bengal"), (1, "american_bulldog")):
+        group = [(f"images/{breed}_{i}.jpg", label, breed.lower()) for i in range(1, 6)]
+        random.shuffle(group)
+        val += group[:1]
+        train += group[1:]
+    data = load("OxfordPets", tmp_path)
+    assert (items(data, "train"), items(data, "val")) == (train, val)
+
+
+def test_caltech_leaves_out_two_folders(tmp_path: Path):
+    trees.write_caltech101(tmp_path)
+    files = [file for part in everything(load("Caltech101", tmp_path)) for file, _, _ in part]
+    assert len(files) == 40 and not any("BACKGROUND" in file or "easy" in file for file in files)
+
+
+# Other layouts. Each has to give the same items as the published one, up to where the files lie.
+
+
+def nest(*moves: tuple[str, str]):
+    def move(root: Path) -> None:
+        for source, target in moves:
+            (root / "moving").mkdir()
+            shutil.move(root / source, root / "moving" / "it")
+            (root / target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(root / "moving" / "it", root / target)
+            (root / "moving").rmdir()
+
+    return move
+
+
+def flat_val(folder: Path, images: Path) -> dict[str, str]:
+    """Empty the class folders of val; returns file stem -> wnid."""
+    wnids = {}
+    for path in sorted(images.glob("*/*")):
+        wnids[path.stem] = path.parent.name
+        path.rename(images / path.name)
+    for path in images.iterdir():
+        if path.is_dir():
+            path.rmdir()
+    return wnids
+
+
+def kaggle_imagenet(root: Path) -> None:
+    nest(("imagenet/images", "imagenet/ILSVRC/Data/CLS-LOC"))(root)
+    folder = root / "imagenet"
+    wnids = flat_val(folder, folder / "ILSVRC/Data/CLS-LOC/val")
+    lines = [f"{file},{wnid} 1 2 3 4 {wnid} 5 6 7 8" for file, wnid in sorted(wnids.items(), reverse=True)]
+    write_lines(folder / "LOC_val_solution.csv", ["ImageId,PredictionString", *lines])
+
+
+def devkit_imagenet(root: Path) -> None:
+    nest(("imagenet/images/train", "imagenet/train"), ("imagenet/images/val", "imagenet/val"))(root)
+    folder = root / "imagenet"
+    (folder / "images").rmdir()
+    wnids = flat_val(folder, folder / "val")
+    order = ["n04008634", "n01443537", "n02487347", "n01440764"]  # the devkit's ids are not in wnid order
+    synsets = np.array(
+        [(number, wnid, "words") for number, wnid in enumerate(order, 1)],
+        dtype=[("ILSVRC2012_ID", object), ("WNID", object), ("words", object)],
+    ).reshape(-1, 1)
+    devkit = folder / "ILSVRC2012_devkit_t12" / "data"
+    devkit.mkdir(parents=True)
+    savemat(devkit / "meta.mat", {"synsets": synsets})
+    truth = [str(order.index(wnid) + 1) for _, wnid in sorted(wnids.items())]
+    write_lines(devkit / "ILSVRC2012_validation_ground_truth.txt", truth)
+
+
+def hugging_face_imagenet(root: Path) -> None:
+    val = root / "imagenet" / "images" / "val"
+    for file, wnid in flat_val(root / "imagenet", val).items():
+        (val / f"{file}.JPEG").rename(val / f"{file}_{wnid}.JPEG")
+
+
+def named_imagenet(root: Path) -> None:
+    for path in (root / "imagenet" / "images").glob("*/n0*"):
+        path.rename(path.with_name(trees.WNIDS[path.name].title()))
+
+
+def cars_by_class(root: Path) -> None:
+    data = load("StanfordCars", root)
+    folder = root / "stanford_cars"
+    for part in ("train", "val", "test"):
+        for file, label, _ in items(data, part):
+            target = "test" if part == "test" else "train"
+            name = trees.CARS[label].replace("/", "-")
+            path = folder / "car_data" / "car_data" / target / name / Path(file).name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).rename(path)
+    write_lines(folder / "names.csv", trees.CARS)
+    for path in ("cars_train", "cars_test", "devkit"):
+        shutil.rmtree(folder / path)
+    for path in ("split_built_StanfordCars.json", "cars_test_annos_withlabels.mat"):
+        (folder / path).unlink()
+
+
+def kaggle_cars(root: Path) -> None:
+    nest(
+        ("stanford_cars/cars_train", "stanford_cars/cars_train/cars_train"),
+        ("stanford_cars/cars_test", "stanford_cars/cars_test/cars_test"),
+        ("stanford_cars/devkit", "stanford_cars/car_devkit/devkit"),
+    )(root)
+    folder = root / "stanford_cars"
+    (folder / "cars_test_annos_withlabels.mat").rename(folder / "cars_test_annos_withlabels (1).mat")
+
+
+OTHER_LAYOUTS = {
+    "Caltech101 torchvision": nest(("caltech-101", "caltech101")),
+    "OxfordPets torchvision": nest(("oxford_pets", "oxford-iiit-pet")),
+    "OxfordFlowers torchvision": nest(("oxford_flowers", "flowers-102")),
+    "Food101 mirror": nest(("food-101", "food101/food-101")),
+    "FGVCAircraft torchvision": nest(("fgvc_aircraft", "fgvc-aircraft-2013b/data")),
+    "FGVCAircraft mirror": nest(("fgvc_aircraft", "fgvc_aircraft/fgvc_aircraft")),
+    "SUN397 Partitions": nest(
+        ("sun397/ClassName.txt", "sun397/Partitions/ClassName.txt"),
+        ("sun397/Training_01.txt", "sun397/Partitions/Training_01.txt"),
+        ("sun397/Testing_01.txt", "sun397/Partitions/Testing_01.txt"),
+    ),
+    "SUN397 one folder": nest(("sun397", "it"), ("it/SUN397/a", "it/a"), ("it/SUN397/w", "it/w"), ("it", "SUN397")),
+    "DescribableTextures torchvision": nest(("dtd", "dtd/dtd")),
+    "EuroSAT torchvision": nest(),
+    "UCF101 lists beside the frames": nest(
+        *((f"ucf101/ucfTrainTestlist/{name}", f"ucf101/{name}") for name in ("classInd.txt", "trainlist01.txt")),
+    ),
+    "StanfordCars Kaggle": kaggle_cars,
+    "StanfordCars by class": cars_by_class,
+    "ImageNet torchvision": nest(("imagenet/images/train", "imagenet/train"), ("imagenet/images/val", "imagenet/val")),
+    "ImageNet Kaggle": kaggle_imagenet,
+    "ImageNet Kaggle as it is": lambda root: (
+        kaggle_imagenet(root),
+        nest(("imagenet", "imagenet-object-localization-challenge"))(root),
+    ),
+    "ImageNet devkit": devkit_imagenet,
+    "ImageNet class names": named_imagenet,
+    "ImageNetA archive": nest(
+        ("imagenet-adversarial/classnames.txt", "imagenet/classnames.txt"),
+        ("imagenet-adversarial/imagenet-a", "imagenet-a"),
+    ),
+    "ImageNetR archive": nest(
+        ("imagenet-rendition/classnames.txt", "imagenet/classnames.txt"),
+        ("imagenet-rendition/imagenet-r", "imagenet-r"),
+    ),
+    "ImageNetSketch archive": nest(("imagenet-sketch/images", "imagenet-sketch/sketch")),
+    "ImageNetV2 archive": nest(
+        ("imagenetv2/classnames.txt", "imagenet/classnames.txt"),
+        ("imagenetv2/imagenetv2-matched-frequency-format-val", "imagenetv2/0to999"),
+        ("imagenetv2/0to999", "imagenetv2/imagenetv2-matched-frequency-format-val"),
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", OTHER_LAYOUTS)
+def test_other_layout_gives_the_same_items(layout: str, tmp_path: Path):
+    name = layout.split()[0]
+    WRITERS[name](tmp_path / "published")
+    expected = load(name, tmp_path / "published")
+    WRITERS[name](tmp_path / "other")
+    OTHER_LAYOUTS[layout](tmp_path / "other")
+    data = load(name, tmp_path / "other")
+    assert data.classnames == expected.classnames
+    assert everything(data) == everything(expected)
+    assert all(Path(d.impath).is_file() for part in vars(data.full).values() for d in part)
+
+
+@pytest.mark.parametrize("layout", ["StanfordCars Kaggle", "StanfordCars by class", "SUN397 one folder"])
+def test_published_split_file_fits_other_layouts(layout: str, tmp_path: Path):
+    name = layout.split()[0]
+    WRITERS[name](tmp_path / "published")
+    published = load(name, tmp_path / "published")
+    WRITERS[name](tmp_path / "other")
+    OTHER_LAYOUTS[layout](tmp_path / "other")
+    folder = load(name, tmp_path / "other").layout.folder
+    kept = next((tmp_path / "published").rglob("split_built_*.json"))
+    shutil.copy(kept, folder / published.split_file)
+    data = load(name, tmp_path / "other")
+    assert data.split_source == published.split_file and everything(data) == everything(published)
+
+
+def test_hugging_face_imagenet(tmp_path: Path):
+    trees.write_imagenet(tmp_path)
+    expected = Counter(label for _, label, _ in items(load("ImageNet", tmp_path)))
+    hugging_face_imagenet(tmp_path)
+    data = load("ImageNet", tmp_path)
+    assert Counter(d.label for d in data.test) == expected
+    assert all(trees.WNIDS[Path(d.impath).stem[-9:]] == d.classname for d in data.test)
+
+
+def test_imagenet_reads_only_folders_that_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trees.write_imagenet(tmp_path)
+    first = load("ImageNet", tmp_path)
+    stored = (tmp_path / "imagenet" / "scan_ImageNet.json").read_text()
+    assert str(tmp_path) not in stored
+    read = []
+
+    def list_images(folder: Path) -> list[str]:
+        read.append(folder.name)
+        return real(folder)
+
+    real = datasets.imagenet.list_images
+    monkeypatch.setattr("datasets.imagenet.list_images", list_images)
+    assert everything(load("ImageNet", tmp_path)) == everything(first)
+    assert read == []
+    write_image(tmp_path / "imagenet" / "images" / "train" / "n02487347" / "new.JPEG")
+    assert len(load("ImageNet", tmp_path).train_x) == 13 and read == ["n02487347"]
+    shutil.rmtree(tmp_path / "imagenet" / "images" / "train" / "n01440764")
+    shutil.rmtree(tmp_path / "imagenet" / "images" / "val" / "n01440764")
+    data = load("ImageNet", tmp_path)
+    assert data.classnames == ["goldfish", "macaque", "missile"] and read == ["n02487347"]
+    (tmp_path / "imagenet" / "scan_ImageNet.json").write_text('{"format": 1, "train"')
+    assert everything(load("ImageNet", tmp_path)) == everything(data) and len(read) == 7
+
+
+def test_published_equal_names_of_imagenet(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    trees.write_sketch(tmp_path)
+    trees.write_classnames(tmp_path / "imagenet-sketch", {**trees.WNIDS, "n02487347": "missile"})
+    assert load("ImageNetSketch", tmp_path).classnames == ["tench", "goldfish", "missile", "missile"]
+    assert "cannot tell apart, as published: 'missile' = 'missile'" in capsys.readouterr().out
+
+
+def break_tree(name: str, root: Path, path: str) -> None:
+    target = root / path
+    if target.is_dir():
+        shutil.rmtree(target)
+    else:
+        target.unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "gone", "message"),
+    [
+        ("ImageNet", "imagenet/classnames.txt", "classnames.txt or imagenet/classnames.txt is not in"),
+        ("ImageNet", "imagenet/images/val", "no folder .*val; it holds the 50,000 test images"),
+        ("ImageNet", "imagenet/images/train/n01440764", "1 classes of val are not in train: n01440764"),
+        ("ImageNetA", "imagenet-adversarial/classnames.txt", "classnames.txt .*is not in"),
+        ("OxfordPets", "oxford_pets/annotations/test.txt", "annotations/test.txt is not in"),
+        ("OxfordPets", "oxford_pets/images/Bengal_3.jpg", r"1 of 24 images of the split are not under .*Bengal_3\.jpg"),
+        ("StanfordCars", "stanford_cars/cars_test_annos_withlabels.mat", r"cars_test_annos_withlabels.* is not in"),
+        ("StanfordCars", "stanford_cars/cars_test", r"6 of 21 images .* cars_test/00001\.jpg"),
+        ("OxfordFlowers", "oxford_flowers/imagelabels.mat", "imagelabels.mat is not in"),
+        ("FGVCAircraft", "fgvc_aircraft/images_variant_val.txt", "images_variant_val.txt is not in"),
+        ("SUN397", "sun397/Training_01.txt", "Training_01.txt or Partitions/Training_01.txt is not in"),
+        ("UCF101", "ucf101/ucfTrainTestlist/classInd.txt", "classInd.txt is not in"),
+        ("EuroSAT", "eurosat/2750", "no folder eurosat/2750"),
+        ("Food101", "food-101/images", "no folder food-101/images"),
+        ("ImageNetV2", "imagenetv2/imagenetv2-matched-frequency-format-val/1", "labels are not 0..2; first odd one: 1"),
+    ],
+)
+def test_what_is_missing_is_named(name: str, gone: str, message: str, tmp_path: Path):
+    WRITERS[name](tmp_path)
+    break_tree(name, tmp_path, gone)
+    with pytest.raises((FileNotFoundError, ValueError), match=message) as error:
+        load(name, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_flowers_without_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    trees.write_flowers(tmp_path)
+    (tmp_path / "oxford_flowers" / "cat_to_name.json").unlink()
+    data = load("OxfordFlowers", tmp_path)
+    assert data.classnames == ["pink primrose", "hard-leaved pocket orchid", "canterbury bells"]
+    assert "class names are torchvision's" in capsys.readouterr().out
+
+
+def test_flat_val_that_nothing_explains(tmp_path: Path):
+    trees.write_imagenet(tmp_path)
+    flat_val(tmp_path, tmp_path / "imagenet" / "images" / "val")
+    with pytest.raises(FileNotFoundError, match="val has no class folders; put LOC_val_solution.csv"):
+        load("ImageNet", tmp_path)
+    write_lines(tmp_path / "imagenet" / "LOC_val_solution.csv", ["ImageId,PredictionString"])
+    with pytest.raises(ValueError, match="does not say the class of 8 images of val, such as ILSVRC2012_val_00000001"):
+        load("ImageNet", tmp_path)
+
+
+@pytest.mark.parametrize(("folder", "message"), [("zebra", "neither a wnid nor a class"), ("missile", "2 classes")])
+def test_imagenet_folder_of_no_one_class(folder: str, message: str, tmp_path: Path):
+    trees.write_imagenet(tmp_path)
+    trees.write_classnames(tmp_path / "imagenet", {**trees.WNIDS, "n03773504": "missile"})
+    write_image(tmp_path / "imagenet" / "images" / "train" / folder / "1.JPEG")
+    with pytest.raises(ValueError, match=message):
+        load("ImageNet", tmp_path)
+
+
+def test_cars_by_class_with_a_folder_of_no_class(tmp_path: Path):
+    trees.write_cars(tmp_path)
+    cars_by_class(tmp_path)
+    write_image(tmp_path / "stanford_cars" / "car_data" / "car_data" / "test" / "Trabant 601 1969" / "9.jpg")
+    with pytest.raises(ValueError, match="Trabant 601 1969 is not a class of names.csv"):
+        load("StanfordCars", tmp_path)
+
+
+def test_wrong_lines_in_classnames(tmp_path: Path):
+    trees.write_sketch(tmp_path)
+    write_lines(tmp_path / "imagenet-sketch" / "classnames.txt", ["n01440764 tench", "0 goldfish"])
+    with pytest.raises(ValueError, match="a line is not a wnid and a name: '0'"):
+        load("ImageNetSketch", tmp_path)
+
+
+def test_split_file_of_another_data_set(tmp_path: Path):
+    trees.write_food101(tmp_path)
+    split = {part: [[f"pizza/{part}.jpg", 0, "pizza"]] for part in ("train", "val", "test")}
+    write_json(split, tmp_path / "food-101" / "split_zhou_Food101.json")
+    with pytest.raises(FileNotFoundError, match="3 of 3 images of the split are not under"):
+        load("Food101", tmp_path)
