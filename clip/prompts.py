@@ -1,0 +1,196 @@
+"""What the methods learn: context for the text, tokens for the image, and the projector of a student.
+
+CLIP is frozen as a whole. A module of this file holds the learned tensors and nothing else, so its state dict is the
+checkpoint; CLIP comes in as an argument of every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from clip.prompting import ClipShape, encode_image, encode_text, shape_of, takes_text_prompts, takes_visual_prompts
+from clip.tokens import PromptTokens, class_prompt, count_tokens, embed
+
+INIT_STD = 0.02  # of every randomly initialised prompt (CoOp, arXiv 2109.01134, section 4.1)
+POSITIONS = ("end", "middle", "front")
+
+
+class Prompts(nn.Module):
+    """Learnable tokens on the text side, the image side, both or neither.
+
+    Args:
+        clip: the frozen model; only its sizes and its token table are read.
+        n_text: context tokens shared by all classes; 0 leaves the text as it is.
+        depth_text: blocks whose context is learned: 1 is the input only, d adds tokens before blocks 1 .. d - 1.
+        n_vision: visual tokens; 0 leaves the image encoder as it is.
+        depth_vision: blocks whose visual tokens are learned.
+        phrase: words whose embeddings the context starts from, "" for N(0, 0.02). A phrase longer than the context
+            keeps its other words as fixed text behind it, as published (MaPLe: 2 tokens of "a photo of a").
+        n_classes: contexts of their own for so many classes (CoOp's class-specific context), 0 for one shared context.
+        position: where the class name stands: "end", "middle" or "front" of the context.
+
+    Raises:
+        ValueError: the model takes no such prompts, a depth exceeds its blocks, or the phrase is shorter than the context.
+    """
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        n_text: int = 0,
+        depth_text: int = 1,
+        n_vision: int = 0,
+        depth_vision: int = 0,
+        phrase: str = "",
+        n_classes: int = 0,
+        position: str = "end",
+    ) -> None:
+        super().__init__()
+        shape = shape_of(clip)
+        if position not in POSITIONS:
+            raise ValueError(f"class token position {position!r} is none of {', '.join(POSITIONS)}")
+        self.phrase = phrase.replace("_", " ").strip()
+        self.position = position
+        self.ctx: nn.Parameter | None = None
+        if n_text:
+            _check_text(clip, shape, n_text, depth_text)
+            context = initial_context(clip, n_text, self.phrase)  # (n, d)
+            self.ctx = nn.Parameter(context.repeat(n_classes, 1, 1) if n_classes else context)  # (n, d) or (C, n, d)
+        deep = depth_text - 1 if n_text else 0
+        self.text_prompts = nn.ParameterList(_normal(n_text, shape.text_width) for _ in range(deep))
+        if n_vision and depth_vision:
+            _check_vision(clip, shape, depth_vision)
+        depth = depth_vision if n_vision else 0
+        self.vision_prompts = nn.ParameterList(_normal(n_vision, shape.vision_width) for _ in range(depth))
+
+    @property
+    def n_text(self) -> int:
+        """Learned context tokens; 0 for none."""
+        return 0 if self.ctx is None else self.ctx.shape[-2]
+
+    @property
+    def depth_text(self) -> int:
+        """Text blocks that see learned tokens of their own, the input included."""
+        return len(self.text_prompts) + 1 if self.n_text else 0
+
+    @property
+    def template(self) -> str:
+        """The text a class name is put into; the learned context takes the place of its first words."""
+        return f"{self.phrase or ' '.join(['X'] * self.n_text)} {{}}.".lstrip()
+
+    def tokens(self, clip: nn.Module, classnames: Sequence[str]) -> PromptTokens:
+        """The prompts of C classes, embedded by the frozen table; made once, used at every step."""
+        names = [class_prompt("{}", name) for name in classnames]
+        return embed(clip, [self.template.replace("{}", name) for name in names], [count_tokens(n) for n in names])
+
+    def encode_text(self, clip: nn.Module, tokens: PromptTokens) -> Tensor:
+        """Un-normalised text features (C, D) of prompted classes."""
+        embeddings = tokens.embeddings
+        if self.ctx is not None:
+            embeddings = insert_context(tokens, self.ctx, self.position)
+        return encode_text(clip, embeddings, tokens.eot, self.text_prompts)
+
+    def encode_image(self, clip: nn.Module, images: Tensor) -> Tensor:
+        """Un-normalised image features: (B, 3, H, W) -> (B, D)."""
+        return encode_image(clip.visual, images, self.vision_prompts)
+
+
+class StudentPrompts(Prompts):
+    """PromptKD's student (arXiv 2403.02781, section 3.3): visual prompts, then a projector into the teacher's space.
+
+    Args:
+        clip: the student's CLIP.
+        teacher_dim: channels of the class vectors.
+        n_vision, depth_vision: see Prompts.
+        n_layers: linear layers of the projector, 1 to 3 (table 12 of the paper; 2 is the method).
+    """
+
+    def __init__(self, clip: nn.Module, teacher_dim: int, n_vision: int, depth_vision: int, n_layers: int = 2) -> None:
+        super().__init__(clip, n_vision=n_vision, depth_vision=depth_vision)
+        self.projector = projector(shape_of(clip).embed_dim, teacher_dim, n_layers)
+
+    def encode_image(self, clip: nn.Module, images: Tensor) -> Tensor:
+        """Un-normalised image features in the teacher's space: (B, 3, H, W) -> (B, D of the class vectors)."""
+        return self.projector(super().encode_image(clip, images))
+
+
+def projector(in_dim: int, out_dim: int, n_layers: int) -> nn.Sequential:
+    """Linear layers with BatchNorm and ReLU between them; the published 1x1 convolutions on 1x1 maps are the same thing.
+
+    Raises:
+        ValueError: fewer than 1 or more than 3 layers.
+    """
+    if not 1 <= n_layers <= 3:
+        raise ValueError(f"a projector of {n_layers} layers: PROJECT_LAYER is 1, 2 or 3")
+    layers: list[nn.Module] = []
+    for _ in range(n_layers - 1):
+        layers += [nn.Linear(in_dim, out_dim), nn.BatchNorm1d(out_dim), nn.ReLU()]
+        in_dim = out_dim
+    return nn.Sequential(*layers, nn.Linear(in_dim, out_dim))
+
+
+def initial_context(clip: nn.Module, n_ctx: int, phrase: str) -> Tensor:
+    """Context vectors (n, d) to start from: the first n token embeddings of a phrase, or N(0, 0.02) where there is none.
+
+    Raises:
+        ValueError: the phrase has fewer tokens than the context (the published code then ignores it in silence).
+    """
+    if not phrase:
+        return _normal(n_ctx, shape_of(clip).text_width).data
+    if count_tokens(phrase) < n_ctx:
+        raise ValueError(
+            f"the phrase {phrase!r} has {count_tokens(phrase)} tokens but the context {n_ctx}: "
+            'give a longer CTX_INIT, a smaller N_CTX, or CTX_INIT "" to start at random'
+        )
+    return embed(clip, [phrase]).embeddings[0, 1 : 1 + n_ctx].float().clone()
+
+
+def insert_context(tokens: PromptTokens, ctx: Tensor, position: str = "end") -> Tensor:
+    """Puts a context in the place of the words that stand for it.
+
+    Args:
+        tokens: prompts "<words> <class name>.", n words in place of the context.
+        ctx: (n, d) for all, or (C, n, d) for each prompt.
+        position: "end": context, name; "middle": half, name, half; "front": name, context (CoOp, arXiv 2109.01134, eq. 2-3).
+
+    Returns:
+        (C, L, d).
+    """
+    x, n = tokens.embeddings, ctx.shape[-2]
+    ctx = ctx.to(x.dtype).expand(len(x), -1, -1)  # (C, n, d)
+    before = {"end": n, "middle": n // 2, "front": 0}[position]
+    if before == n:
+        return torch.cat([x[:, :1], ctx, x[:, 1 + n :]], dim=1)
+    rows = []
+    for row, context, length in zip(x, ctx, tokens.name_lengths, strict=True):
+        name, rest = row[1 + n : 1 + n + length], row[1 + n + length :]
+        rows.append(torch.cat([row[:1], context[:before], name, context[before:], rest]))
+    return torch.stack(rows)
+
+
+def _normal(n: int, width: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(n, width) * INIT_STD)
+
+
+def _check_text(clip: nn.Module, shape: ClipShape, n_text: int, depth: int) -> None:
+    if not takes_text_prompts(clip):
+        raise ValueError("this model's text encoder is not CLIP's transformer: it takes no learned context")
+    if n_text > shape.context_length - 3:
+        raise ValueError(f"{n_text} context tokens leave no room for a class name in {shape.context_length} tokens")
+    if not 1 <= depth <= shape.text_layers:
+        raise ValueError(
+            f"PROMPT_DEPTH_TEXT {depth}: this text encoder has {shape.text_layers} blocks, set 1 to {shape.text_layers}"
+        )
+
+
+def _check_vision(clip: nn.Module, shape: ClipShape, depth: int) -> None:
+    if not takes_visual_prompts(clip):
+        raise ValueError(
+            f"visual prompts need a Vision Transformer, this image encoder is a {type(clip.visual).__name__}: choose a ViT backbone"
+        )
+    if not 1 <= depth <= shape.vision_layers:
+        raise ValueError(
+            f"PROMPT_DEPTH_VISION {depth}: this image encoder has {shape.vision_layers} blocks, set 1 to {shape.vision_layers}"
+        )

@@ -1,0 +1,175 @@
+"""A name or a path -> a frozen open_clip model, whose weights are looked for here before they are fetched."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from difflib import get_close_matches
+from pathlib import Path
+from urllib.error import URLError
+
+import open_clip
+import torch
+from open_clip.model import CLIP, build_model_from_openai_state_dict
+from open_clip.pretrained import get_pretrained_url, list_pretrained_models_by_tag, list_pretrained_tags_by_model
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+MINI = Path(__file__).parent / "mini"
+# OpenAI writes "ViT-L/14@336px" where open_clip writes "ViT-L-14-336".
+OPENAI = {
+    {"ViT-L-14-336": "ViT-L/14@336px"}.get(arch, arch.replace("ViT-B-", "ViT-B/").replace("ViT-L-", "ViT-L/")): arch
+    for arch in list_pretrained_models_by_tag("openai")
+    if not arch.endswith("-quickgelu")
+}
+_TEXT_PARTS = ("transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection", "text")
+
+
+def available_models() -> list[str]:
+    """The bundled models and OpenAI's names; open_clip's `architecture:pretrained` and `hf-hub:` names come on top."""
+    return [*sorted(path.stem for path in MINI.glob("*.safetensors")), *OPENAI]
+
+
+def weight_directories() -> list[Path]:
+    """Where a weight file is looked for, in this order, before any download; the last one receives downloads."""
+    cache = os.environ.get("CLIP_CACHE", "~/.cache/clip")
+    return [Path("clip"), Path(__file__).parent, Path("weights"), Path(cache).expanduser()]
+
+
+def load_clip(name: str, text: bool = True) -> nn.Module:
+    """A frozen open_clip model in evaluation mode, float32, on the CPU.
+
+    Args:
+        name: OpenAI's name ("ViT-B/16"), a bundled one ("mini-student"), open_clip's "architecture:pretrained" where
+            pretrained is a tag or a file, "hf-hub:org/model", or a file (OpenAI's archive or state dict; safetensors
+            with an open_clip_config.json, or a .json of its own name, beside it).
+        text: False leaves the text encoder out, for a student that is only evaluated or served.
+
+    Raises:
+        ValueError: the name means nothing (the message gives the closest that does), or a file holds no CLIP.
+        OSError: weights could not be fetched; the message gives the URL, the checksum and where to put the file.
+    """
+    if (MINI / f"{name}.safetensors").is_file():
+        model = _from_file(MINI / f"{name}.safetensors", text)
+    elif name in OPENAI:
+        model = _from_file(_openai_file(name), text)
+    elif Path(name).is_file():
+        model = _from_file(Path(name), text)
+    elif name.startswith("hf-hub:") or name.partition(":")[0].replace("/", "-") in open_clip.list_models():
+        model = _from_open_clip(name)
+    else:
+        close = get_close_matches(name, [*available_models(), *open_clip.list_models()], n=1, cutoff=0.4)
+        raise ValueError(
+            f"no CLIP model {name!r}"
+            + (f"; closest: {close[0]!r}" if close else "")
+            + f". Choose one of {', '.join(available_models())}, an open_clip architecture:pretrained, hf-hub:..., or a file"
+        )
+    if not text:
+        for part in _TEXT_PARTS:
+            if hasattr(model, part):
+                setattr(model, part, None)
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def _openai_file(name: str) -> Path:
+    url = get_pretrained_url(OPENAI[name], "openai")
+    *_, checksum, file_name = url.split("/")
+    for directory in weight_directories():
+        if (directory / file_name).is_file():
+            return directory / file_name
+    target = weight_directories()[-1] / file_name
+    print(f"Downloading {name} to {target}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # writes to a temporary file, shows progress, checks the sha256, then renames
+        torch.hub.download_url_to_file(url, str(target), hash_prefix=checksum)
+    except (URLError, OSError, RuntimeError) as error:
+        places = ", ".join(str(directory / file_name) for directory in weight_directories())
+        raise OSError(
+            f"cannot fetch the weights of {name} ({error}). Fetch {url} (sha256 {checksum}) elsewhere and put it at one of: {places}"
+        ) from error
+    return target
+
+
+def _from_file(path: Path, text: bool) -> nn.Module:
+    """Builds the model without initialising it (its tensors are the file's) and checks that every tensor is there."""
+    state = _read_state(path)
+    configs = [path.with_suffix(".json"), path.parent / "open_clip_config.json"]
+    config = next((json.loads(file.read_text()) for file in configs if file.is_file()), None)
+    token_ids = state.pop("token_ids", None)
+    if config is not None:
+        if token_ids is not None:
+            state["token_embedding.weight"] = _full_table(
+                state, token_ids, config["model_cfg"]["text_cfg"]["vocab_size"]
+            )
+        with torch.device("meta"):
+            model = CLIP(**config["model_cfg"])
+    elif "text_projection" in state and "ln_final.weight" in state:
+        if "input_resolution" not in state:
+            print(f"{path} names no architecture: read as OpenAI's (QuickGELU); for others give architecture:{path}")
+        with torch.device("meta"):
+            model = build_model_from_openai_state_dict({key: value.to("meta") for key, value in state.items()})
+    else:
+        raise ValueError(
+            f"{path} holds no CLIP state dict (first keys: {', '.join(list(state)[:3])}); give open_clip weights as architecture:{path}"
+        )
+    for key in ("input_resolution", "context_length", "vocab_size"):
+        state.pop(key, None)
+    if not text:
+        for part in _TEXT_PARTS:
+            setattr(model, part, None)
+        state = {key: value for key, value in state.items() if key.startswith("visual.") or key.startswith("logit_")}
+    try:
+        model.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit its architecture: {' '.join(str(error).split())[:400]}") from error
+    length = model.context_length
+    model.attn_mask = torch.full((length, length), float("-inf")).triu_(1)  # no part of the file: built anew
+    return model
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.endswith("/constants.pkl") for entry in archive.namelist()):
+                return dict(torch.jit.load(path, map_location="cpu").state_dict())
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a different type for each way a file can be broken
+        raise ValueError(
+            f"{path} is no weight file that can be read safely ({' '.join(str(error).split())[:200]})"
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def _full_table(state: dict[str, Tensor], token_ids: Tensor, vocab_size: int) -> Tensor:
+    """Rows of the words a bundled model was trained with, in a table of the whole vocabulary; other words say nothing."""
+    rows = state["token_embedding.weight"].float()
+    table = torch.zeros(vocab_size, rows.shape[1])
+    table[token_ids.long()] = rows
+    return table
+
+
+def _from_open_clip(name: str) -> nn.Module:
+    on_hub = name.startswith("hf-hub:")
+    arch, _, pretrained = (name, "", "") if on_hub else name.replace("/", "-", 1).partition(":")
+    if not on_hub and not pretrained:
+        tags = ", ".join(list_pretrained_tags_by_model(arch)) or "none published"
+        raise ValueError(
+            f"{name!r} names an architecture but no weights: write {arch}:TAG with one of {tags}, or {arch}:FILE"
+        )
+    try:
+        model = open_clip.create_model(
+            arch, pretrained=pretrained or None, require_pretrained=True, pretrained_text=False
+        )
+        model.tokenizer = open_clip.get_tokenizer(arch)
+    except (RuntimeError, OSError) as error:
+        raise OSError(
+            f"cannot load {name}: {' '.join(str(error).split())[:300]}. Without a network, fetch the file elsewhere and give {arch}:FILE"
+        ) from error
+    return model

@@ -1,0 +1,127 @@
+"""One run: configuration -> trainer -> train, evaluate, results.json.
+
+    python train.py --root DATA --seed 1 --trainer PromptKD --dataset-config-file configs/datasets/eurosat.yaml \
+        --config-file configs/trainers/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx.yaml --output-dir output/kd \
+        TRAINER.PROMPTKD.TEACHER output/teacher
+
+Later sources win: Dassl's defaults, configs/base.yaml, the data set's file, the recipe, the recipe's options for this data
+set, the options below, trailing KEY VALUE pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import torch
+from yacs.config import CfgNode
+
+import datasets  # noqa: F401  (registers the data sets)
+import trainers  # noqa: F401  (registers the methods)
+from dassl.engine import build_trainer
+from dassl.utils import collect_env_info, set_random_seed, setup_logger
+from datasets.base import DATASET_DEFAULTS
+from trainers import config, results
+
+BASE = config.ROOT / "configs" / "base.yaml"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The field's command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--root", default="", help="folder that holds the data sets (DATASET.ROOT)")
+    p.add_argument("--output-dir", default="", help="where the run goes (OUTPUT_DIR)")
+    p.add_argument("--resume", default="", help="run to continue, where it is not --output-dir")
+    p.add_argument("--seed", type=int, default=None, help="0 or more fixes the run; negative: not fixed")
+    p.add_argument("--source-domains", nargs="+", default=None)
+    p.add_argument("--target-domains", nargs="+", default=None)
+    p.add_argument("--transforms", nargs="+", default=None, help="training transforms (INPUT.TRANSFORMS)")
+    p.add_argument("--config-file", default="", help="recipe of the method")
+    p.add_argument("--dataset-config-file", default="", help="configs/datasets/<name>.yaml")
+    p.add_argument("--trainer", default="", help="method (TRAINER.NAME)")
+    p.add_argument("--backbone", default="", help="CLIP (MODEL.BACKBONE.NAME)")
+    p.add_argument("--head", default="", help="head of Dassl's own models (MODEL.HEAD.NAME)")
+    p.add_argument("--eval-only", action="store_true", help="evaluate --model-dir and stop")
+    p.add_argument("--model-dir", default="", help="run to evaluate")
+    p.add_argument("--load-epoch", type=int, default=None, help="its epoch; default: the best, else the last")
+    p.add_argument("--no-train", action="store_true", help="build everything and stop: a check of the configuration")
+    p.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, as TRAINER.PROMPTKD.KD_WEIGHT 200")
+    return p
+
+
+def configure(args: argparse.Namespace) -> CfgNode:
+    """Command line -> frozen configuration.
+
+    Raises:
+        FileNotFoundError, ValueError: a file or a key that does not exist, a value that does not fit.
+    """
+    cfg = config.default_config(DATASET_DEFAULTS)
+    config.merge_file(cfg, BASE)
+    if args.dataset_config_file:
+        config.merge_file(cfg, args.dataset_config_file)
+    per_dataset = config.merge_file(cfg, args.config_file) if args.config_file else {}
+    named = dict(zip(args.opts[::2], args.opts[1::2], strict=False))
+    config.merge(
+        cfg, per_dataset.get(named.get("DATASET.NAME", cfg.DATASET.NAME), {}), f"{args.config_file} PER_DATASET"
+    )
+    given = {
+        "DATASET.ROOT": args.root, "OUTPUT_DIR": args.output_dir, "RESUME": args.resume, "SEED": args.seed,
+        "DATASET.SOURCE_DOMAINS": args.source_domains, "DATASET.TARGET_DOMAINS": args.target_domains,
+        "INPUT.TRANSFORMS": args.transforms, "TRAINER.NAME": args.trainer, "MODEL.BACKBONE.NAME": args.backbone,
+        "MODEL.HEAD.NAME": args.head, "MODEL_DIR": args.model_dir, "LOAD_EPOCH": args.load_epoch,
+        "EVAL_ONLY": args.eval_only or None,
+    }  # fmt: skip
+    config.merge_options(cfg, [text for key, v in given.items() if v not in ("", None) for text in (key, str(v))])
+    config.merge_options(cfg, args.opts)
+    if not cfg.DATASET.ROOT:
+        cfg.DATASET.ROOT = "data"
+    cfg.freeze()
+    return cfg
+
+
+def main(argv: Sequence[str] | None = None) -> float | None:
+    """Runs one configuration; returns the accuracy (percent) of the first reported class group.
+
+    Raises:
+        OSError, ValueError and what else a run meets; the command line prints them as one line.
+    """
+    args = parser().parse_args(argv)
+    cfg = configure(args)
+    if not cfg.EVAL_ONLY:
+        results.claim(cfg.OUTPUT_DIR, cfg)
+    setup_logger(cfg.OUTPUT_DIR)
+    if cfg.SEED >= 0:
+        print(f"Setting fixed seed: {cfg.SEED}")
+        set_random_seed(cfg.SEED)
+    if torch.cuda.is_available() and cfg.USE_CUDA:
+        torch.backends.cudnn.benchmark = True
+    if cfg.VERBOSE:
+        print(f"** Configuration **\n{cfg}\n** Environment **\n{collect_env_info()}")
+    trainer = build_trainer(cfg)
+    if args.no_train:
+        return None
+    if cfg.EVAL_ONLY:
+        trainer.load_model(cfg.MODEL_DIR, epoch=cfg.LOAD_EPOCH if cfg.LOAD_EPOCH >= 0 else None)
+        return trainer.test()
+    return trainer.train()
+
+
+def command_line() -> int:
+    """`main` for a shell: an error is one line, and the exit code says that there was one."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on from the last finished epoch", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, RuntimeError, KeyError, FloatingPointError) as error:
+        if os.environ.get("PROMPT_TRACEBACK"):
+            raise
+        print(f"error: {' '.join(str(error).split())} (PROMPT_TRACEBACK=1 shows where)", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command_line())

@@ -1,0 +1,199 @@
+"""Checkpoint files: ours and the published ones of the CoOp family, read safely, with one name for each learned tensor."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections import OrderedDict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Published key -> ours. What no rule names is frozen CLIP, or tokens that are made anew from the class names.
+_RULES: list[tuple[re.Pattern[str], str]] = [
+    (re.compile(pattern), ours)
+    for pattern, ours in [
+        (r"(?:prompt_learner\.)?ctx", "ctx"),
+        (r"image_encoder\.VPT", "vision_prompts.0"),
+        (r"image_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow", r"vision_prompts.\1"),
+        (r"text_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow", r"text_prompts.\1"),
+        (r"VPT_image_trans\.conv1\.(\d+)\.(\w+)", r"projector.\1.\2"),
+    ]
+]
+_FROZEN = re.compile(
+    r"(image_encoder|text_encoder|prompt_learner\.ZS_image_encoder|model|clip_model)\.|logit_scale$|dtype$"
+    r"|(.*\.)?(token_prefix2?|token_suffix2?)$"
+)
+
+
+class _Inert:
+    """Stands for any object of an old file that is not a tensor: it is built, and does nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Builds tensors and plain containers; every other class of the file becomes inert, so no code of the file runs."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        tensor_parts = {"_rebuild_tensor_v2", "_rebuild_tensor", "_rebuild_parameter", "_rebuild_parameter_with_state"}
+        if module == "torch._utils" and name in tensor_parts:
+            return getattr(torch._utils, name)
+        if module == "collections" and name == "OrderedDict":
+            return OrderedDict
+        if module == "torch" and (name.endswith("Storage") or isinstance(getattr(torch, name, None), torch.dtype)):
+            return getattr(torch, name)
+        if module == "torch.storage" and name in {"TypedStorage", "UntypedStorage"}:
+            return getattr(torch.storage, name)
+        return _Inert
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint of ours or of Dassl without running code from the file.
+
+    Old Dassl files hold a pickled scheduler object, which `weights_only=True` refuses; they are read by an unpickler that
+    builds nothing but tensors.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is no checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            safe = SimpleNamespace(Unpickler=_TensorUnpickler, load=_load_tensors, __name__="tensors_only")
+            content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=safe)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read as a checkpoint ({' '.join(str(error).split())[:200]})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise ValueError(f"{path} is no checkpoint: it has no 'state_dict'")
+    return content
+
+
+def _load_tensors(file: Any, **kwargs: Any) -> Any:
+    return _TensorUnpickler(file, **kwargs).load()
+
+
+def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Learned tensors of a checkpoint under our names; frozen CLIP weights and stored tokens are left out.
+
+    Args:
+        state: a `state_dict` with published names or with ours (which pass through).
+
+    Returns:
+        name -> tensor; 1x1 convolutions of a published projector become linear layers (o, i), and values of half
+        precision become float32.
+    """
+    learned = {}
+    for key, value in state.items():
+        name = _our_name(key)
+        if name is not None:
+            value = value.flatten(1) if name.startswith("projector") and value.dim() == 4 else value
+            learned[name] = value.float() if value.is_floating_point() else value
+    return learned
+
+
+def _our_name(key: str) -> str | None:
+    for pattern, ours in _RULES:
+        if found := pattern.fullmatch(key):
+            name = found.expand(ours)
+            if name.startswith("text_prompts"):  # counted from block 1, where the first deep text prompt goes in
+                name = f"text_prompts.{int(found[1]) - 1}"
+            return name
+    return None if _FROZEN.match(key) else key
+
+
+def to_published(state: dict[str, Tensor], prompt_learner_only: bool = False) -> dict[str, Tensor]:
+    """Our learned tensors under the published names, so that the published code loads them.
+
+    Args:
+        state: a state dict of ours.
+        prompt_learner_only: CoOp, CoCoOp and KgCoOp save the prompt learner alone ("ctx" instead of "prompt_learner.ctx").
+    """
+    published = {}
+    for name, value in state.items():
+        kind, _, rest = name.partition(".")
+        if name == "ctx":
+            name = "ctx" if prompt_learner_only else "prompt_learner.ctx"
+        elif name == "vision_prompts.0":
+            name = "image_encoder.VPT"
+        elif kind == "vision_prompts":
+            name = f"image_encoder.transformer.resblocks.{rest}.VPT_shallow"
+        elif kind == "text_prompts":
+            name = f"text_encoder.transformer.resblocks.{int(rest) + 1}.VPT_shallow"
+        elif kind == "projector":
+            name = f"VPT_image_trans.conv1.{rest}"
+            value = value[:, :, None, None] if value.dim() == 2 else value
+        published[name] = value
+    return published
+
+
+def load_learned(module: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
+    """Loads learned tensors strictly.
+
+    Raises:
+        ValueError: a tensor is missing, too many, or of another shape; the message names the first of each kind.
+    """
+    learned, own = from_published(state), module.state_dict()
+    missing = [name for name in own if name not in learned]
+    extra = [name for name in learned if name not in own]
+    other = [name for name in own if name in learned and learned[name].shape != own[name].shape]
+    if missing or extra or other:
+        parts = []
+        if missing:
+            parts.append(f"{len(missing)} tensors are missing (first {missing[0]})")
+        if extra:
+            parts.append(f"{len(extra)} are too many (first {extra[0]})")
+        if other:
+            name = other[0]
+            parts.append(f"{name} is {tuple(learned[name].shape)}, this model wants {tuple(own[name].shape)}")
+        raise ValueError(
+            f"{source} does not fit: {'; '.join(parts)}. Is it of another backbone, prompt depth or context length?"
+        )
+    module.load_state_dict(learned)
+
+
+def latest(directory: str | Path, epoch: int | None = None) -> Path:
+    """The checkpoint file of a `<run>/<registered name>` directory: of an epoch, else the best, else the last.
+
+    Raises:
+        FileNotFoundError: it is not there; the message lists what is.
+    """
+    directory = Path(directory)
+    files = numbered(directory)
+    best = directory / "model-best.pth.tar"
+    if epoch is not None:
+        path = directory / f"model.pth.tar-{epoch}"
+    elif best.is_file():
+        path = best
+    elif files:
+        path = files[max(files)]
+    else:
+        path = best
+    if not path.is_file():
+        there = ", ".join(file.name for file in files.values()) or "no checkpoint"
+        raise FileNotFoundError(
+            f"no checkpoint at {path}; there is {there}" + ("" if directory.is_dir() else " (nor the directory)")
+        )
+    return path
+
+
+def numbered(directory: str | Path) -> dict[int, Path]:
+    """Epoch -> checkpoint file, in order, of those named `model.pth.tar-<epoch>`."""
+    found = {}
+    for file in Path(directory).glob("model.pth.tar-*"):
+        number = file.name.rpartition("-")[2]
+        if number.isdigit():
+            found[int(number)] = file
+    return dict(sorted(found.items()))

@@ -1,0 +1,159 @@
+"""One run's configuration: Dassl's defaults, each trainer's own, base.yaml, then the files and the command line."""
+
+from __future__ import annotations
+
+from ast import literal_eval
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yacs.config import CfgNode
+
+from dassl.config import get_cfg_default
+from dassl.engine import TRAINER_REGISTRY
+
+ROOT = Path(__file__).resolve().parent.parent
+FINAL_MODELS = ("last_step", "best_val", "best_on_test_as_published")
+
+
+def default_config(dataset_defaults: Mapping[str, Any]) -> CfgNode:
+    """Every key that exists, with its default.
+
+    Args:
+        dataset_defaults: keys of DATASET beside Dassl's (`datasets.base.DATASET_DEFAULTS`).
+    """
+    cfg = get_cfg_default()
+    cfg.TEMPLATE = ""  # prompt template of zero-shot CLIP and of a plain CLIP teacher; "" is the data set's own
+    cfg.EVAL_ONLY = False
+    cfg.MODEL_DIR = ""  # the run to evaluate
+    cfg.LOAD_EPOCH = -1  # its epoch; negative: the best if there is one, else the last
+    cfg.TRAINER.MODAL = "base2novel"  # PromptKD: "base2novel" or "cross"
+    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # classes that train: "all", "base" or "new"
+    for key, value in dataset_defaults.items():
+        cfg.DATASET[key] = value
+    for name in TRAINER_REGISTRY.registered_names():
+        trainer = TRAINER_REGISTRY.get(name)
+        if hasattr(trainer, "defaults"):
+            cfg.TRAINER[node_of(name)] = trainer.defaults()
+    return cfg
+
+
+def node_of(trainer: str) -> str:
+    """The node of cfg.TRAINER that holds a trainer's options: Dassl's upper-case names."""
+    return trainer.upper()
+
+
+def merge_file(cfg: CfgNode, path: str | Path) -> dict[str, Any]:
+    """Merges a YAML file; returns its PER_DATASET part, which is no configuration key but options by data set.
+
+    Raises:
+        FileNotFoundError: no such file; the message gives the closest one beside it.
+        ValueError: the file is not YAML, or has a key or value that does not belong.
+    """
+    path = Path(path)
+    if not path.is_file():
+        beside = sorted(file.name for file in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        close = get_close_matches(path.name, beside, n=1, cutoff=0.3)
+        hint = (
+            f"; closest in {path.parent}: {close[0]}"
+            if close
+            else f"; {path.parent} holds {', '.join(beside) or 'no recipe'}"
+        )
+        raise FileNotFoundError(f"no configuration file {path}{hint}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    per_dataset = values.pop("PER_DATASET", {})
+    merge(cfg, values, str(path))
+    return per_dataset
+
+
+def merge(cfg: CfgNode, values: Mapping[str, Any], source: str, prefix: str = "") -> None:
+    """Merges nested values into a configuration.
+
+    Raises:
+        ValueError: a key that does not exist (with the closest that does), or a value of the wrong type.
+    """
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if key not in cfg:
+            close = get_close_matches(str(key), list(cfg), n=1, cutoff=0.5)
+            hint = (
+                f"; closest: {prefix}{close[0]}"
+                if close
+                else f"; {prefix or 'the top level'} has {', '.join(sorted(cfg))}"
+            )
+            raise ValueError(f"{source}: no configuration key {name}{hint}")
+        if isinstance(cfg[key], CfgNode):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{source}: {name} is a section, got {value!r}")
+            merge(cfg[key], value, source, f"{name}.")
+        else:
+            cfg[key] = _fit(value, cfg[key], f"{source}: {name}")
+
+
+def merge_options(cfg: CfgNode, options: list[str]) -> None:
+    """Merges trailing `KEY VALUE` pairs of a command line.
+
+    Raises:
+        ValueError: an odd number of words, or what `merge` raises.
+    """
+    if len(options) % 2:
+        raise ValueError(f"options come in pairs KEY VALUE, the last one stands alone: {options[-1]!r}")
+    for key, text in zip(options[::2], options[1::2], strict=True):
+        nested: Any = _literal(text)
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        merge(cfg, nested, "command line")
+
+
+def _literal(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _fit(value: Any, default: Any, where: str) -> Any:
+    """A value in the type of its default; YAML and shells write 1000 for 1000.0, a list for a tuple, 1e-5 for a text."""
+    if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
+        value = _literal(value)
+    if isinstance(default, bool) or isinstance(value, bool):
+        fits = isinstance(value, bool) and isinstance(default, bool)
+    elif isinstance(default, float):
+        fits, value = isinstance(value, (int, float)), float(value) if isinstance(value, (int, float)) else value
+    elif isinstance(default, int):
+        fits = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        value = int(value) if fits else value
+    elif isinstance(default, (tuple, list)):
+        fits = isinstance(value, Iterable) and not isinstance(value, (str, Mapping))
+        value = type(default)(value) if fits else value
+    else:
+        fits, value = True, str(value) if isinstance(default, str) else value
+    if not fits:
+        raise ValueError(f"{where} is {value!r}, but wants {type(default).__name__} like {default!r}")
+    return value
+
+
+def changed(cfg: CfgNode, default: CfgNode, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value of every key that differs from the default."""
+    differences: dict[str, Any] = {}
+    for key, value in cfg.items():
+        if isinstance(value, CfgNode):
+            differences |= changed(value, default.get(key, CfgNode()), f"{prefix}{key}.")
+        elif key not in default or default[key] != value:
+            differences[f"{prefix}{key}"] = value
+    return differences
+
+
+def as_dict(cfg: CfgNode) -> dict[str, Any]:
+    """A configuration as plain nested dictionaries, tuples as lists."""
+    return {
+        key: as_dict(value) if isinstance(value, CfgNode) else list(value) if isinstance(value, tuple) else value
+        for key, value in cfg.items()
+    }

@@ -1,0 +1,80 @@
+"""One pass over test images, each measured against the classes of its group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from yacs.config import CfgNode
+
+from clip import image_statistics
+from clip.prompting import shape_of
+from dassl.evaluation import build_evaluator
+
+
+@torch.no_grad()
+def evaluate(
+    cfg: CfgNode,
+    classify: Callable[[Tensor], Tensor],
+    loader: DataLoader,
+    groups: dict[str, list[int]],
+    classnames: Sequence[str],
+    device: torch.device,
+) -> dict[str, dict[str, Any]]:
+    """Measures each class group against its own classes only, in one pass.
+
+    Args:
+        cfg: which evaluator, and its options.
+        classify: images (B, 3, H, W) -> logits (B, C).
+        loader: batches whose labels index `classnames`.
+        groups: name -> labels of that class group; groups may share labels.
+        classnames: C names.
+        device: where images go.
+
+    Returns:
+        group -> accuracy, error_rate, macro_f1 (percent), classes, images.
+    """
+    place = {name: torch.full((len(classnames),), -1) for name in groups}  # label -> its index in the group, or -1
+    evaluators = {}
+    for name, labels in groups.items():
+        place[name][labels] = torch.arange(len(labels))
+        evaluators[name] = build_evaluator(cfg, lab2cname={i: classnames[label] for i, label in enumerate(labels)})
+    counts = dict.fromkeys(groups, 0)
+    for batch in tqdm(loader, desc="Evaluate", disable=None):
+        logits = classify(batch["img"].to(device, non_blocking=True)).float().cpu()  # (B, C)
+        for name, labels in groups.items():
+            own = place[name][batch["label"]]  # (B,)
+            inside = own >= 0
+            if inside.any():
+                evaluators[name].process(logits[inside][:, labels], own[inside])
+                counts[name] += int(inside.sum())
+    measured = {}
+    for name, evaluator in evaluators.items():
+        print(f"{name}: {len(groups[name])} classes, {counts[name]} images")
+        found = {key: float(value) for key, value in evaluator.evaluate().items()}
+        measured[name] = found | {"classes": len(groups[name]), "images": counts[name]}
+    return measured
+
+
+def check_input(cfg: CfgNode, clip: nn.Module, name: str) -> None:
+    """Images must be made as the model wants them.
+
+    Raises:
+        ValueError: size, mean or standard deviation are not the model's; the message says what to set.
+    """
+    resolution = shape_of(clip).resolution
+    if tuple(cfg.INPUT.SIZE) != (resolution, resolution):
+        raise ValueError(
+            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but {name} takes {resolution} px: "
+            f'set INPUT.SIZE "({resolution}, {resolution})"'
+        )
+    mean, std = image_statistics(clip)
+    for key, own in (("PIXEL_MEAN", mean), ("PIXEL_STD", std)):
+        if any(abs(a - b) > 1e-4 for a, b in zip(cfg.INPUT[key], own, strict=True)):
+            raise ValueError(
+                f"INPUT.{key} is {list(cfg.INPUT[key])}, but {name} wants {list(own)}: set INPUT.{key} to it"
+            )

@@ -1,0 +1,121 @@
+"""A frozen teacher: prompted CLIP, the class vectors of all classes computed once, and its logit scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.nn import functional as F
+from yacs.config import CfgNode
+
+from clip.class_vectors import ClassVectors, scale_of, template_features, weights_hash
+from clip.prompts import Prompts
+from clip.zoo import load_clip
+from dassl.engine import TRAINER_REGISTRY
+from trainers import checkpoints
+from trainers.config import node_of
+from trainers.precision import Precision
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What distils: prompted image features against class vectors of every class of the task, on the device."""
+
+    clip: nn.Module
+    prompts: Prompts
+    class_vectors: ClassVectors
+    description: dict[str, Any]  # what results say of it
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C) float32."""
+        return self.class_vectors.logits(self.prompts.encode_image(self.clip, images))
+
+
+def load_teacher(
+    source: str, backbone: str, classnames: Sequence[str], templates: Sequence[str], phrase: str, precision: Precision
+) -> Teacher:
+    """A teacher from a run's directory, a published checkpoint, or a plain CLIP's name.
+
+    Args:
+        source: directory of a run of ours; a `.pth.tar` of PromptSRC or PromptKD's teacher zoo (or a folder that holds
+            one); or a CLIP name, which makes a zero-shot teacher.
+        backbone: CLIP of a published checkpoint, which does not say it itself.
+        classnames: all C classes of the task.
+        templates: prompt templates of a zero-shot teacher, averaged.
+        phrase: words that the published checkpoint's context stood for.
+        precision: arithmetic and device.
+
+    Raises:
+        FileNotFoundError: the directory holds no checkpoint.
+        ValueError: the checkpoint is of another backbone or method.
+    """
+    path = Path(source)
+    if (path / "config.yaml").is_file():
+        clip, prompts, description = _from_run(path)
+    elif path.is_dir() or path.suffix in (".tar", ".pth", ".pt") or ".pth.tar" in path.name:
+        clip, prompts, description = _from_published(path, backbone, phrase)
+    else:
+        clip = load_clip(source)
+        prompts, description = Prompts(clip), {"source": source, "backbone": source, "trainer": "ZeroshotCLIP"}
+    clip = precision.store(clip)
+    prompts.to(precision.device).requires_grad_(False).eval()
+    with torch.no_grad(), precision.autocast():
+        if description["trainer"] == "ZeroshotCLIP":
+            features = template_features(clip, classnames, templates)
+        else:
+            features = F.normalize(prompts.encode_text(clip, prompts.tokens(clip, classnames)).float(), dim=-1)
+    made_by = f"{description['trainer']} on {description['backbone']}"
+    origin = {"made_by": made_by, "source": source, "weights": weights_hash(prompts)}
+    vectors = ClassVectors(tuple(classnames), features, scale_of(clip), origin)
+    return Teacher(clip, prompts, vectors, description)
+
+
+def _from_run(directory: Path) -> tuple[nn.Module, Prompts, dict[str, Any]]:
+    cfg = CfgNode(yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8")))
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    if not trainer.needs_text:
+        raise ValueError(f"{directory} is a {cfg.TRAINER.NAME} run: it has no text encoder to make class vectors with")
+    clip = load_clip(cfg.MODEL.BACKBONE.NAME)
+    prompts = trainer.build_prompts(cfg.TRAINER.get(node_of(cfg.TRAINER.NAME), CfgNode()), clip, ())
+    description = {"source": str(directory), "backbone": cfg.MODEL.BACKBONE.NAME, "trainer": cfg.TRAINER.NAME}
+    if any(True for _ in prompts.parameters()):
+        file = checkpoints.latest(directory / trainer.registered_name)
+        content = checkpoints.read_checkpoint(file)
+        checkpoints.load_learned(prompts, content["state_dict"], file)
+        description |= {"checkpoint": file.name, "epoch": content["epoch"]}
+    return clip, prompts, description
+
+
+def _from_published(path: Path, backbone: str, phrase: str) -> tuple[nn.Module, Prompts, dict[str, Any]]:
+    if path.is_dir():
+        path = checkpoints.latest(next((path / n for n in ("VLPromptLearner",) if (path / n).is_dir()), path))
+    content = checkpoints.read_checkpoint(path)
+    learned = checkpoints.from_published(content["state_dict"])
+    if "ctx" not in learned:
+        raise ValueError(f"{path} holds no learned context (ctx): it is no PromptSRC, IVLP or CoOp checkpoint")
+    clip = load_clip(backbone)
+
+    def count(kind: str) -> int:
+        return sum(name.startswith(f"{kind}.") for name in learned)
+
+    vision = learned.get("vision_prompts.0")
+    prompts = Prompts(
+        clip,
+        n_text=learned["ctx"].shape[-2],
+        depth_text=count("text_prompts") + 1,
+        n_vision=0 if vision is None else len(vision),
+        depth_vision=count("vision_prompts"),
+        phrase=phrase,
+    )
+    checkpoints.load_learned(prompts, learned, path)
+    return (
+        clip,
+        prompts,
+        {"source": str(path), "backbone": backbone, "trainer": "published checkpoint", "epoch": content.get("epoch")},
+    )
