@@ -4,8 +4,8 @@
         --config-file configs/trainers/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx.yaml --output-dir output/kd \
         TRAINER.PROMPTKD.TEACHER output/teacher
 
-Later sources win: Dassl's defaults, configs/base.yaml, the data set's file, the recipe, the recipe's options for this data
-set, the options below, trailing KEY VALUE pairs.
+Later sources win: Dassl's defaults, configs/base.yaml, the data set's file, the recipe, the recipe's options for this
+data set, the options below, trailing KEY VALUE pairs.
 """
 
 from __future__ import annotations

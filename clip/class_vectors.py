@@ -24,7 +24,7 @@ FILE_NAME = "class_vectors.safetensors"
 
 @dataclass(frozen=True)
 class ClassVectors:
-    """C class names with features (C, D) of unit norm, the logit scale (already exponentiated), and where they came from."""
+    """C class names with features (C, D) of unit norm, the exponentiated logit scale, and where they came from."""
 
     classnames: tuple[str, ...]
     features: Tensor
@@ -44,7 +44,7 @@ class ClassVectors:
             hint = f"; closest: {close[0]!r}" if close else ""
             raise ValueError(
                 f"no class vector for {len(missing)} of {len(classnames)} classes, first {missing[0]!r}{hint}: "
-                f"the vectors hold {len(self.classnames)} classes made by {self.source.get('made_by', 'an unnamed teacher')}"
+                f"the vectors hold {len(self.classnames)} classes, by {self.source.get('made_by', 'an unknown teacher')}"
             )
         index = torch.tensor([rows[name] for name in classnames], device=self.features.device)
         return ClassVectors(tuple(classnames), self.features[index], self.logit_scale, self.source)
@@ -114,7 +114,7 @@ def scale_of(clip: nn.Module) -> float:
 
 @torch.no_grad()
 def encode_prompts(clip: nn.Module, texts: Sequence[str], chunk: int = 256) -> Tensor:
-    """Un-normalised text features (C, D) float32 of plain texts, `chunk` at a time so that memory does not grow with C."""
+    """Un-normalised text features (C, D) float32 of plain texts, `chunk` at a time: memory does not grow with C."""
     if not takes_text_prompts(clip):
         tokens = clip.tokenizer(list(texts)).to(clip.logit_scale.device)
         return torch.cat([clip.encode_text(part).float() for part in tokens.split(chunk)])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ClipShape:
-    """The sizes a prompt learner needs, all read from a model: widths in channels, depths in blocks, resolution in pixels."""
+    """The sizes a prompt learner needs, all read from a model: widths in channels, depths in blocks, pixels."""
 
     embed_dim: int
     resolution: int
@@ -47,7 +47,7 @@ def shape_of(clip: nn.Module) -> ClipShape:
 
 
 def text_tower(clip: nn.Module) -> nn.Module:
-    """The module that owns the text encoder's parts: open_clip's CLIP keeps them itself, its other models in `.text`."""
+    """The module that owns the text encoder's parts: open_clip's CLIP itself, or the `.text` of its other models."""
     return getattr(clip, "text", clip)
 
 
@@ -69,8 +69,8 @@ def encode_image(visual: nn.Module, images: Tensor, prompts: Sequence[Tensor] = 
     Args:
         visual: image tower of an open_clip model (any tower where `prompts` is empty).
         images: (B, 3, H, W), normalised as the model wants them.
-        prompts: `prompts[0]` (n, d) joins after the patch tokens and passes through ln_pre with them; `prompts[i]` takes
-            the place of those n tokens before block i.
+        prompts: `prompts[0]` (n, d) joins after the patch tokens and passes through ln_pre with them; `prompts[i]`
+            takes the place of those n tokens before block i.
 
     Returns:
         (B, D), not normalised.

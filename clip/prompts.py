@@ -33,7 +33,7 @@ class Prompts(nn.Module):
         position: where the class name stands: "end", "middle" or "front" of the context.
 
     Raises:
-        ValueError: the model takes no such prompts, a depth exceeds its blocks, or the phrase is shorter than the context.
+        ValueError: the model takes no such prompts, a depth exceeds its blocks, or the phrase is too short.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class StudentPrompts(Prompts):
 
 
 def projector(in_dim: int, out_dim: int, n_layers: int) -> nn.Sequential:
-    """Linear layers with BatchNorm and ReLU between them; the published 1x1 convolutions on 1x1 maps are the same thing.
+    """Linear layers with BatchNorm and ReLU between them: the same as the published 1x1 convolutions on 1x1 maps.
 
     Raises:
         ValueError: fewer than 1 or more than 3 layers.
@@ -132,7 +132,7 @@ def projector(in_dim: int, out_dim: int, n_layers: int) -> nn.Sequential:
 
 
 def initial_context(clip: nn.Module, n_ctx: int, phrase: str) -> Tensor:
-    """Context vectors (n, d) to start from: the first n token embeddings of a phrase, or N(0, 0.02) where there is none.
+    """Context vectors (n, d) to start from: the first n token embeddings of a phrase, or N(0, 0.02) without one.
 
     Raises:
         ValueError: the phrase has fewer tokens than the context (the published code then ignores it in silence).
@@ -153,7 +153,8 @@ def insert_context(tokens: PromptTokens, ctx: Tensor, position: str = "end") -> 
     Args:
         tokens: prompts "<words> <class name>.", n words in place of the context.
         ctx: (n, d) for all, or (C, n, d) for each prompt.
-        position: "end": context, name; "middle": half, name, half; "front": name, context (CoOp, arXiv 2109.01134, eq. 2-3).
+        position: "end": context, name; "middle": half, name, half; "front": name, context (CoOp, arXiv 2109.01134,
+            equations 2 and 3).
 
     Returns:
         (C, L, d).
@@ -188,9 +189,11 @@ def _check_text(clip: nn.Module, shape: ClipShape, n_text: int, depth: int) -> N
 def _check_vision(clip: nn.Module, shape: ClipShape, depth: int) -> None:
     if not takes_visual_prompts(clip):
         raise ValueError(
-            f"visual prompts need a Vision Transformer, this image encoder is a {type(clip.visual).__name__}: choose a ViT backbone"
+            f"visual prompts need a Vision Transformer, this image encoder is a {type(clip.visual).__name__}: "
+            "choose a ViT backbone"
         )
     if not 1 <= depth <= shape.vision_layers:
         raise ValueError(
-            f"PROMPT_DEPTH_VISION {depth}: this image encoder has {shape.vision_layers} blocks, set 1 to {shape.vision_layers}"
+            f"PROMPT_DEPTH_VISION {depth}: this image encoder has {shape.vision_layers} blocks, "
+            f"set 1 to {shape.vision_layers}"
         )

@@ -18,7 +18,7 @@ CONTEXT_LENGTH = 77
 
 @lru_cache(maxsize=1)
 def tokenizer() -> SimpleTokenizer:
-    """open_clip's BPE tokenizer, taught OpenAI's spelling of the two special tokens, so that ids agree on every string."""
+    """open_clip's BPE tokenizer with OpenAI's spelling of the two special tokens, so that ids agree on every string."""
     bpe = SimpleTokenizer()
     for token, number in {"<|startoftext|>": bpe.sot_token_id, "<|endoftext|>": bpe.eot_token_id}.items():
         bpe.encoder[token], bpe.decoder[number], bpe.cache[token] = number, token, token

@@ -63,7 +63,7 @@ def load_clip(name: str, text: bool = True) -> nn.Module:
         raise ValueError(
             f"no CLIP model {name!r}"
             + (f"; closest: {close[0]!r}" if close else "")
-            + f". Choose one of {', '.join(available_models())}, an open_clip architecture:pretrained, hf-hub:..., or a file"
+            + f". Choose one of {', '.join(available_models())}, open_clip's architecture:tag, hf-hub:... or a file"
         )
     if not text:
         for part in _TEXT_PARTS:
@@ -88,7 +88,8 @@ def _openai_file(name: str) -> Path:
     except (URLError, OSError, RuntimeError) as error:
         places = ", ".join(str(directory / file_name) for directory in weight_directories())
         raise OSError(
-            f"cannot fetch the weights of {name} ({error}). Fetch {url} (sha256 {checksum}) elsewhere and put it at one of: {places}"
+            f"cannot fetch the weights of {name} ({error}). Fetch {url} (sha256 {checksum}) elsewhere and put it at "
+            f"one of: {places}"
         ) from error
     return target
 
@@ -113,7 +114,8 @@ def _from_file(path: Path, text: bool) -> nn.Module:
             model = build_model_from_openai_state_dict({key: value.to("meta") for key, value in state.items()})
     else:
         raise ValueError(
-            f"{path} holds no CLIP state dict (first keys: {', '.join(list(state)[:3])}); give open_clip weights as architecture:{path}"
+            f"{path} holds no CLIP state dict (first keys: {', '.join(list(state)[:3])}); "
+            f"give open_clip weights as architecture:{path}"
         )
     for key in ("input_resolution", "context_length", "vocab_size"):
         state.pop(key, None)
@@ -148,7 +150,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _full_table(state: dict[str, Tensor], token_ids: Tensor, vocab_size: int) -> Tensor:
-    """Rows of the words a bundled model was trained with, in a table of the whole vocabulary; other words say nothing."""
+    """Rows of the words a bundled model was trained with, in a table of the whole vocabulary; others are zero."""
     rows = state["token_embedding.weight"].float()
     table = torch.zeros(vocab_size, rows.shape[1])
     table[token_ids.long()] = rows
@@ -156,13 +158,15 @@ def _full_table(state: dict[str, Tensor], token_ids: Tensor, vocab_size: int) ->
 
 
 def _from_open_clip(name: str) -> nn.Module:
-    on_hub = name.startswith("hf-hub:")
-    arch, _, pretrained = (name, "", "") if on_hub else name.replace("/", "-", 1).partition(":")
-    if not on_hub and not pretrained:
-        tags = ", ".join(list_pretrained_tags_by_model(arch)) or "none published"
-        raise ValueError(
-            f"{name!r} names an architecture but no weights: write {arch}:TAG with one of {tags}, or {arch}:FILE"
-        )
+    arch, _, pretrained = (name, "", "") if name.startswith("hf-hub:") else name.partition(":")
+    if not name.startswith("hf-hub:"):
+        arch = arch.replace("/", "-")
+        tags = list_pretrained_tags_by_model(arch)
+        if pretrained not in tags and not Path(pretrained).is_file():
+            raise ValueError(
+                f"{name!r}: {pretrained!r} is neither a file nor weights of {arch}; "
+                f"write {arch}:FILE or {arch}:TAG with one of {', '.join(tags) or '(none published)'}"
+            )
     try:
         model = open_clip.create_model(
             arch, pretrained=pretrained or None, require_pretrained=True, pretrained_text=False
@@ -170,6 +174,7 @@ def _from_open_clip(name: str) -> nn.Module:
         model.tokenizer = open_clip.get_tokenizer(arch)
     except (RuntimeError, OSError) as error:
         raise OSError(
-            f"cannot load {name}: {' '.join(str(error).split())[:300]}. Without a network, fetch the file elsewhere and give {arch}:FILE"
+            f"cannot load {name}: {' '.join(str(error).split())[:300]}. "
+            f"Without a network, fetch the file elsewhere and give {arch}:FILE"
         ) from error
     return model

@@ -182,7 +182,7 @@ class PromptTrainer(TrainerX):
         self._epoch_start = time.time()
 
     def after_epoch(self) -> None:
-        """Keeps the best epoch where that is asked for, and a checkpoint to resume from: the newest, and each CHECKPOINT_FREQth."""
+        """Keeps the newest checkpoint to resume from, each CHECKPOINT_FREQth, and the best where that is asked for."""
         self.spent["train_seconds"] += time.time() - self._epoch_start
         cfg = self.cfg
         value = None

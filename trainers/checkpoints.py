@@ -1,4 +1,4 @@
-"""Checkpoint files: ours and the published ones of the CoOp family, read safely, with one name for each learned tensor."""
+"""Checkpoint files, ours and the published ones: read safely, one name for each learned tensor."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class _TensorUnpickler(pickle.Unpickler):
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Reads a checkpoint of ours or of Dassl without running code from the file.
 
-    Old Dassl files hold a pickled scheduler object, which `weights_only=True` refuses; they are read by an unpickler that
-    builds nothing but tensors.
+    Old Dassl files hold a pickled scheduler object, which `weights_only=True` refuses; they are read by an unpickler
+    that builds nothing but tensors.
 
     Raises:
         FileNotFoundError: no such file.
@@ -119,7 +119,7 @@ def to_published(state: dict[str, Tensor], prompt_learner_only: bool = False) ->
 
     Args:
         state: a state dict of ours.
-        prompt_learner_only: CoOp, CoCoOp and KgCoOp save the prompt learner alone ("ctx" instead of "prompt_learner.ctx").
+        prompt_learner_only: CoOp, CoCoOp and KgCoOp save the prompt learner alone ("ctx", not "prompt_learner.ctx").
     """
     published = {}
     for name, value in state.items():

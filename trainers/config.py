@@ -120,7 +120,7 @@ def _literal(text: str) -> Any:
 
 
 def _fit(value: Any, default: Any, where: str) -> Any:
-    """A value in the type of its default; YAML and shells write 1000 for 1000.0, a list for a tuple, 1e-5 for a text."""
+    """A value in the type of its default; YAML and shells write 1000 for 1000.0, a list for a tuple, 1e-5 as text."""
     if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
         value = _literal(value)
     if isinstance(default, bool) or isinstance(value, bool):

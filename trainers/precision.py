@@ -14,7 +14,7 @@ CHOICES = ("fp32", "bf16", "fp16", "amp")
 
 @dataclass(frozen=True)
 class Precision:
-    """`compute` is what autocast runs in (None: no autocast); `half_storage` stores frozen matrices in that type too."""
+    """`compute` is what autocast runs in (None: none); `half_storage` stores frozen matrices in that type too."""
 
     device: torch.device
     compute: torch.dtype | None
@@ -24,8 +24,8 @@ class Precision:
     def choose(cls, name: str, device: torch.device) -> Precision:
         """From a trainer's PREC.
 
-        fp32; bf16 and fp16 (frozen matrices stored in that type); amp (frozen weights float32, computed in fp16). On a CPU
-        fp16 and amp become fp32, which one line says: half precision is not quicker there and has no loss scaling.
+        fp32; bf16 and fp16 (frozen matrices stored in that type); amp (frozen weights float32, computed in fp16). On a
+        CPU fp16 and amp become fp32, which one line says: half precision is not quicker there.
 
         Raises:
             ValueError: an unknown name.

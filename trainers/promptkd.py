@@ -23,7 +23,7 @@ from trainers.teacher import Teacher, load_teacher
 
 @TRAINER_REGISTRY.register()
 class PromptKD(PromptTrainer):
-    """A student learns visual prompts and a projector, so that its probabilities over the teacher's class vectors match."""
+    """A student learns visual prompts and a projector, so that its probabilities match the teacher's."""
 
     registered_name = "VLPromptLearner"
     transductive = True
@@ -108,8 +108,8 @@ class PromptKD(PromptTrainer):
             source = str(Path("teacher_model") / place)
             if not Path(source).is_file():
                 raise FileNotFoundError(
-                    f"no teacher: set TRAINER.PROMPTKD.TEACHER to a PromptSRC run's directory, a published .pth.tar or a "
-                    f"CLIP name, or put the published teacher at {source}"
+                    f"no teacher: set TRAINER.PROMPTKD.TEACHER to a PromptSRC run's directory, a published .pth.tar or "
+                    f"a CLIP name, or put the published teacher at {source}"
                 )
         templates = [cfg.TEMPLATE] if cfg.TEMPLATE else ensemble_templates(cfg.DATASET.NAME)
         print(f"Loading teacher {source}")
@@ -130,7 +130,7 @@ class PromptKD(PromptTrainer):
         self.teacher_metrics = self.evaluate_teacher() if self.options.EVALUATE_TEACHER else None
 
     def evaluate_teacher(self) -> dict[str, Any]:
-        """Accuracy of the teacher, and of the student without what it is about to learn; warns where the teacher is worse."""
+        """Accuracy of the teacher and of the zero-shot student; warns where the teacher is worse."""
         print(f"Teacher {self.teacher.description['source']}, on the images it was not trained on:")
         teacher = self.evaluate(self.teacher.logits)
         print(f"Zero-shot student {self.cfg.MODEL.BACKBONE.NAME}:")

@@ -75,7 +75,7 @@ class PromptSRC(PromptTrainer):
         }
 
     def after_epoch(self) -> None:
-        """Adds the epoch's prompts to the Gaussian mean; the last epoch leaves the mean in their place (section 3.4)."""
+        """Adds the epoch's prompts to the Gaussian mean; the last epoch puts the mean in their place (section 3.4)."""
         weight = self.gpa_weights[self.epoch]
         for name, value in self.prompts.state_dict().items():
             self.averaged[name] = self.averaged.get(name, torch.zeros_like(value)) + weight * value

@@ -1,4 +1,4 @@
-"""What a run leaves behind for programs: results.json and the merged config.yaml, written atomically, never over another run's."""
+"""What a run leaves for programs: results.json and the merged config.yaml, never written over another run's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zero-shot CLIP (arXiv 2103.00020): class vectors of a hand-written template, or of an ensemble; nothing is learned."""
+"""Zero-shot CLIP (arXiv 2103.00020): class vectors of a hand-written template, or of an ensemble."""
 
 from __future__ import annotations
 

@@ -1,0 +1,83 @@
+"""Which recipe belongs to a method, a protocol and a backbone, and where its runs go. Data, and two functions."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from trainers.config import ROOT
+
+CONFIGS = ROOT / "configs"
+PROTOCOLS = ("base2new", "fewshot", "cross", "dg")
+
+# Published recipe of each method; what a protocol does not name is trained as for base2new.
+RECIPES: dict[str, dict[str, str]] = {
+    "ZeroshotCLIP": {"base2new": "vit_b16"},
+    "ZeroshotCLIP2": {"base2new": "vit_b16"},
+    "PromptSRC": {"base2new": "vit_b16_c2_ep20_batch4_4+4ctx"},
+    "PromptKD": {
+        "base2new": "vit_b16_c2_ep20_batch8_4+4ctx",
+        "cross": "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets",
+        "dg": "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets",
+    },
+}
+# A student's default teacher: the method, its recipe and its CLIP.
+TEACHER = ("PromptSRC", "vit_l14_c2_ep20_batch8_4+4ctx")
+# The bundled models have a recipe of their own for every method, "mini", and are the default on the bundled data set.
+MINI_DATASETS = ("emoji",)
+
+
+def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str = "") -> str:
+    """Name of the recipe in configs/trainers/<trainer>/.
+
+    Args:
+        trainer: registered name.
+        dataset: name of a file in configs/datasets.
+        protocol: one of PROTOCOLS.
+        backbone: MODEL.BACKBONE.NAME where the user gives one.
+
+    Raises:
+        ValueError: no such method, data set or protocol; the message gives the closest.
+    """
+    check(trainer, list(RECIPES), "method")
+    check(protocol, list(PROTOCOLS), "protocol")
+    check(dataset, [path.stem for path in (CONFIGS / "datasets").glob("*.yaml")], "data set")
+    if backbone.startswith("mini-") or (not backbone and dataset in MINI_DATASETS):
+        return "mini"
+    return RECIPES[trainer].get(protocol, RECIPES[trainer]["base2new"])
+
+
+def teacher_recipe(dataset: str, backbone: str = "") -> tuple[str, str]:
+    """Method and recipe of the teacher that a student on this data set, or of this backbone, gets."""
+    trainer, name = TEACHER
+    if backbone.startswith("mini-") or (not backbone and dataset in MINI_DATASETS):
+        return trainer, "mini_teacher"
+    return trainer, name
+
+
+def run_directory(
+    output: str | Path, protocol: str, dataset: str, trainer: str, name: str, shots: int, seed: int
+) -> Path:
+    """Where a run goes: `<output>/<protocol>/<dataset>/shots_<K>/<trainer>/<recipe>/seed<S>`; K is "all" below 1."""
+    kept = shots if shots > 0 else "all"
+    return Path(output) / protocol / dataset / f"shots_{kept}" / trainer / name / f"seed{seed}"
+
+
+def arguments(
+    trainer: str, dataset: str, name: str, root: str | Path, seed: int, directory: Path, options: list[str]
+) -> list[str]:
+    """The arguments of train.py for one run."""
+    return [
+        *("--root", str(root), "--seed", str(seed), "--trainer", trainer),
+        *("--dataset-config-file", str(CONFIGS / "datasets" / f"{dataset}.yaml")),
+        *("--config-file", str(CONFIGS / "trainers" / trainer / f"{name}.yaml")),
+        *("--output-dir", str(directory), *options),
+    ]
+
+
+def check(name: str, choices: list[str], what: str) -> None:
+    """Raises ValueError where a name is none of the choices, with the closest."""
+    if name not in choices:
+        close = get_close_matches(name, choices, n=1, cutoff=0.4)
+        hint = f"; closest: {close[0]}" if close else ""
+        raise ValueError(f"no {what} {name!r}{hint}. There are {', '.join(sorted(choices))}")
