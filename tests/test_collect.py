@@ -1,0 +1,197 @@
+"""The collector: what counts, what is left out, and the numbers of the tables, on made-up results.json files."""
+
+import json
+import statistics
+
+import pytest
+from made_up import result, write
+
+from tools import collect, runs, tables
+
+
+def hm(base, new):
+    return 2 * base * new / (base + new)
+
+
+@pytest.fixture
+def output(tmp_path):
+    """PromptSRC and PromptKD on two data sets with three seeds, at different depths."""
+    for seed, base, new in ((1, 80.0, 60.0), (2, 82.0, 66.0), (3, 87.0, 63.0)):
+        write(tmp_path / f"a/EuroSAT/seed{seed}", result("PromptSRC", "EuroSAT", seed, base, new))
+        write(tmp_path / f"b/kd/deep/er/{seed}", result("PromptKD", "EuroSAT", seed, base + 5, new + 10))
+        write(tmp_path / f"b/DTD/{seed}", result("PromptSRC", "DescribableTextures", seed, base - 10, new - 10))
+    return tmp_path
+
+
+def test_means_over_seeds_and_hm_of_the_means(output):
+    cells, left_out = collect.collect([str(output)])
+    assert left_out == []
+    (src,) = [method for method in cells if method.trainer == "PromptSRC"]
+    cell = cells[src]["EuroSAT"]
+    assert cell.seeds == [1, 2, 3]
+    assert cell.mean("base") == pytest.approx((80 + 82 + 87) / 3)
+    assert cell.std("base") == pytest.approx(statistics.stdev([80, 82, 87]))
+    assert cell.mean("hm") == pytest.approx(hm(83, 63))
+    assert cell.mean("hm") != pytest.approx(statistics.fmean([hm(80, 60), hm(82, 66), hm(87, 63)]), abs=1e-4)
+    assert cell.std("hm") == pytest.approx(statistics.stdev([hm(80, 60), hm(82, 66), hm(87, 63)]))
+
+
+def test_transductive_runs_have_a_table_of_their_own(output):
+    found = tables.method_by_dataset(collect.collect([str(output)])[0])
+    assert [table.title.split(":")[0] for table in found] == ["base2new, inductive", "base2new, TRANSDUCTIVE"]
+    inductive, transductive = found
+    assert {row[0] for row in inductive.rows} == {"PromptSRC ViT-B/16"}
+    assert {row[0] for row in transductive.rows} == {"PromptKD ViT-B/16 <- PromptSRC ViT-L/14"}
+    assert [row[1] for row in inductive.rows] == ["DescribableTextures", "EuroSAT"]
+
+
+def test_terminal_table(output, capsys):
+    assert collect.main([str(output)]) == 0
+    text = capsys.readouterr().out
+    row = next(line for line in text.splitlines() if line.startswith("PromptKD"))
+    spread = statistics.stdev([hm(85, 70), hm(87, 76), hm(92, 73)])
+    assert row.endswith("  3")
+    assert [cell.strip() for cell in row.split("  ") if cell][1:] == [
+        *("EuroSAT", "all", "88.00 +- 3.61", "73.00 +- 3.00", f"{hm(88, 73):.2f} +- {spread:.2f}", "3")
+    ]
+
+
+def test_a_method_that_learns_nothing_has_no_shots(tmp_path):
+    write(tmp_path / "z", result("ZeroshotCLIP"))
+    (table,) = tables.method_by_dataset(collect.collect([str(tmp_path)])[0])
+    assert table.rows[0][2] == "0"
+    assert table.rows[0][3] == "80.00"  # one seed has no deviation
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "broken: no JSON"),
+        (json.dumps(result())[:-20], "broken: no JSON"),
+        (b"\xff\xfe\x00", "broken: no text"),
+        ("[1, 2]", "foreign"),
+        ('{"mAP": 0.3, "epoch": 2}', "foreign"),
+        ('{"format": 1, "creator": "another tool"}', "foreign"),
+        (result(format=2), "format 2"),
+        ({k: v for k, v in result().items() if k not in ("seed", "config_hash")}, "partial: lacks seed, config_hash"),
+        (result(seed="1"), "broken: seed is '1'"),
+        (result(seed=True), "broken: seed is True"),
+        (result(transductive=1), "broken: transductive is 1"),
+        (result(metrics={}), "partial: metrics have none"),
+        (result(metrics={"base": {"macro_f1": 1.0}}), "partial: no accuracy of base"),
+        (result(metrics={"base": None}), "partial: no accuracy of base"),
+        (result(base=float("nan"), new=None), "broken: accuracy of base is nan"),
+        (result(base=123.0), "broken: accuracy of base is 123.0"),
+        (result(metrics=result()["metrics"] | {"hm": 99.0}), "broken: hm is 99.0"),
+    ],
+)
+def test_what_is_no_result_is_named_and_left_out(tmp_path, content, reason):
+    good = write(tmp_path / "good", result(seed=2))
+    bad = write(tmp_path / "bad", content)
+    kept, left_out = runs.find(tmp_path)
+    assert [run.path for run in kept] == [good]
+    assert [item.path for item in left_out] == [bad]
+    assert left_out[0].reason.startswith(reason)
+
+
+def test_a_duplicate_counts_once(tmp_path):
+    first = write(tmp_path / "z_first", result(seed=1))
+    again = write(tmp_path / "a_copy", result(seed=1, base=90.0) | {"finished": "2027-01-01T00:00:00+00:00"})
+    write(tmp_path / "other_seed", result(seed=2))
+    kept, left_out = runs.find(tmp_path)
+    assert len(kept) == 2
+    assert first in [run.path for run in kept]
+    assert [item.path for item in left_out] == [again]
+    assert str(first) in left_out[0].reason and "other numbers" in left_out[0].reason
+
+
+def test_folders_given_twice_or_nested_are_no_duplicates(output):
+    kept, left_out = runs.find(output, output, output / "a")
+    assert (len(kept), left_out) == (9, [])
+
+
+def test_part_files_are_not_read(tmp_path):
+    write(tmp_path / "run", result())
+    (tmp_path / "run" / ".results.json.12.part").write_text("{")
+    assert runs.find(tmp_path)[1] == []
+
+
+def test_runs_of_different_settings_are_rows_of_their_own(tmp_path):
+    for weight, base in ((200.0, 70.0), (1000.0, 80.0)):
+        for seed in (1, 2):
+            settings = {"TRAINER.PROMPTKD.KD_WEIGHT": weight, "SEED": seed, "OPTIM.LR": 0.005}
+            write(tmp_path / f"{weight}-{seed}", result("PromptKD", seed=seed, base=base, settings=settings))
+    cells, _ = collect.collect([str(tmp_path)])
+    means = {method.label.partition("(")[2]: row["EuroSAT"].mean("base") for method, row in cells.items()}
+    assert means == {"KD_WEIGHT 200.0)": 70.0, "KD_WEIGHT 1000.0)": 80.0}
+
+
+def test_a_setting_for_each_data_set_does_not_split_a_row(tmp_path):
+    for dataset, weight in (("EuroSAT", 1000.0), ("DescribableTextures", 200.0)):
+        write(tmp_path / dataset, result("PromptKD", dataset, settings={"TRAINER.PROMPTKD.KD_WEIGHT": weight}))
+    assert len(collect.collect([str(tmp_path)])[0]) == 1
+
+
+def test_two_runs_of_a_seed_that_nothing_tells_apart_count_once(tmp_path):
+    write(tmp_path / "a", result(base=70.0, config_hash="1" * 16))
+    write(tmp_path / "b", result(base=90.0, config_hash="2" * 16))
+    cells, left_out = collect.collect([str(tmp_path)])
+    (row,) = cells.values()
+    assert row["EuroSAT"].mean("base") == 70.0
+    assert len(left_out) == 1 and "b/results.json" in left_out[0] and "seed 1" in left_out[0]
+
+
+def test_other_teachers_backbones_shots_and_selections_are_rows_of_their_own(tmp_path):
+    small = {"source": "x", "backbone": "ViT-B/16", "trainer": "PromptSRC"}
+    variants = [{}, {"teacher": small}, {"backbone": "ViT-B/32"}, {"shots": 4}, {"selection": "best epoch on the TEST"}]
+    for i, entries in enumerate(variants):
+        write(tmp_path / str(i), result("PromptKD", config_hash=f"{i:016d}", **entries))
+    cells, left_out = collect.collect([str(tmp_path)])
+    assert (len(cells), left_out) == (len(variants), [])
+    assert any("best epoch on the TEST" in method.label for method in cells)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "number"),
+    [
+        (["trainer=PromptKD"], 3),
+        (["trainer=promptkd,PromptSRC", "dataset=eurosat"], 6),
+        (["seed=1,2", "transductive=false"], 4),
+        (["teacher.backbone=ViT-L/14"], 3),
+        (["teacher=none"], 6),
+        (["seed=9"], 0),
+    ],
+)
+def test_where(output, conditions, number):
+    assert len(runs.where(runs.find(output)[0], conditions)) == number
+
+
+def test_where_on_a_setting(tmp_path):
+    write(tmp_path / "a", result(seed=1, settings={"OPTIM.LR": 0.1}))
+    write(tmp_path / "b", result(seed=2, settings={"OPTIM.LR": 0.2}))
+    assert [run.seed for run in runs.where(runs.find(tmp_path)[0], ["settings.OPTIM.LR=0.2"])] == [2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--where", "trainr=PromptKD"], "closest: trainer"),
+        (["--where", "PromptKD"], "write KEY=VALUE"),
+        (["--where", "seed=7"], "no results"),
+    ],
+)
+def test_command_line_says_what_is_wrong(output, capsys, words, message):
+    assert collect.main([str(output), *words]) == 1
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.out == ""
+
+
+def test_no_such_folder(tmp_path, capsys):
+    assert collect.main([str(tmp_path / "nothing")]) == 1
+    assert "no output folder" in capsys.readouterr().err
+
+
+def test_left_out_files_are_printed(output, capsys):
+    write(output / "x", "{")
+    assert collect.main([str(output)]) == 0
+    assert f"left out: {output / 'x' / 'results.json'}: broken" in capsys.readouterr().err

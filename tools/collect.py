@@ -1,0 +1,69 @@
+"""Tables of the runs under output folders, from their results.json alone.
+
+    python -m tools.collect output
+    python -m tools.collect output --where trainer=PromptKD dataset=Emoji
+
+Percentages are means over seeds +- the sample standard deviation (n - 1). HM is the harmonic mean of the mean base and
+new accuracies, as the papers do; its deviation is that of the seeds' own HM. Transductive methods have tables of their
+own. A results.json that is broken, not whole, a second one of the same configuration or somebody else's is named and
+left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from tools import runs as found_runs
+from tools import tables
+
+
+def collect(outputs: Sequence[str], conditions: Sequence[str] = ()) -> tuple[tables.Cells, list[str]]:
+    """Cells of the runs under output folders, and a line for each results.json that was left out.
+
+    Raises:
+        FileNotFoundError: an output folder is not there.
+        ValueError: a condition that makes no sense.
+    """
+    runs, left_out = found_runs.find(*outputs)
+    cells, remarks = tables.cells(found_runs.where(runs, conditions))
+    return cells, [*map(str, left_out), *remarks]
+
+
+def terminal(table: tables.Table) -> str:
+    """A table a person can read."""
+    text = tabulate(table.rows, headers=table.headers, disable_numparse=True)
+    return "\n".join([table.title, "", text, *table.notes])
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("output", nargs="+", help="folders that hold runs, at any depth")
+    p.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="only these runs: trainer=A,B seed=1")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 1 where there is nothing to show."""
+    args = parser().parse_args(argv)
+    try:
+        cells, left_out = collect(args.output, args.where)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    if not cells:
+        meeting = f" meet {' '.join(args.where)}" if args.where else ""
+        print(f"no results under {', '.join(args.output)}{meeting}", file=sys.stderr)
+        return 1
+    print("\n\n".join(terminal(table) for table in tables.method_by_dataset(cells)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
