@@ -196,6 +196,7 @@ def describe(trainer: Any, metrics: dict[str, Any], seconds: float) -> dict[str,
         "eval_images_per_second": len(trainer.evaluation_loader.dataset) / max(seconds, 1e-9),
         "peak_memory_mb": peak_memory_mb(trainer.device),
         "config_hash": fingerprint(cfg),
+        "settings": relevant(cfg),
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     } | environment(trainer.device)
 
