@@ -5,6 +5,7 @@ from datasets import (  # noqa: F401
     dtd,
     eurosat,
     fgvc_aircraft,
+    folder,
     food101,
     imagenet,
     imagenet_a,
@@ -16,4 +17,5 @@ from datasets import (  # noqa: F401
     stanford_cars,
     sun397,
     ucf101,
+    unlabeled,
 )

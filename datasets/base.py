@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from dassl.data.datasets import DatasetBase, Datum
-from datasets.checks import Layout, bad_images, check_listing, missing_files, sizes_text
-from datasets.splits import (
-    FORMAT,
-    Item,
-    Listing,
-    by_label,
-    class_groups,
-    digest,
-    draw_few_shot,
-    keep,
-    read_split,
-    subsample_classes,
-)
+from datasets.checks import Layout, check_listing, missing_files, sizes_text
+from datasets.fewshot import FewShot, few_shot
+from datasets.images import bad_images
+from datasets.splits import Listing, class_groups, digest, keep, read_split, subsample_classes
 
 # Keys of cfg.DATASET that upstream Dassl does not have, beside NUM_SHOTS and SUBSAMPLE_CLASSES.
 DATASET_DEFAULTS: dict[str, object] = {
+    "CLASSNAMES": "",  # Folder: names of its class folders; Unlabeled: the class list; "": classnames.txt in ROOT
+    "FILES": "",  # Folder: a CSV or JSON file of path, class and split, in place of class folders
+    "TEST_DIR": "",  # Unlabeled: a folder with a folder of labelled test images per class; "": no evaluation
     "SKIP_BAD_IMAGES": False,  # decode every image before the run and leave out those that fail
 }
 
@@ -37,16 +28,6 @@ class Splits:
     train: list[Datum]
     val: list[Datum]
     test: list[Datum]
-
-
-@dataclass(frozen=True)
-class FewShot:
-    """Which few-shot list a run used."""
-
-    shots: int
-    seed: int
-    sha256: str  # over the chosen training and validation items
-    path: str | None  # where the list is stored; None: nowhere (no fixed seed, or a read-only folder)
 
 
 class BenchmarkDataset(DatasetBase):
@@ -74,36 +55,60 @@ class BenchmarkDataset(DatasetBase):
     marker: ClassVar[str] = "*"  # pattern of something in the image folder that tells it from another folder
     split_file: ClassVar[str] = ""  # the published split file; "": none exists
     counts: ClassVar[tuple[int, int, int]] = (0, 0, 0)  # published number of train, val and test images
-    has_val: ClassVar[bool] = True  # ImageNet and its variants have no validation images
+    optional_parts: ClassVar[tuple[str, ...]] = ()  # parts of the split that may be empty
+    test_gaps_allowed: ClassVar[bool] = False  # whether classes may lack test images
+    labelled: ClassVar[bool] = True  # False: training images have label -1
+    image_wrapper: ClassVar[type | None] = None  # for DataManager(dataset_wrapper=...); None: Dassl's own
     listed_from_disk: ClassVar[bool] = False  # its lists are what was found, so that nothing can be missing
     test_only: ClassVar[bool] = False  # a test set: its train list is the test list, and shots do not apply
     same_names_allowed: ClassVar[bool] = False  # the published ImageNet names have two pairs of equal names
 
     def __init__(self, cfg: Any) -> None:
         name = type(self).__name__
-        self.layout = self.find(Path(cfg.DATASET.ROOT))
-        listing, self.split_source = self.read(self.layout)
-        check_listing(name, listing, self.has_val, self.same_names_allowed)
-        self.check_files(self.layout, listing)
-        if _option(cfg, "SKIP_BAD_IMAGES"):
+        self.layout, listing, self.split_source = self.load(cfg)
+        self.check(listing)
+        if option(cfg, "SKIP_BAD_IMAGES"):
             listing = _without_bad_images(name, self.layout, listing)
-            check_listing(name, listing, self.has_val, self.same_names_allowed)
+            self.check(listing)
         self.split_sha256 = digest(*listing)
-        names = {label: classname for items in listing for _, label, classname in items}
-        self.all_classnames = [names[label] for label in range(len(names))]
-        self.groups = class_groups(len(names))
+        self.all_classnames = self.names(listing)
+        self.groups = class_groups(len(self.all_classnames))
         self.fewshot: FewShot | None = None
 
         shots, chosen = int(cfg.DATASET.NUM_SHOTS), listing
-        if shots >= 1 and self.test_only:
-            print(f"{name} is a test set: DATASET.NUM_SHOTS {shots} does not apply")
+        if shots >= 1 and (self.test_only or not self.labelled):
+            kind = "a test set" if self.test_only else "images without labels"
+            print(f"{name}: DATASET.NUM_SHOTS {shots} does not apply to {kind}")
         elif shots >= 1:
             chosen, self.fewshot = few_shot(self.layout, listing, shots, int(cfg.SEED), name)
         self.full = self._splits(listing)
         self.chosen = self.full if chosen is listing else self._splits(chosen)
-        subsample = cfg.DATASET.get("SUBSAMPLE_CLASSES", "all")
-        train, val, test = subsample_classes(self.chosen.train, self.chosen.val, self.chosen.test, subsample=subsample)
+        train, val, test = self.exposed(cfg.DATASET.get("SUBSAMPLE_CLASSES", "all"))
+        if not test and "test" in self.optional_parts:
+            # Dassl has no data set without a test list; ours look at `full.test`.
+            test = train
         super().__init__(train_x=train, val=val, test=test)
+
+    def load(self, cfg: Any) -> tuple[Layout, Listing, str]:
+        """Where the data set is, its split, and where that came from."""
+        layout = self.find(Path(cfg.DATASET.ROOT))
+        listing, source = self.read(layout)
+        self.check_files(layout, listing)
+        return layout, listing, source
+
+    def check(self, listing: Listing) -> None:
+        """Raise ValueError for a split that cannot be used."""
+        name, optional = type(self).__name__, self.optional_parts
+        check_listing(name, listing, optional, self.test_gaps_allowed, self.same_names_allowed)
+
+    def names(self, listing: Listing) -> list[str]:
+        """Class names, ordered by label."""
+        names = {label: classname for items in listing for _, label, classname in items}
+        return [names[label] for label in range(len(names))]
+
+    def exposed(self, subsample: str) -> list[list[Datum]]:
+        """The train, val and test lists of a class group, as upstream shows them."""
+        return subsample_classes(self.chosen.train, self.chosen.val, self.chosen.test, subsample=subsample)
 
     @classmethod
     def find(cls, root: Path) -> Layout:
@@ -149,13 +154,18 @@ class BenchmarkDataset(DatasetBase):
         listing = cls.build(layout)
         if not cls.split_file:
             return listing, "lists of the data set"
-        kept = layout.folder / cls.split_file.replace("split_zhou_", "split_built_")
+        return listing, cls.keep_built(layout, listing, f"no {cls.split_file} in {layout.folder}")
+
+    @classmethod
+    def keep_built(cls, layout: Layout, listing: Listing, why: str) -> str:
+        """Store a split that was built, say so where it is new, and return the name of its file."""
+        kept = layout.folder / f"split_built_{cls.split_file.removeprefix('split_zhou_') or f'{cls.__name__}.json'}"
         if kept.is_file() and digest(*read_split(kept)) == digest(*listing):
-            return listing, kept.name
+            return kept.name
         changed = f"; not as in {kept.name}, because the files on disk changed" if kept.exists() else ""
-        print(f"{cls.__name__}: no {cls.split_file} in {layout.folder}, split built from the files on disk{changed}")
+        print(f"{cls.__name__}: {why}, split built from the files on disk{changed}")
         keep(listing._asdict(), kept, "The split")
-        return listing, kept.name
+        return kept.name
 
     @classmethod
     def check_files(cls, layout: Layout, listing: Listing) -> None:
@@ -175,52 +185,17 @@ class BenchmarkDataset(DatasetBase):
         return Splits(*([Datum(path(file), label, 0, name) for file, label, name in items] for items in listing))
 
 
-def few_shot(layout: Layout, listing: Listing, shots: int, seed: int, name: str) -> tuple[Listing, FewShot]:
-    """Draw `shots` training images a class, then min(shots, 4) validation images with the same random state.
-
-    The list is stored as `split_fewshot/shot_<K>-seed_<S>-<key>.json` in the data set's folder and read back from it;
-    its key covers everything that it depends on. A negative seed draws anew each time and stores nothing.
-
-    Raises:
-        ValueError: the stored list is not one of this split.
-    """
-    if seed < 0:
-        chosen = _draw(listing, shots, random.Random())
-        return chosen, FewShot(shots, seed, digest(chosen.train, chosen.val), None)
-    key = digest(*listing, [(f"format {FORMAT}, shots {shots}", seed, "")])[:12]
-    path = layout.folder / "split_fewshot" / f"shot_{shots}-seed_{seed}-{key}.json"
-    if path.is_file():
-        stored = read_split(path)
-        for part, size in (("train", shots), ("val", min(shots, 4))):
-            _check_few_shot(path, getattr(stored, part), getattr(listing, part), size)
-        chosen = Listing(stored.train, stored.val, listing.test)
-        return chosen, FewShot(shots, seed, digest(chosen.train, chosen.val), str(path))
-    chosen = _draw(listing, shots, random.Random(seed))
-    content = {"format": FORMAT, "dataset": name, "shots": shots, "seed": seed, "key": key}
-    stored_it = keep({**content, "train": chosen.train, "val": chosen.val, "test": []}, path, "The few-shot list")
-    return chosen, FewShot(shots, seed, digest(chosen.train, chosen.val), str(path) if stored_it else None)
-
-
-def _draw(listing: Listing, shots: int, rng: random.Random) -> Listing:
-    # Training images first; validation goes on with the same random state, as published.
-    train = draw_few_shot(listing.train, shots, rng)
-    return Listing(train, draw_few_shot(listing.val, min(shots, 4), rng), listing.test)
-
-
-def _check_few_shot(path: Path, chosen: Sequence[Item], items: Sequence[Item], shots: int) -> None:
-    expected = {label: min(shots, len(group)) for label, group in by_label(items).items()}
-    if len(set(chosen)) != len(chosen) or not set(chosen) <= set(items) or Counter(i[1] for i in chosen) != expected:
-        raise ValueError(f"{path} does not fit the split it was drawn from; delete it, and it is drawn again")
-
-
 def _without_bad_images(name: str, layout: Layout, listing: Listing) -> Listing:
-    bad = bad_images(layout, sorted({file for items in listing for file, _, _ in items}))
+    files = sorted({file for items in listing for file, _, _ in items})
+    faults = zip(files, (fault for _, fault in bad_images(map(layout.path, files))), strict=True)
+    bad = {file: fault for file, fault in faults if fault}
     for file, fault in bad.items():
         print(f"{name}: left out {file} ({fault})")
     return Listing(*([item for item in items if item[0] not in bad] for items in listing))
 
 
-def _option(cfg: Any, key: str) -> Any:
+def option(cfg: Any, key: str) -> Any:
+    """A key of cfg.DATASET that Dassl does not have."""
     return cfg.DATASET.get(key, DATASET_DEFAULTS[key])
 
 

@@ -15,8 +15,10 @@ from scipy.io import loadmat
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, Layout
 from datasets.checks import clip_name
-from datasets.splits import FORMAT, Item, Listing, keep, list_folders, list_images
+from datasets.images import list_folders, list_images
+from datasets.splits import Item, Listing, keep
 
+SCAN_FORMAT = 1
 Scan = dict[str, dict[str, Any]]  # class folder -> its time of change and the names of its images
 
 
@@ -37,7 +39,7 @@ class ImageNet(BenchmarkDataset):
     image_dirs = ("images", ".", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
     marker = "train"
     counts = (1281167, 0, 50000)
-    has_val = False
+    optional_parts = ("val",)
     listed_from_disk = True
     same_names_allowed = True
 
@@ -55,7 +57,7 @@ class ImageNet(BenchmarkDataset):
                 "tar file a class, and each has to be unpacked into a folder of its name"
             )
         if parts != {part: stored.get(part) for part in parts}:
-            keep({"format": FORMAT, **parts}, store, "The list of ImageNet's files")
+            keep({"format": SCAN_FORMAT, **parts}, store, "The list of ImageNet's files")
         wnids = wnids_of_folders(parts["train"], names)
         labels = {wnid: label for label, wnid in enumerate(sorted(wnids.values()))}
 
@@ -83,7 +85,7 @@ class ImageNetVariant(BenchmarkDataset):
     """
 
     marker = "n[0-9]*"
-    has_val = False
+    optional_parts = ("val",)
     listed_from_disk = True
     test_only = True
     same_names_allowed = True
@@ -144,7 +146,7 @@ def _read_scan(path: Path) -> dict[str, Scan]:
     """A stored scan; anything else is as good as none, since it can be made again."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return content if content["format"] == FORMAT else {}
+        return content if content["format"] == SCAN_FORMAT else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

@@ -3,7 +3,8 @@
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import Layout
 from datasets.imagenet import ImageNetVariant, read_classnames
-from datasets.splits import Listing, list_folders, list_images
+from datasets.images import list_folders, list_images
+from datasets.splits import Listing
 
 
 @DATASET_REGISTRY.register()

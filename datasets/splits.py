@@ -18,13 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dassl.data.datasets import Datum
+from datasets.images import list_folders, list_images
 
 Item = tuple[str, int, str]
-FORMAT = 1  # of stored few-shot lists; part of their key
 SUBSAMPLES = ("all", "base", "new")
-IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .png .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .jp2 .j2k .avif .tga .ico .dib .jfif .jpe".split()
-)
 
 
 class Listing(NamedTuple):
@@ -40,7 +37,7 @@ def write_json_atomic(value: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(json.dumps(value, ensure_ascii=False, indent=0), encoding="utf-8")
+        temporary.write_text(json.dumps(value, indent=0), encoding="utf-8")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -98,19 +95,6 @@ def digest(*lists: Iterable[Item]) -> str:
         sha.update(text.encode("utf-8", "surrogateescape"))
         sha.update(b"\0\0")
     return sha.hexdigest()
-
-
-def list_images(folder: Path) -> list[str]:
-    """Names of the image files in a folder, sorted, hidden files left out."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES]
-    return sorted(name for name in names if not name.startswith("."))
-
-
-def list_folders(folder: Path) -> list[str]:
-    """Names of the subfolders (links to folders included), sorted, hidden ones left out."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
 
 
 def random_split(files: Mapping[int, Sequence[str]], names: Mapping[int, str], seed: int = 1) -> Listing:

@@ -7,7 +7,8 @@ from scipy.io import loadmat
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, Layout
-from datasets.splits import Item, Listing, list_folders, list_images, split_trainval
+from datasets.images import list_folders, list_images
+from datasets.splits import Item, Listing, split_trainval
 
 
 @DATASET_REGISTRY.register()

@@ -1,0 +1,62 @@
+"""The few-shot list of a run: drawn as published, stored as JSON, read back."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.checks import Layout
+from datasets.splits import Item, Listing, by_label, digest, draw_few_shot, keep, read_split
+
+FORMAT = 1  # of the stored lists; part of their key
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """Which few-shot list a run used."""
+
+    shots: int
+    seed: int
+    sha256: str  # over the chosen training and validation items
+    path: str | None  # where the list is stored; None: nowhere (no fixed seed, or a read-only folder)
+
+
+def few_shot(layout: Layout, listing: Listing, shots: int, seed: int, name: str) -> tuple[Listing, FewShot]:
+    """Draw `shots` training images a class, then min(shots, 4) validation images with the same random state.
+
+    The list is stored as `split_fewshot/shot_<K>-seed_<S>-<key>.json` in the data set's folder and read back from it;
+    its key covers everything that it depends on. A negative seed draws anew each time and stores nothing.
+
+    Raises:
+        ValueError: the stored list is not one of this split.
+    """
+    if seed < 0:
+        chosen = _draw(listing, shots, random.Random())
+        return chosen, FewShot(shots, seed, digest(chosen.train, chosen.val), None)
+    key = digest(*listing, [(f"format {FORMAT}, shots {shots}", seed, "")])[:12]
+    path = layout.folder / "split_fewshot" / f"shot_{shots}-seed_{seed}-{key}.json"
+    if path.is_file():
+        stored = read_split(path)
+        for part, size in (("train", shots), ("val", min(shots, 4))):
+            _check_few_shot(path, getattr(stored, part), getattr(listing, part), size)
+        chosen = Listing(stored.train, stored.val, listing.test)
+        return chosen, FewShot(shots, seed, digest(chosen.train, chosen.val), str(path))
+    chosen = _draw(listing, shots, random.Random(seed))
+    content = {"format": FORMAT, "dataset": name, "shots": shots, "seed": seed, "key": key}
+    stored_it = keep({**content, "train": chosen.train, "val": chosen.val, "test": []}, path, "The few-shot list")
+    return chosen, FewShot(shots, seed, digest(chosen.train, chosen.val), str(path) if stored_it else None)
+
+
+def _draw(listing: Listing, shots: int, rng: random.Random) -> Listing:
+    # Training images first; validation goes on with the same random state, as published.
+    train = draw_few_shot(listing.train, shots, rng)
+    return Listing(train, draw_few_shot(listing.val, min(shots, 4), rng), listing.test)
+
+
+def _check_few_shot(path: Path, chosen: Sequence[Item], items: Sequence[Item], shots: int) -> None:
+    expected = {label: min(shots, len(group)) for label, group in by_label(items).items()}
+    if not Counter(chosen) <= Counter(items) or Counter(label for _, label, _ in chosen) != expected:
+        raise ValueError(f"{path} does not fit the split it was drawn from; delete it, and it is drawn again")

@@ -1,0 +1,129 @@
+"""Your own images without labels, and a list of class names: `DATASET.NAME Unlabeled DATASET.ROOT DIR`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from dassl.data.datasets import DATASET_REGISTRY, Datum
+from datasets.base import BenchmarkDataset, option
+from datasets.checks import Layout, check_classnames, clip_name
+from datasets.folder import find_classnames, named_path, refuse_empty_files, root_of
+from datasets.images import OwnImages, list_folders, walk_images
+from datasets.splits import Listing, subsample_classes
+
+
+@DATASET_REGISTRY.register()
+class Unlabeled(BenchmarkDataset):
+    """Images in a folder, flat or nested, to distil on: training needs no labels, and none are made up.
+
+    Training images have label -1 and no class name; `labelled` is False, so that a trainer which needs labels can say
+    so. The classes are those of DATASET.CLASSNAMES (or classnames.txt, classnames.json in ROOT): one name a line, or a
+    JSON list. With DATASET.TEST_DIR, a folder that holds a folder of test images per class, there is an evaluation;
+    else `full.test` is empty.
+    """
+
+    optional_parts = ("val", "test")
+    labelled = False
+    image_wrapper = OwnImages
+
+    def load(self, cfg: Any) -> tuple[Layout, Listing, str]:
+        root = root_of(cfg)
+        path = find_classnames(root, option(cfg, "CLASSNAMES"))
+        if path is None:
+            raise FileNotFoundError(
+                f"Unlabeled: no class list; put classnames.txt, one name a line, into {root}, or set DATASET.CLASSNAMES"
+            )
+        self.class_list = read_class_list(path)
+        check_classnames("Unlabeled", self.class_list)
+        layout, test = Layout(root, root, root), []
+        if named := option(cfg, "TEST_DIR"):
+            folder = named_path(root, named, "TEST_DIR")
+            layout = Layout(root, root, root, {TEST: str(folder)})
+            test = self.test_items(folder)
+        files = walk_images(root)
+        if TEST in layout.moved:  # test images inside ROOT are not trained on
+            inside = {str(Path(layout.path(file)).resolve()) for file, _, _ in test}
+            files = [file for file in files if str((root / file).resolve()) not in inside]
+        listing = Listing([(file, -1, "") for file in files], [], test)
+        refuse_empty_files(cfg, "Unlabeled", layout, listing)
+        return layout, listing, path.name
+
+    def test_items(self, folder: Path) -> list[tuple[str, int, str]]:
+        """Items of the class folders, each matched with its class by name.
+
+        Raises:
+            ValueError: a folder that is no class of the list, or no images at all.
+        """
+        labels = {clip_name(name): label for label, name in enumerate(self.class_list)}
+        items = []
+        for name in list_folders(folder):
+            if clip_name(name) not in labels:
+                close = difflib.get_close_matches(clip_name(name), labels, n=1)
+                hint = f"; did you mean {self.class_list[labels[close[0]]]!r}?" if close else ""
+                raise ValueError(f"Unlabeled: folder {folder / name} is no class of the class list{hint}")
+            label = labels[clip_name(name)]
+            items += [(f"{TEST}/{name}/{file}", label, self.class_list[label]) for file in walk_images(folder / name)]
+        if not items:
+            raise ValueError(f"Unlabeled: DATASET.TEST_DIR {folder} has no images in class folders")
+        tested = {label for _, label, _ in items}
+        if absent := [name for label, name in enumerate(self.class_list) if label not in tested]:
+            total = len(self.class_list)
+            print(f"Unlabeled: {len(absent)} of {total} classes have no test images: {', '.join(absent)}")
+        return items
+
+    def check(self, listing: Listing) -> None:
+        if not listing.train:
+            raise ValueError(f"Unlabeled: no images in {self.layout.folder} or the folders in it")
+
+    def names(self, listing: Listing) -> list[str]:
+        return self.class_list
+
+    def exposed(self, subsample: str) -> list[list[Datum]]:
+        """All images train, whatever classes are selected, for nobody knows which are whose."""
+        half = [Datum("", label, 0, name) for label, name in enumerate(self.class_list)]
+        classes, test = subsample_classes(half, self.full.test, subsample=subsample)
+        self.selected = [datum.classname for datum in classes]
+        return [self.full.train, [], test]
+
+    @property
+    def classnames(self) -> list[str]:
+        """Class names of the selected group, which training images cannot tell."""
+        return self.selected
+
+    @property
+    def lab2cname(self) -> dict[int, str]:
+        """Class name of each label."""
+        return dict(enumerate(self.selected))
+
+    @property
+    def num_classes(self) -> int:
+        """Number of class names of the selected group."""
+        return len(self.selected)
+
+
+TEST = "<test>"  # stands for DATASET.TEST_DIR in the paths of test items; no file is named so
+
+
+def read_class_list(path: Path) -> list[str]:
+    """Class names, one a line ("n01440764 tench" counts as "tench"), or a JSON list.
+
+    Raises:
+        ValueError: not a list of names.
+    """
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix.lower() == ".json":
+        try:
+            names = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON ({error})") from error
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f'{path} is not a list of class names, ["cat", "dog", ...]')
+        return [name.strip() for name in names]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if all(re.match(r"n\d{8}\s+\S", line) for line in lines):
+        return [line.split(maxsplit=1)[1] for line in lines]
+    return lines

@@ -1,0 +1,421 @@
+"""Folder and Unlabeled: a user's own images, in every state that they come in."""
+
+import json
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from trees import dataset_cfg, write_class_tree, write_image, write_json, write_lines
+
+from dassl.config import get_cfg_default
+from dassl.data import DataManager
+from datasets.folder import Folder
+from datasets.images import OwnImages, image_suffixes, read_upright, walk_images
+from datasets.unlabeled import Unlabeled
+
+
+def parts(data: Folder) -> dict[str, list[tuple[str, int, str]]]:
+    return {
+        part: [(Path(d.impath).relative_to(data.layout.root).as_posix(), d.label, d.classname) for d in items]
+        for part, items in vars(data.full).items()
+    }
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Names with spaces and accents, a nested folder, several formats."""
+    root = tmp_path / "mes images à moi"
+    for name, suffix in (("lymph node", ".png"), ("épithélium", ".webp"), ("adipose", ".tiff"), ("stroma", ".bmp")):
+        for index in range(4):
+            write_image(root / "train" / name / f"{name} {index}{suffix}")
+        write_image(root / "train" / name / "deeper" / "still" / "x.jpg")
+        write_image(root / "test" / name / "t.gif")
+    return root
+
+
+CLASSES = ["adipose", "lymph node", "stroma", "épithélium"]
+
+
+def test_train_and_test_folders(own: Path):
+    data = Folder(dataset_cfg(own))
+    assert data.classnames == data.all_classnames == CLASSES
+    assert {part: len(items) for part, items in parts(data).items()} == {"train": 20, "val": 0, "test": 4}
+    assert parts(data)["train"][:2] == [
+        ("train/adipose/adipose 0.tiff", 0, "adipose"),
+        ("train/adipose/adipose 1.tiff", 0, "adipose"),
+    ]
+    assert ("train/lymph node/deeper/still/x.jpg", 1, "lymph node") in parts(data)["train"]
+    assert all(Path(d.impath).is_file() for d in data.train_x)
+    write_image(own / "valid" / "adipose" / "v.png")
+    assert parts(Folder(dataset_cfg(own)))["val"] == [("valid/adipose/v.png", 0, "adipose")]
+
+
+def test_few_shot_and_groups(own: Path):
+    data = Folder(dataset_cfg(own, shots=2, subsample="new"))
+    assert data.classnames == CLASSES[2:] and Counter(d.label for d in data.train_x) == {0: 2, 1: 2}
+    assert [d.classname for d in data.test] == CLASSES[2:]
+    stored = json.loads(Path(data.fewshot.path).read_text(encoding="utf-8"))
+    assert {name for _, _, name in stored["train"]} == set(CLASSES)
+    assert [d.impath for d in Folder(dataset_cfg(own, shots=2, subsample="new")).train_x] == [
+        d.impath for d in data.train_x
+    ]
+
+
+def test_without_test_images_nothing_is_tested(own: Path):
+    shutil.rmtree(own / "test")
+    data = Folder(dataset_cfg(own))
+    assert data.full.test == [] and data.test == data.train_x
+
+
+def test_classes_without_test_images_are_said(own: Path, capsys: pytest.CaptureFixture[str]):
+    shutil.rmtree(own / "test" / "stroma")
+    assert len(Folder(dataset_cfg(own)).full.test) == 3
+    assert "1 of 4 classes have no test images: 'stroma'" in capsys.readouterr().out
+
+
+def test_class_folders_in_the_root_are_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_class_tree(tmp_path, {"cat": 10, "dog": 20})
+    data = Folder(dataset_cfg(tmp_path, shots=1))
+    assert {part: len(items) for part, items in parts(data).items()} == {"train": 15, "val": 6, "test": 9}
+    assert "split built" in capsys.readouterr().out
+    again = Folder(dataset_cfg(tmp_path, shots=1))  # split_fewshot/ is now there, and no class
+    assert parts(again) == parts(data) and "split built" not in capsys.readouterr().out
+
+
+ROWS = [("a 1.png", "cat", "train"), ("b.png", "dog", "Training"), ("c.png", "dog", "valid"), ("d.png", "cat", "TEST")]
+
+
+def write_list(path: Path, prefix: str) -> None:
+    """The same four images as a comma, semicolon or tab separated file, as JSON objects or as a split file."""
+    rows = [(f"{prefix}{file}", name, part) for file, name, part in ROWS]
+    if path.name == "comma.csv":
+        write_lines(path, ["path,class,split", *(",".join(row) for row in rows)])
+    elif path.name == "semicolon.csv":  # as spreadsheets write it: with a byte order mark, and Windows line ends
+        text = "\r\n".join(["\ufeffSplit;Path;Class", *(f"{part};{file};{name}" for file, name, part in rows)])
+        path.write_bytes(text.encode())
+    elif path.suffix == ".tsv":
+        write_lines(path, ["class\tpath\tsplit", *(f"{name}\t{file}\t{part}" for file, name, part in rows)])
+    elif path.name == "rows.json":
+        write_json([dict(zip(("path", "class", "split"), row, strict=True)) for row in rows], path)
+    else:
+        lists = {part: [] for part in ("train", "val", "test")}
+        for (file, name, _), part in zip(rows, ("train", "train", "val", "test"), strict=True):
+            lists[part].append([file, 7, name])
+        write_json(lists, path)
+
+
+@pytest.mark.parametrize("file", ["comma.csv", "semicolon.csv", "tab.tsv", "rows.json", "split.json"])
+@pytest.mark.parametrize("prefix", ["", "photos\\", "./photos/", "{root}/photos/"])
+def test_list_of_files(tmp_path: Path, file: str, prefix: str):
+    for name, _, _ in ROWS:
+        write_image(tmp_path / ("photos" if prefix else ".") / name)
+    write_list(tmp_path / file, prefix.format(root=tmp_path))
+    if file == "split.json" and "root" in prefix:
+        with pytest.raises(ValueError, match="leaves the image folder"):
+            Folder(dataset_cfg(tmp_path, FILES=file))
+        return
+    data = Folder(dataset_cfg(tmp_path, FILES=file))
+    at = "photos/" if prefix else ""
+    assert parts(data) == {
+        "train": [(f"{at}a 1.png", 0, "cat"), (f"{at}b.png", 1, "dog")],
+        "val": [(f"{at}c.png", 1, "dog")],
+        "test": [(f"{at}d.png", 0, "cat")],
+    }
+
+
+def test_list_without_splits_is_split(tmp_path: Path):
+    lines = ["path,class"]
+    for index in range(20):
+        write_image(tmp_path / f"{index}.png")
+        lines.append(f"{index}.png,{'cat' if index % 2 else 'dog'}")
+    write_lines(tmp_path / "files.csv", lines)
+    data = Folder(dataset_cfg(tmp_path, FILES=str(tmp_path / "files.csv")))
+    assert {part: len(items) for part, items in parts(data).items()} == {"train": 10, "val": 4, "test": 6}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["path,class,split", "a.png,,train"], "files.csv, row 1: no class; the columns are path, class, split"),
+        (["file,class", "a.png,cat"], "row 1: no path; the columns are file, class"),
+        (["path,class,split", "a.png,cat,dev"], "row 1: split 'dev'; choose one of train, val, test"),
+        (["path,class,split", "a.png,cat,train", "./a.png,dog,test"], "row 2: a.png is in row 1 already"),
+        (["path,class", "../a.png,cat"], "row 1: ../a.png is outside DATASET.ROOT"),
+        (["path,class", "/etc/a.png,cat"], "row 1: /etc/a.png is outside DATASET.ROOT"),
+        (["path,class,split", "a.png,cat,", "b.png,cat,train"], "1 rows have no split and others have one"),
+        (["path,class,split", "a.png,cat,train", "b.png,dog,train"], "1 of 2 images of the split .*: b.png"),
+        (["path,class,split", "a.png,cat,train"], "1 class .cat.; a classifier needs two"),
+        (["path,class,split", "a.png,cat,test"], "the train split is empty"),
+        (["path,class,split"], "lists no images"),
+    ],
+)
+def test_wrong_lists(tmp_path: Path, lines: list[str], message: str):
+    write_image(tmp_path / "a.png")
+    write_lines(tmp_path / "files.csv", lines)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        Folder(dataset_cfg(tmp_path, FILES="files.csv"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("classnames.json", '{"adipose": "fat", "lymph node": "lymph node tissue", "stroma": "s", "épithélium": "e"}'),
+        ("classnames.txt", "stroma s\nlymph node\tlymph node tissue\n\nadipose fat\népithélium e\nextra folder"),
+    ],
+)
+def test_class_names(own: Path, file: str, content: str):
+    (own / file).write_text(content, encoding="utf-8")
+    data = Folder(dataset_cfg(own))
+    assert data.classnames == ["fat", "lymph node tissue", "s", "e"]
+    (own / file).rename(own / "other.names" if file.endswith("txt") else own / "other.json")
+    named = "other.names" if file.endswith("txt") else str(own / "other.json")
+    assert Folder(dataset_cfg(own, CLASSNAMES=named)).classnames == data.classnames
+
+
+def test_folder_whose_name_begins_with_another(tmp_path: Path):
+    write_class_tree(tmp_path / "train", {"sea": 1, "sea lion": 1})
+    write_lines(tmp_path / "classnames.txt", ["sea open water", "sea lion marine mammal"])
+    assert Folder(dataset_cfg(tmp_path)).classnames == ["open water", "marine mammal"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("classnames.txt", "fat\nlymph node tissue\ns\ne", "does not name 3 of 4 class folders: adipose, stroma"),
+        ("classnames.json", '["fat", "lymph", "s", "e"]', "is not a map of class folders to names"),
+        ("classnames.json", '{"adipose": "fat"', "is not JSON"),
+        ("classnames.json", '{"adipose": "a", "lymph node": "b", "stroma": "c", "épithélium": "C"}', "'c' = 'C'"),
+    ],
+)
+def test_wrong_class_names(own: Path, file: str, content: str, message: str):
+    (own / file).write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        Folder(dataset_cfg(own))
+
+
+def test_empty_class_folder(own: Path):
+    (own / "train" / "none").mkdir()
+    with pytest.raises(ValueError, match="none has no images .it is empty.; fill or remove it"):
+        Folder(dataset_cfg(own))
+    (own / "train" / "none" / "clip.mp4").touch()
+    with pytest.raises(ValueError, match=r"it holds .mp4 files"):
+        Folder(dataset_cfg(own))
+
+
+@pytest.mark.parametrize("names", [("Cat", "cat"), ("big_cat", "big cat"), ("café", "cafe\u0301")])
+def test_class_folders_that_are_one_name_for_clip(tmp_path: Path, names: tuple[str, str]):
+    for name in names:
+        write_image(tmp_path / "train" / name / "1.png")
+    with pytest.raises(ValueError, match="cannot tell apart"):
+        Folder(dataset_cfg(tmp_path))
+
+
+def test_folders_that_do_not_fit(own: Path, capsys: pytest.CaptureFixture[str]):
+    write_image(own / "train" / "stray.png")
+    Folder(dataset_cfg(own))
+    assert "left out 1 images beside the class folders of" in capsys.readouterr().out
+    write_image(own / "test" / "Adipose" / "1.png")
+    with pytest.raises(ValueError, match="classes of test are not in train: Adipose"):
+        Folder(dataset_cfg(own))
+    shutil.rmtree(own / "train")
+    with pytest.raises(ValueError, match="has a folder test and no folder train"):
+        Folder(dataset_cfg(own))
+    with pytest.raises(ValueError, match="has no class folders; for images without labels set DATASET.NAME Unlabeled"):
+        Folder(dataset_cfg(own / "test" / "stroma"))
+    with pytest.raises(FileNotFoundError, match="is neither in"):
+        Folder(dataset_cfg(own, FILES="nothing.csv"))
+    with pytest.raises(FileNotFoundError, match="set it with --root"):
+        Folder(dataset_cfg(own / "none"))
+
+
+def test_one_class_only(tmp_path: Path):
+    write_class_tree(tmp_path / "train", {"cat": 3})
+    with pytest.raises(ValueError, match="1 class .cat.; a classifier needs two"):
+        Folder(dataset_cfg(tmp_path))
+
+
+def test_links_are_followed_once(tmp_path: Path):
+    write_image(tmp_path / "store" / "deep" / "1.png")
+    folder = tmp_path / "train" / "cat"
+    folder.mkdir(parents=True)
+    for link, target in (("a", "store"), ("b", "store/deep"), ("up", "train"), ("gone", "nowhere")):
+        os.symlink(tmp_path / target, folder / link)
+    os.symlink(tmp_path / "nowhere.png", folder / "broken.png")
+    os.symlink(tmp_path / "store" / "deep" / "1.png", folder / "linked.png")
+    assert walk_images(folder) == ["a/deep/1.png", "linked.png"]
+
+
+def test_empty_files(own: Path, capsys: pytest.CaptureFixture[str]):
+    (own / "train" / "stroma" / "zero.png").touch()
+    for kind, extra in ((Folder, {}), (Unlabeled, {"CLASSNAMES": "names.txt"})):
+        write_lines(own / "names.txt", CLASSES)
+        with pytest.raises(ValueError, match="1 image files are empty: train/stroma/zero.png; remove them, or set"):
+            kind(dataset_cfg(own, **extra))
+        assert len(kind(dataset_cfg(own, SKIP_BAD_IMAGES=True, **extra)).train_x) == (20 if kind is Folder else 24)
+        assert "left out train/stroma/zero.png (empty file)" in capsys.readouterr().out
+
+
+# Images
+
+
+def save(path: Path, array: np.ndarray, mode: str | None = None, **options) -> str:
+    Image.fromarray(array, mode).save(path, **options) if mode else Image.fromarray(array).save(path, **options)
+    return str(path)
+
+
+def test_modes(tmp_path: Path):
+    red = np.zeros((4, 6, 4), dtype=np.uint8)  # (H, W, RGBA)
+    red[..., 0], red[:, :3, 3] = 255, 255
+    shown = np.asarray(read_upright(save(tmp_path / "alpha.png", red)))
+    assert shown.shape == (4, 6, 3)
+    assert (shown[:, :3] == (255, 0, 0)).all() and (shown[:, 3:] == 255).all(), "transparent is white"
+    Image.fromarray(red).quantize(4).save(tmp_path / "palette.png")
+    assert np.asarray(read_upright(str(tmp_path / "palette.png")))[0, 0].tolist() == [255, 0, 0]
+    grey = np.linspace(0, 65535, 24).astype(np.uint16).reshape(4, 6)
+    deep = np.asarray(read_upright(save(tmp_path / "deep.png", grey)))
+    assert np.abs(deep[..., 0].astype(int) - (grey >> 8)).max() <= 1 and len(np.unique(deep)) > 20
+    assert np.array_equal(np.asarray(read_upright(save(tmp_path / "deep.tiff", grey))), deep)
+    Image.fromarray(red[..., :3]).convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
+    assert np.abs(np.asarray(read_upright(str(tmp_path / "cmyk.jpg"))).astype(int) - (255, 0, 0)).max() < 8
+    Image.fromarray(grey > 30000).save(tmp_path / "bits.png")
+    assert set(np.asarray(read_upright(str(tmp_path / "bits.png"))).ravel()) == {0, 255}
+
+
+def test_rotated_by_exif(tmp_path: Path):
+    array = np.zeros((4, 8, 3), dtype=np.uint8)
+    array[:, :4] = 255  # the left half is white
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn 90 degrees clockwise to be upright
+    upright = np.asarray(read_upright(save(tmp_path / "turned.png", array, exif=exif)))
+    assert upright.shape == (8, 4, 3) and (upright[:4] == 255).all() and (upright[4:] == 0).all()
+
+
+def test_images_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = write_image(tmp_path / "whole.png", size=(64, 64))
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(whole.read_bytes()[:-30])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "page.jpg").write_text("<html>")
+    save(tmp_path / "float.tiff", np.ones((2, 2), dtype=np.float32))
+    for name, why in (("cut.png", ""), ("empty.png", "the file is empty"), ("page.jpg", ""), ("float.tiff", "8 or 16")):
+        with pytest.raises(OSError, match=f"cannot read the image .*{name}.*{why}.*SKIP_BAD_IMAGES") as error:
+            read_upright(str(tmp_path / name))
+        assert "\n" not in str(error.value)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(OSError, match="whole.png.*decompression bomb"):
+        read_upright(str(whole))
+
+
+def test_suffixes():
+    assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2"} <= image_suffixes()
+    assert not {".pdf", ".eps", ".mpg", ".txt", ".json", ".csv", ".mat", ".h5"} & image_suffixes()
+
+
+def test_loader_reads_own_images(own: Path):
+    cfg = get_cfg_default()
+    cfg.DATASET.NAME, cfg.DATASET.ROOT = "Folder", str(own)
+    cfg.DATALOADER.NUM_WORKERS, cfg.DATALOADER.TEST.BATCH_SIZE = 0, 4
+    cfg.INPUT.SIZE, cfg.VERBOSE = (8, 8), False
+    assert Folder.image_wrapper is Unlabeled.image_wrapper is OwnImages
+    manager = DataManager(cfg, dataset_wrapper=OwnImages)
+    batch = next(iter(manager.test_loader))
+    assert batch["img"].shape == (4, 3, 8, 8) and batch["label"].tolist() == [0, 1, 2, 3]
+    assert len(manager.train_loader_x.dataset) == 20
+    cfg.DATALOADER.K_TRANSFORMS, cfg.DATALOADER.RETURN_IMG0 = 2, True
+    manager = DataManager(cfg, dataset_wrapper=OwnImages)
+    item = manager.train_loader_x.dataset[0]
+    assert len(item["img"]) == 2 and item["img0"].shape == (3, 8, 8) and item["index"] == 0
+
+
+# Unlabeled
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    root = tmp_path / "pool"
+    for index in range(5):
+        write_image(root / f"{index}.png")
+        write_image(root / "batch 2" / f"{index}.jpg")
+    write_lines(root / "classnames.txt", ["Red fox", "polar bear", "otter"])
+    return root
+
+
+def test_unlabeled(pool: Path):
+    data = Unlabeled(dataset_cfg(pool))
+    assert not data.labelled and data.classnames == data.all_classnames == ["Red fox", "polar bear", "otter"]
+    assert data.num_classes == 3 and data.lab2cname == {0: "Red fox", 1: "polar bear", 2: "otter"}
+    assert [Path(d.impath).name for d in data.train_x][:2] == ["0.png", "1.png"] and len(data.train_x) == 10
+    assert {d.label for d in data.train_x} == {-1}
+    assert data.full.test == [] and data.test == data.train_x and data.groups["new"] == [2]
+    with pytest.raises((IndexError, RuntimeError)):  # a loss that needs labels cannot be computed by mistake
+        torch.nn.functional.cross_entropy(torch.zeros(1, 3), torch.tensor([data.train_x[0].label]))
+
+
+def test_unlabeled_with_test_folder(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for folder in (tmp_path / "test", pool / "held out"):
+        write_image(folder / "red_fox" / "1.png")
+        write_image(folder / "Otter" / "2.png")
+        data = Unlabeled(dataset_cfg(pool, TEST_DIR=str(folder), subsample="new"))
+        assert len(data.train_x) == 10, "test images are not trained on"
+        assert [(Path(d.impath).name, d.label, d.classname) for d in data.full.test] == [
+            ("2.png", 2, "otter"),
+            ("1.png", 0, "Red fox"),
+        ]
+        assert all(Path(d.impath).is_file() for d in data.full.test)
+        assert data.classnames == ["otter"] and [(d.label, d.classname) for d in data.test] == [(0, "otter")]
+        assert "1 of 3 classes have no test images: polar bear" in capsys.readouterr().out
+    write_image(pool / "held out" / "oter" / "2.png")
+    with pytest.raises(ValueError, match="oter is no class of the class list; did you mean 'otter'?"):
+        Unlabeled(dataset_cfg(pool, TEST_DIR="held out"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "names"),
+    [
+        ("classnames.json", '["cat", "dog"]', ["cat", "dog"]),
+        ("c.txt", "\ufeffn01440764 tench\r\nn01443537 goldfish\r\n", ["tench", "goldfish"]),
+        ("c.txt", "n01440764 tench\nstreet sign", ["n01440764 tench", "street sign"]),
+    ],
+)
+def test_class_lists(pool: Path, file: str, content: str, names: list[str]):
+    (pool / file).write_text(content, encoding="utf-8")
+    assert Unlabeled(dataset_cfg(pool, CLASSNAMES=file)).classnames == names
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("cat", "1 class .cat.; a classifier needs two"),
+        ("", "0 class"),
+        ("cat\ndog\nCat", "cannot tell apart: 'cat' = 'Cat'"),
+    ],
+)
+def test_wrong_class_lists(pool: Path, content: str, message: str):
+    (pool / "classnames.txt").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        Unlabeled(dataset_cfg(pool))
+
+
+def test_unlabeled_without_what_it_needs(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_json({"0": "cat"}, pool / "map.json")
+    with pytest.raises(ValueError, match="map.json is not a list of class names"):
+        Unlabeled(dataset_cfg(pool, CLASSNAMES="map.json"))
+    with pytest.raises(FileNotFoundError, match="DATASET.CLASSNAMES none.txt is neither in"):
+        Unlabeled(dataset_cfg(pool, CLASSNAMES="none.txt"))
+    with pytest.raises(FileNotFoundError, match="DATASET.TEST_DIR none is neither in"):
+        Unlabeled(dataset_cfg(pool, TEST_DIR="none"))
+    Unlabeled(dataset_cfg(pool, shots=4))
+    assert "DATASET.NUM_SHOTS 4 does not apply to images without labels" in capsys.readouterr().out
+    for path in [*pool.glob("*.png"), *pool.glob("*/*.jpg")]:
+        path.unlink()
+    with pytest.raises(ValueError, match="Unlabeled: no images in .*pool"):
+        Unlabeled(dataset_cfg(pool))
+    (pool / "classnames.txt").unlink()
+    with pytest.raises(FileNotFoundError, match="no class list; put classnames.txt"):
+        Unlabeled(dataset_cfg(pool))
