@@ -42,7 +42,7 @@ def test_names_and_module_prefix(tmp_path):
     assert list(loaded["state_dict"]) == ["module.weight", "module.bias"]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, RuntimeError])
 def test_interrupted_save_keeps_the_earlier_one(tmp_path, monkeypatch, error):
     model = nn.Linear(2, 2)
     utils.save_checkpoint(_state(model), str(tmp_path), model_name="model-best.pth.tar")
@@ -50,10 +50,10 @@ def test_interrupted_save_keeps_the_earlier_one(tmp_path, monkeypatch, error):
     def half(state, path):
         with open(path, "wb") as file:
             file.write(b"half")
-        raise error
+        raise error("no space")
 
     monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(error):
+    with pytest.raises(OSError if error is RuntimeError else error, match="no space"):
         utils.save_checkpoint(_state(model, 4), str(tmp_path), model_name="model-best.pth.tar")
     assert sorted(os.listdir(tmp_path)) == ["checkpoint", "model-best.pth.tar"]
     assert utils.load_checkpoint(str(tmp_path / "model-best.pth.tar"))["epoch"] == 3

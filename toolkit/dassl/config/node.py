@@ -17,6 +17,7 @@ class ConfigNode(CfgNode):
         Raises:
             ValueError: unknown key, or a value of another type than the default's.
         """
+        cfg_other = cfg_other.clone()
         _prepare_tree(cfg_other, self, self, [])
         super().merge_from_other_cfg(cfg_other)
 

@@ -76,6 +76,8 @@ class SimpleTrainer(TrainerBase):
         ValueError: the configuration names something unknown.
     """
 
+    final_models: tuple[str, ...] = ("last_step", "best_val")  # values of TEST.FINAL_MODEL; a subclass may know more
+
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
         self.check_cfg(cfg)
@@ -128,7 +130,7 @@ class SimpleTrainer(TrainerBase):
             ValueError: unknown TEST.FINAL_MODEL, or best_val without validation images, as test images must not choose.
         """
         final = self.cfg.TEST.FINAL_MODEL
-        check_availability(final, ["last_step", "best_val"])
+        check_availability(final, self.final_models)
         if final == "best_val" and self.val_loader is None and not self.cfg.TEST.NO_TEST:
             raise ValueError("TEST.FINAL_MODEL is best_val, but there are no validation images; set it to last_step")
         directory = self.cfg.RESUME or self.output_dir

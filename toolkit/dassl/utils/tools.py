@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import random
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -43,23 +42,14 @@ def atomic_write(fpath: str | os.PathLike[str]) -> Iterator[str]:
     fpath = os.fspath(fpath)
     folder, name = os.path.split(fpath)
     mkdir_if_missing(folder)
-    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder or ".")
-    os.close(handle)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        # mkstemp makes files private; a result is as readable as any other file of the user
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, fpath)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def read_json(fpath: str) -> Any:

@@ -45,7 +45,13 @@ def save_checkpoint(
     name = model_name or f"model.pth.tar-{state['epoch']}"
     fpath = os.path.join(save_dir, name)
     with atomic_write(fpath) as temporary:
-        torch.save(state, temporary)
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # how PyTorch says that it could not write
+            reason = str(error).splitlines()[0]
+            raise OSError(
+                f'cannot write "{fpath}" ({reason}); is the disk full? The earlier checkpoint stays'
+            ) from error
     print(f"Checkpoint saved to {fpath}")
     with atomic_write(os.path.join(save_dir, "checkpoint")) as temporary, open(temporary, "w") as file:
         file.write(f"{name}\n")
