@@ -105,7 +105,8 @@ def main(argv: Sequence[str] | None = None) -> float | None:
     if cfg.EVAL_ONLY:
         trainer.load_model(cfg.MODEL_DIR, epoch=cfg.LOAD_EPOCH if cfg.LOAD_EPOCH >= 0 else None)
         return trainer.test()
-    return trainer.train()
+    trainer.train()
+    return getattr(trainer, "final_accuracy", None)
 
 
 def command_line() -> int:

@@ -44,7 +44,7 @@ class ClassVectors:
             hint = f"; closest: {close[0]!r}" if close else ""
             raise ValueError(
                 f"no class vector for {len(missing)} of {len(classnames)} classes, first {missing[0]!r}{hint}: "
-                f"the vectors hold {len(self.classnames)} classes, by {self.source.get('made_by', 'an unknown teacher')}"
+                f"they hold {len(self.classnames)} classes, by {self.source.get('made_by', 'an unknown teacher')}"
             )
         index = torch.tensor([rows[name] for name in classnames], device=self.features.device)
         return ClassVectors(tuple(classnames), self.features[index], self.logit_scale, self.source)

@@ -36,6 +36,7 @@ class PromptTrainer(TrainerX):
     registered_name: ClassVar[str] = "prompt_learner"  # the folder of its checkpoints, as published
     transductive: ClassVar[bool] = False  # whether it learns from unlabelled images of the classes it is tested on
     needs_text: bool = True  # whether the text encoder is loaded
+    final_models: ClassVar[tuple[str, ...]] = FINAL_MODELS
 
     # ---- what a method says
 
@@ -69,8 +70,8 @@ class PromptTrainer(TrainerX):
 
     def check_cfg(self, cfg: CfgNode) -> None:
         """Refuses what would only fail, or mislead, later."""
-        if cfg.TEST.FINAL_MODEL not in FINAL_MODELS:
-            raise ValueError(f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL!r}: choose one of {', '.join(FINAL_MODELS)}")
+        if cfg.TEST.FINAL_MODEL not in self.final_models:
+            raise ValueError(f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL!r}: choose one of {', '.join(self.final_models)}")
 
     def build_data_loader(self) -> None:
         """Dassl's loaders, and one over the test images of every class group that is reported."""
@@ -127,6 +128,7 @@ class PromptTrainer(TrainerX):
             state = checkpoints.read_checkpoint(cfg.MODEL.INIT_WEIGHTS)["state_dict"]
             checkpoints.load_learned(self.prompts, state, cfg.MODEL.INIT_WEIGHTS)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scales_loss)
+        self.final_accuracy: float | None = None
         self.spent = {"train_seconds": 0.0, "train_images": 0}
         if self.needs_text:
             self.tokens(self.classnames)  # a class name that is too long shows now, not after an epoch
@@ -175,10 +177,7 @@ class PromptTrainer(TrainerX):
 
     def before_epoch(self) -> None:
         """Random numbers of an epoch depend on the seed and the epoch alone, so a resumed run draws the same."""
-        seed = (self.seed * 100_003 + self.epoch) % 2**31
-        set_random_seed(seed)
-        if getattr(self.train_loader_x, "generator", None) is not None:
-            self.train_loader_x.generator.manual_seed(seed)
+        set_random_seed((self.seed * 100_003 + self.epoch) % 2**31)
         self._epoch_start = time.time()
 
     def after_epoch(self) -> None:
@@ -338,7 +337,8 @@ class PromptTrainer(TrainerX):
         path = results.write_result(self.output_dir, results.describe(self, metrics, time.time() - start))
         self.class_vectors(self.all_classnames).save(Path(self.output_dir) / vectors.FILE_NAME)
         print(f"Results written to {path}")
-        return metrics[first]["accuracy"]
+        self.final_accuracy = metrics[first]["accuracy"]
+        return self.final_accuracy
 
     def unlabelled_images(self) -> int:
         """How many images were learned from without their labels."""

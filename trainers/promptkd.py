@@ -136,7 +136,8 @@ class PromptKD(PromptTrainer):
         print(f"Zero-shot student {self.cfg.MODEL.BACKBONE.NAME}:")
         clip = self.precision.store(load_clip(self.cfg.MODEL.BACKBONE.NAME))
         template = self.cfg.TEMPLATE or dataset_template(self.cfg.DATASET.NAME)
-        text = template_features(clip, self.all_classnames, [template])  # (C, D)
+        with self.precision.autocast():
+            text = template_features(clip, self.all_classnames, [template])  # (C, D)
         student = self.evaluate(lambda images: cosine_logits(encode_image(clip.visual, images), text, self.logit_scale))
         key = "hm" if "hm" in teacher else next(iter(teacher))
         pair = [m[key] if key == "hm" else m[key]["accuracy"] for m in (teacher, student)]

@@ -1,0 +1,91 @@
+"""Small things every test can have: two random CLIPs, a data tree laid out like EuroSAT's, and a run of train.main."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from open_clip.model import CLIP
+from PIL import Image
+from safetensors.torch import save_file
+
+CLASSES = ["Annual Crop Land", "Forest", "Highway or Road", "River", "Sea or Lake"]
+SIZE = 32
+
+
+def tiny_config(embed_dim: int, width: int = 32, layers: int = 3) -> dict:
+    """An open_clip configuration of a CLIP that trains in milliseconds."""
+    return {
+        "embed_dim": embed_dim,
+        "vision_cfg": {"image_size": SIZE, "layers": layers, "width": width, "head_width": 16, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": width, "heads": 2, "layers": layers},
+    }
+
+
+def write_clip(path: Path, config: dict, seed: int) -> Path:
+    """A randomly initialised CLIP as a safetensors file with its configuration beside it."""
+    torch.manual_seed(seed)
+    model = CLIP(**config)
+    with torch.no_grad():
+        model.logit_scale.fill_(3.0)
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
+    path.with_suffix(".json").write_text(json.dumps({"model_cfg": config}))
+    return path
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Paths of a "student" (16 channels) and a "teacher" (24 channels)."""
+    folder = tmp_path_factory.mktemp("clips")
+    return {
+        "student": str(write_clip(folder / "student.safetensors", tiny_config(16), 1)),
+        "teacher": str(write_clip(folder / "teacher.safetensors", tiny_config(24), 2)),
+    }
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A root with `eurosat`: five classes of one colour each, 6/2/3 images a class, and their split file."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    split: dict[str, list] = {"train": [], "val": [], "test": []}
+    for label, name in enumerate(CLASSES):
+        folder = root / "eurosat" / "2750" / name.split()[0]
+        folder.mkdir(parents=True)
+        for number in range(11):
+            pixels = np.clip(rng.normal(40 * label + 30, 20, (40, 36, 3)) + [0, 25 * label, 0], 0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.jpg")
+            part = "train" if number < 6 else "val" if number < 8 else "test"
+            split[part].append([f"{folder.name}/{number}.jpg", label, name])
+    (root / "eurosat" / "split_zhou_EuroSAT.json").write_text(json.dumps(split))
+    return str(root)
+
+
+@pytest.fixture
+def run(clips: dict[str, str], data_root: str) -> Callable[..., float]:
+    """`run(trainer, output_dir, KEY=VALUE or "--flag" words...)` -> what train.main returns; tiny and on the CPU."""
+    import train
+
+    def call(trainer: str, output: Path | str, *words: str, epochs: int = 2, seed: int = 1, backbone: str = "") -> float:
+        flags = [word for word in words if word.startswith("--")]
+        rest = [word for word in words if not word.startswith("--")]
+        return train.main(
+            [
+                *("--root", data_root, "--seed", str(seed), "--trainer", trainer, "--output-dir", str(output)),
+                *("--dataset-config-file", "configs/datasets/eurosat.yaml", *flags),
+                *("MODEL.BACKBONE.NAME", backbone or clips["student"], "INPUT.SIZE", f"({SIZE}, {SIZE})"),
+                *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "4", "OPTIM.MAX_EPOCH", str(epochs)),
+                *("VERBOSE", "False", "USE_CUDA", "False", *rest),
+            ]
+        )
+
+    return call
+
+
+def result(directory: Path | str) -> dict:
+    """A run's results.json."""
+    return json.loads((Path(directory) / "results.json").read_text())
