@@ -188,7 +188,7 @@ def test_manager_without_val_and_with_own_transforms(tmp_path, capsys):
 def test_last_batch(tmp_path, n_items, is_train, n_batches):
     cfg = toy_config(tmp_path)
     items = build_dataset(cfg).train_x[:n_items]
-    loader = build_data_loader(cfg, data_source=items, batch_size=4, tfm=np.asarray, is_train=is_train)
+    loader = build_data_loader(cfg, data_source=items, batch_size=4, tfm=np.array, is_train=is_train)
     assert len(list(loader)) == len(loader) == n_batches
 
 
@@ -237,4 +237,4 @@ def test_unreadable_image_stops_the_loader_by_name(tmp_path):
     with open(items[2].impath, "r+b") as file:
         file.truncate(100)
     with pytest.raises(OSError, match="02.png"):
-        list(build_data_loader(cfg, data_source=items, tfm=np.asarray))
+        list(build_data_loader(cfg, data_source=items, tfm=np.array))
