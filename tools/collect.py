@@ -2,6 +2,7 @@
 
     python -m tools.collect output
     python -m tools.collect output --where trainer=PromptKD dataset=Emoji
+    python -m tools.collect output --format latex > table.tex
 
 Percentages are means over seeds +- the sample standard deviation (n - 1). HM is the harmonic mean of the mean base and
 new accuracies, as the papers do; its deviation is that of the seeds' own HM. Transductive methods have tables of their
@@ -15,28 +16,32 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tabulate import tabulate
+from tools import render, runs, tables
+from tools.cells import Cells, cells_of
 
-from tools import runs as found_runs
-from tools import tables
+FORMATS = ("terminal", "markdown", "csv", "latex", "json")
 
 
-def collect(outputs: Sequence[str], conditions: Sequence[str] = ()) -> tuple[tables.Cells, list[str]]:
+def collect(outputs: Sequence[str], conditions: Sequence[str] = ()) -> tuple[Cells, list[str]]:
     """Cells of the runs under output folders, and a line for each results.json that was left out.
 
     Raises:
         FileNotFoundError: an output folder is not there.
         ValueError: a condition that makes no sense.
     """
-    runs, left_out = found_runs.find(*outputs)
-    cells, remarks = tables.cells(found_runs.where(runs, conditions))
+    found, left_out = runs.find(*outputs)
+    cells, remarks = cells_of(runs.where(found, conditions))
     return cells, [*map(str, left_out), *remarks]
 
 
-def terminal(table: tables.Table) -> str:
-    """A table a person can read."""
-    text = tabulate(table.rows, headers=table.headers, disable_numparse=True)
-    return "\n".join([table.title, "", text, *table.notes])
+def text_of(cells: Cells, left_out: Sequence[str], form: str, compare: bool = True) -> str:
+    """The tables in one of FORMATS."""
+    if form == "json":
+        return render.json_text(cells, left_out)
+    if form == "csv":
+        return render.csv_text(cells)
+    made = tables.build(cells, compare)
+    return {"terminal": render.terminal, "markdown": render.markdown, "latex": render.latex}[form](made)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,6 +49,8 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("output", nargs="+", help="folders that hold runs, at any depth")
     p.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="only these runs: trainer=A,B seed=1")
+    p.add_argument("--format", choices=FORMATS, default="terminal")
+    p.add_argument("--no-published", action="store_true", help="no published numbers beside ours")
     return p
 
 
@@ -61,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         meeting = f" meet {' '.join(args.where)}" if args.where else ""
         print(f"no results under {', '.join(args.output)}{meeting}", file=sys.stderr)
         return 1
-    print("\n\n".join(terminal(table) for table in tables.method_by_dataset(cells)))
+    print(text_of(cells, left_out, args.format, not args.no_published), end="")
     return 0
 
 

@@ -1,185 +1,258 @@
-"""Runs -> cells (a method on a data set: mean and standard deviation over seeds) -> tables of text."""
+"""Cells -> tables as the papers print them: one for each protocol, and transductive methods in tables of their own."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from tools.runs import Run, harmonic_mean
-
-METRICS = {"base": "base", "new": "new", "hm": "HM", "all": "accuracy"}  # as in Run.values -> heading
-ALL, NOTHING = -1, 0
-PROTOCOLS = ("base2new", "fewshot", "cross", "dg", "all")
-# Settings that a row's other columns tell, or that differ between seeds of one method: never a reason for another row.
-_NOT_A_VARIANT = {"SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME",
-                  "MODEL.BACKBONE.NAME", "TRAINER.MODAL", "TRAINER.PROMPTKD.TEACHER"}  # fmt: skip
+from tools import published
+from tools.cells import ALL, METRICS, NOTHING, PROTOCOLS, Average, Cell, Cells, Method
+from tools.published import Published
 
 
-@dataclass(frozen=True, order=True)
-class Method:
-    """A row: runs that differ in data set and seed alone."""
+@dataclass(frozen=True)
+class Value:
+    """A percentage of a table."""
 
-    protocol: str
-    transductive: bool
-    trainer: str
-    backbone: str
-    teacher: str  # "trainer backbone", "" where there is none
-    shots: int  # training images a class; NOTHING: none, ALL: every training image
-    selection: str
-    variant: tuple[tuple[str, str], ...] = ()  # settings in which it differs from another row
-
-    @property
-    def label(self) -> str:
-        """`PromptKD ViT-B/16 <- PromptSRC ViT-L/14 (KD_WEIGHT 200)`."""
-        text = f"{self.trainer} {self.backbone}" + (f" <- {self.teacher}" if self.teacher else "")
-        notes = [f"{key.rpartition('.')[2]} {value}" for key, value in self.variant]
-        notes += [] if self.selection == "last epoch" else [self.selection]
-        return f"{text} ({', '.join(notes)})" if notes else text
-
-    @property
-    def images(self) -> str:
-        """Training images a class."""
-        return {ALL: "all", NOTHING: "0"}.get(self.shots, str(self.shots))
+    mean: float
+    std: float | None = None
+    note: str = ""
+    best: bool = False  # of its column and data set
 
 
-@dataclass
-class Cell:
-    """One method on one data set."""
+@dataclass(frozen=True)
+class Difference:
+    """Ours minus the published number, in percentage points."""
 
-    runs: list[Run] = field(default_factory=list)
+    value: float
+    verified: bool
 
-    @property
-    def seeds(self) -> list[int]:
-        return sorted(run.seed for run in self.runs)
 
-    def mean(self, metric: str) -> float | None:
-        """Percent; of "hm" the harmonic mean of the mean accuracies, as the papers do. None where there is none."""
-        if metric == "hm":
-            base, new = self.mean("base"), self.mean("new")
-            return None if base is None or new is None else harmonic_mean(base, new)
-        values = self._values(metric)
-        return statistics.fmean(values) if values else None
-
-    def std(self, metric: str) -> float | None:
-        """Sample standard deviation (n - 1) over seeds, of "hm" over the seeds' own; None below two seeds."""
-        values = self._values(metric)
-        return statistics.stdev(values) if len(values) > 1 else None
-
-    def text(self, metric: str) -> str:
-        """`75.30 +- 0.42`, or "-" where there is nothing."""
-        return show(self.mean(metric), self.std(metric))
-
-    def _values(self, metric: str) -> list[float]:
-        return [run.values[metric] for run in self.runs if metric in run.values]
+Entry = str | Value | Difference
 
 
 @dataclass(frozen=True)
 class Table:
-    """Text cells under a title."""
+    """What every format prints."""
 
     title: str
     headers: list[str]
-    rows: list[list[str]]
+    rows: list[list[Entry]]
     notes: list[str] = field(default_factory=list)
 
 
-def show(mean: float | None, std: float | None) -> str:
-    """A percentage as text."""
-    if mean is None:
-        return "-"
-    return f"{mean:.2f}" if std is None else f"{mean:.2f} +- {std:.2f}"
+TEXT_HEADERS = ("method", "data set", "shots")  # the columns that say what a row is
 
 
-def short(backbone: str) -> str:
-    """A backbone's name; of a path, the file's."""
-    path = PurePosixPath(backbone)
-    return path.name if path.suffix in (".pt", ".pth", ".safetensors", ".bin") or path.is_absolute() else backbone
+def build(found: Cells, compare: bool = True) -> list[Table]:
+    """All tables, in the order of PROTOCOLS, inductive ones first.
 
-
-def method_of(run: Run) -> Method:
-    """The row that a run belongs to, before rows are split by their settings."""
-    teacher = run.teacher or {}
-    named = " ".join([str(teacher.get("trainer", "")), short(str(teacher.get("backbone", "")))]).strip()
-    if teacher and not named:  # an evaluation knows the class vectors only
-        named = str(teacher.get("made_by", "unknown teacher"))
-    shots = run.shots if run.shots > 0 else ALL
-    if run.result.get("learned_parameters") == 0:
-        shots = NOTHING  # whatever few-shot list lay ready
-    return Method(run.protocol, run.transductive, run.trainer, short(run.backbone), named, shots, run.selection)
-
-
-Cells = dict[Method, dict[str, Cell]]
-
-
-def cells(runs: Iterable[Run]) -> tuple[Cells, list[str]]:
-    """Method -> data set -> cell, and remarks on runs that could not be told apart.
-
-    Runs of one method and data set that differ in a setting (`settings` of results.json) become rows of their own,
-    named by it: numbers of different settings are never averaged.
+    Args:
+        found: cells.
+        compare: whether published numbers stand beside ours where there are any.
     """
-    grouped: dict[Method, list[Run]] = {}
-    for run in runs:
-        grouped.setdefault(method_of(run), []).append(run)
-    found: Cells = {}
-    remarks: list[str] = []
-    for method, members in sorted(grouped.items()):
-        keys = _differing(members)
-        for run in members:
-            settings = run.result.get("settings", {})
-            variant = tuple((key, str(settings.get(key))) for key in keys)
-            row = found.setdefault(Method(*list(vars(method).values())[:-1], variant), {})
-            cell = row.setdefault(run.dataset, Cell())
-            if run.seed in cell.seeds:
-                remarks.append(f"{run.path}: another configuration of seed {run.seed} that no setting tells apart")
-                continue
-            cell.runs.append(run)
-    return found, remarks
-
-
-def _differing(runs: Sequence[Run]) -> list[str]:
-    """Settings that differ between runs of one data set; recipes may give each data set its own."""
-    keys: set[str] = set()
-    for dataset in {run.dataset for run in runs}:
-        settings: list[dict[str, Any]] = [run.result.get("settings", {}) for run in runs if run.dataset == dataset]
-        for key in set().union(*settings) - _NOT_A_VARIANT:
-            if len({str(values.get(key)) for values in settings}) > 1:
-                keys.add(key)
-    return sorted(keys)
-
-
-def metrics_of(methods: Iterable[Method], found: Cells) -> list[str]:
-    """The metrics that any cell of these methods has, in the order of METRICS."""
-    runs = [run for method in methods for cell in found[method].values() for run in cell.runs]
-    present = {name for run in runs for name in run.values}
-    return [name for name in METRICS if name in present]
-
-
-def kinds(found: Cells) -> list[tuple[str, bool]]:
-    """(protocol, transductive) of the tables, inductive first: the two never share a table."""
+    kinds = {(method.protocol, method.transductive) for method in found}
     order = {name: i for i, name in enumerate(PROTOCOLS)}
-    return sorted({(m.protocol, m.transductive) for m in found}, key=lambda k: (order.get(k[0], 99), k[0], k[1]))
+    tables = []
+    for protocol, transductive in sorted(kinds, key=lambda kind: (order.get(kind[0], len(order)), *kind)):
+        own = {m: row for m, row in found.items() if (m.protocol, m.transductive) == (protocol, transductive)}
+        make = {"fewshot": _by_shots, "cross": _by_target, "dg": _by_target}.get(protocol, _by_metric)
+        tables.append(make(_title(protocol, transductive), own, compare))
+    return tables
 
 
-def title_of(protocol: str, transductive: bool) -> str:
-    """What a table compares."""
+def _title(protocol: str, transductive: bool) -> str:
     learned = "TRANSDUCTIVE: learned from unlabelled images of the tested classes" if transductive else "inductive"
     return f"{protocol}, {learned}"
 
 
-def method_by_dataset(found: Cells) -> list[Table]:
-    """One table for each protocol and for transductive runs apart: a row for each method and data set."""
-    tables = []
-    for protocol, transductive in kinds(found):
-        methods = [m for m in found if (m.protocol, m.transductive) == (protocol, transductive)]
-        metrics = metrics_of(methods, found)
-        rows = [
-            [method.label, dataset, method.images, *(cell.text(metric) for metric in metrics), str(len(cell.runs))]
-            for method in methods
-            for dataset, cell in sorted(found[method].items())
+def _by_metric(title: str, own: Cells, compare: bool) -> Table:
+    """A row for each method and data set, a column for each metric."""
+    metrics = _metrics(own)
+    datasets = _datasets(own)
+    seeds = _seeds(own)
+    papers = _Papers(compare)
+    blocks: list[tuple[list[Entry], Method, str, Cell]] = []
+    for method, row in own.items():
+        for name in datasets:
+            cell = row.get(name, Cell())
+            blocks.append(([method.label, name, method.images], method, name, cell))
+        if len(datasets) > 1:
+            lacking = [name for name in datasets if name not in row]
+            name = f"average of {len(row)}" + (f" (lacks {', '.join(lacking)})" if lacking else "")
+            blocks.append(([method.label, name, method.images], method, name, Average(row)))
+    rows: list[list[Entry]] = []
+    columns: list[list[Entry]] = [[] for _ in blocks]
+    headers = ["method", "data set", "shots"]
+    for metric in metrics:
+        best = _best((name, cell.mean(metric)) for _, _, name, cell in blocks)
+        values = [_value(cell, metric, best.get(name)) for _, _, name, cell in blocks]
+        found = [papers.find(method, cell, name, metric) for _, method, name, cell in blocks]
+        headers.append(METRICS[metric])
+        beside = any(found)
+        headers += ["paper", "diff"] if beside else []
+        for column, value, number in zip(columns, values, found, strict=True):
+            column.append(value)
+            if beside:
+                column += papers.beside(value, number)
+    for (head, method, _, cell), column in zip(blocks, columns, strict=True):
+        rows.append([*head, *column, _count(method, cell, seeds)])
+    return Table(title, [*headers, "seeds"], rows, papers.notes())
+
+
+def _by_shots(title: str, own: Cells, compare: bool) -> Table:
+    """A row for each method and data set, a column for each number of images a class: the few-shot curves."""
+    metric = _metrics(own)[0]
+    datasets, seeds = _datasets(own), _seeds(own)
+    papers = _Papers(compare)
+    shots = sorted({method.shots for method in own}, key=lambda k: (k == ALL, k))
+    curves: dict[Method, dict[int, tuple[Method, dict[str, Cell]]]] = {}
+    for method, row in own.items():
+        curves.setdefault(replace(method, shots=ALL), {})[method.shots] = (method, row)
+    rows: list[list[Entry]] = []
+    lines: list[tuple[Method, str, list[tuple[Method, Cell] | None]]] = []
+    for curve, points in curves.items():
+        for name in [*datasets, *(["average"] if len(datasets) > 1 else [])]:
+            line: list[tuple[Method, Cell] | None] = []
+            for k in shots:
+                method, row = points.get(k, (curve, {}))
+                whole = name == "average" and set(datasets) <= row.keys()
+                cell = Average(row) if whole else row.get(name)
+                line.append((method, cell) if cell else None)
+            lines.append((curve, name, line))
+    best = [
+        _best((name, line[i][1].mean(metric) if line[i] else None) for _, name, line in lines)
+        for i in range(len(shots))
+    ]
+    for curve, name, line in lines:
+        values: list[Entry] = []
+        for i, point in enumerate(line):
+            values.append(_value(point[1], metric, best[i].get(name), seeds, point[0]) if point else "missing")
+        rows.append([curve.label, name, *values])
+        numbers = [papers.find(point[0], point[1], name, metric) if point else None for point in line]
+        rows += papers.lines(["", ""], values, numbers)
+    return Table(title, ["method", "data set", *(_shots_heading(k) for k in shots)], rows, papers.notes())
+
+
+def _by_target(title: str, own: Cells, compare: bool) -> Table:
+    """A row for each method, a column for each data set it was tested on, and their average without ImageNet itself."""
+    metric = _metrics(own)[0]
+    datasets, seeds = sorted(_datasets(own), key=lambda name: (name != "ImageNet", name)), _seeds(own)
+    targets = [name for name in datasets if name != "ImageNet"]
+    papers = _Papers(compare)
+    table: list[tuple[Method, list[Cell | None]]] = []
+    for method, row in own.items():
+        reached = {name: cell for name, cell in row.items() if name in targets}
+        average = Average(reached) if set(targets) <= reached.keys() and len(targets) > 1 else None
+        table.append((method, [*(row.get(name) for name in datasets), average]))
+    names = [*datasets, "average"]
+    best = [
+        _best((name, line[i].mean(metric) if line[i] else None) for _, line in table) for i, name in enumerate(names)
+    ]
+    rows: list[list[Entry]] = []
+    for method, line in table:
+        values: list[Entry] = [
+            _value(cell, metric, best[i].get(names[i]), seeds, method) if cell else "missing"
+            for i, cell in enumerate(line)
         ]
-        headers = ["method", "data set", "shots", *(METRICS[metric] for metric in metrics), "seeds"]
-        tables.append(Table(title_of(protocol, transductive), headers, rows))
-    return tables
+        rows.append([method.label, method.images, *values])
+        numbers = [
+            papers.find(method, cell, name, metric) if cell else None for name, cell in zip(names, line, strict=True)
+        ]
+        rows += papers.lines(["", ""], values, numbers)
+    return Table(title, ["method", "shots", *names], rows, papers.notes())
+
+
+def _metrics(own: Cells) -> list[str]:
+    """The metrics that any cell has, in the order of METRICS."""
+    present = {name for row in own.values() for cell in row.values() for run in cell.runs for name in run.values}
+    return [name for name in METRICS if name in present]
+
+
+def _datasets(own: Cells) -> list[str]:
+    return sorted({name for row in own.values() for name in row})
+
+
+def _seeds(own: Cells) -> set[int]:
+    return {seed for row in own.values() for cell in row.values() for seed in cell.seeds}
+
+
+def _best(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
+    """Data set -> highest mean, where more than one row has one."""
+    known: dict[str, list[float]] = {}
+    for name, mean in values:
+        if mean is not None:
+            known.setdefault(name, []).append(mean)
+    return {name: max(means) for name, means in known.items() if len(means) > 1}
+
+
+def _value(
+    cell: Cell, metric: str, best: float | None, seeds: set[int] | None = None, method: Method | None = None
+) -> Entry:
+    mean = cell.mean(metric)
+    if mean is None:
+        return "missing"
+    few = seeds is not None and method is not None and method.shots != NOTHING and len(cell.seeds) < len(seeds)
+    note = f"{len(cell.seeds)} of {len(seeds or ())} seeds" if few else ""
+    return Value(mean, cell.std(metric), note, best is not None and mean >= best)
+
+
+def _count(method: Method, cell: Cell, seeds: set[int]) -> str:
+    """How many seeds, and which are not there though another row has them."""
+    lacking = sorted(seeds - set(cell.seeds))
+    if not lacking or (method.shots == NOTHING and cell.seeds):
+        return str(len(cell.seeds))
+    return f"{len(cell.seeds)} (lacks {', '.join(map(str, lacking))})"
+
+
+def _shots_heading(shots: int) -> str:
+    return {ALL: "all images", NOTHING: "0 shots", 1: "1 shot"}.get(shots, f"{shots} shots")
+
+
+class _Papers:
+    """Published numbers of one table, and what must be said of them."""
+
+    def __init__(self, compare: bool) -> None:
+        self._compare = compare
+        self._used: list[Published] = []
+        self._students = False
+
+    def find(self, method: Method, cell: Cell, dataset: str, metric: str) -> Published | None:
+        """The number beside a cell; remembered for the notes."""
+        if not self._compare or not cell.runs:
+            return None
+        number = published.find(method, cell.datasets if isinstance(cell, Average) else [dataset], metric)
+        if number:
+            self._used.append(number)
+            self._students |= method.trainer == "PromptKD" and method.selection == "last epoch"
+        return number
+
+    @staticmethod
+    def beside(value: Entry, number: Published | None) -> list[Entry]:
+        """Two cells: the published number and the difference."""
+        if number is None or not isinstance(value, Value):
+            return ["", ""]
+        return [f"{number.value:.2f}" + ("" if number.verified else "?"), _difference(value, number)]
+
+    @staticmethod
+    def lines(head: Sequence[Entry], values: Sequence[Entry], numbers: Sequence[Published | None]) -> list[list[Entry]]:
+        """Two rows below ours: the published numbers and the differences; none where no number is known."""
+        if not any(numbers):
+            return []
+        pairs = [_Papers.beside(value, number) for value, number in zip(values, numbers, strict=True)]
+        return [["  paper", *head[1:], *(p for p, _ in pairs)], ["  difference", *head[1:], *(d for _, d in pairs)]]
+
+    def notes(self) -> list[str]:
+        """Which papers, which numbers are not verified, and where the comparison is not of like with like."""
+        notes = []
+        if self._used:
+            notes.append(f"paper: {'; '.join(dict.fromkeys(number.paper for number in self._used))}")
+        doubtful = dict.fromkeys(f"{n.paper}: {n.source}" for n in self._used if not n.verified)
+        notes += [f"? not verified ({source})" for source in doubtful]
+        if self._students:
+            notes.append("The published PromptKD picks the best epoch on test images; ours is the last epoch.")
+        return notes
+
+
+def _difference(value: Value, number: Published) -> Difference:
+    return Difference(value.mean - number.value, number.verified)

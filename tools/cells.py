@@ -1,0 +1,160 @@
+"""Runs -> cells: one method on one data set, its mean and standard deviation over seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from tools.runs import Run, harmonic_mean
+
+METRICS = {"base": "base", "new": "new", "hm": "HM", "all": "accuracy"}  # as in Run.values -> heading
+PROTOCOLS = ("base2new", "fewshot", "cross", "dg", "all")
+ALL, NOTHING = -1, 0  # Method.shots of a run on every training image, and of a method that learns nothing
+# Settings that a row's other columns tell, or that differ between seeds of one method: never a reason for another row.
+_NOT_A_VARIANT = {"SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME",
+                  "MODEL.BACKBONE.NAME", "TRAINER.MODAL", "TRAINER.PROMPTKD.TEACHER"}  # fmt: skip
+
+
+@dataclass(frozen=True, order=True)
+class Method:
+    """A row: runs that differ in data set and seed alone."""
+
+    protocol: str
+    transductive: bool
+    trainer: str
+    backbone: str
+    teacher: str  # "trainer backbone", "" where there is none
+    shots: int  # training images a class, or NOTHING, or ALL
+    selection: str
+    variant: tuple[tuple[str, str], ...] = ()  # settings in which it differs from another row
+
+    @property
+    def label(self) -> str:
+        """`PromptKD ViT-B/16 <- PromptSRC ViT-L/14 (KD_WEIGHT 200)`."""
+        text = f"{self.trainer} {self.backbone}" + (f" <- {self.teacher}" if self.teacher else "")
+        notes = [f"{key.rpartition('.')[2]} {value}" for key, value in self.variant]
+        notes += [] if self.selection == "last epoch" else [self.selection]
+        return f"{text} ({', '.join(notes)})" if notes else text
+
+    @property
+    def images(self) -> str:
+        """Training images a class, as text."""
+        return {ALL: "all", NOTHING: "0"}.get(self.shots, str(self.shots))
+
+
+@dataclass
+class Cell:
+    """One method on one data set."""
+
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds that count, sorted."""
+        return sorted(run.seed for run in self.runs)
+
+    def mean(self, metric: str) -> float | None:
+        """Percent; of "hm" the harmonic mean of the mean accuracies, as the papers do. None where there is none."""
+        if metric == "hm":
+            base, new = self.mean("base"), self.mean("new")
+            return None if base is None or new is None else harmonic_mean(base, new)
+        values = self.by_seed(metric)
+        return statistics.fmean(values.values()) if values else None
+
+    def std(self, metric: str) -> float | None:
+        """Sample standard deviation (n - 1) over seeds, of "hm" over the seeds' own; None below two seeds."""
+        values = self.by_seed(metric)
+        return statistics.stdev(values.values()) if len(values) > 1 else None
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """Seed -> percent."""
+        return {run.seed: run.values[metric] for run in self.runs if metric in run.values}
+
+
+class Average(Cell):
+    """One method over data sets: means of the data sets' means; HM of the average base and new, as the papers do."""
+
+    def __init__(self, cells: Mapping[str, Cell]) -> None:
+        super().__init__([run for cell in cells.values() for run in cell.runs])
+        self.datasets = sorted(cells)
+        self._cells = list(cells.values())
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds that every data set has."""
+        return sorted(set.intersection(*(set(cell.seeds) for cell in self._cells))) if self._cells else []
+
+    def mean(self, metric: str) -> float | None:
+        """Percent; None where a data set has none."""
+        if metric == "hm":
+            return super().mean(metric)
+        means = [cell.mean(metric) for cell in self._cells]
+        known = [mean for mean in means if mean is not None]
+        return statistics.fmean(known) if known and len(known) == len(means) else None
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """Seed -> average of that seed, of the seeds that every data set has."""
+        if metric == "hm":
+            base, new = self.by_seed("base"), self.by_seed("new")
+            return {seed: harmonic_mean(base[seed], new[seed]) for seed in base if seed in new}
+        values = [cell.by_seed(metric) for cell in self._cells]
+        return {s: statistics.fmean(v[s] for v in values) for s in self.seeds if all(s in v for v in values)}
+
+
+Cells = dict[Method, dict[str, Cell]]
+
+
+def short(backbone: str) -> str:
+    """A backbone's name; of a path, the file's."""
+    path = PurePosixPath(backbone)
+    return path.name if path.suffix in (".pt", ".pth", ".safetensors", ".bin") or path.is_absolute() else backbone
+
+
+def method_of(run: Run) -> Method:
+    """The row that a run belongs to, before rows are split by their settings."""
+    teacher = run.teacher or {}
+    named = " ".join([str(teacher.get("trainer", "")), short(str(teacher.get("backbone", "")))]).strip()
+    if teacher and not named:  # an evaluation knows the class vectors only
+        named = str(teacher.get("made_by", "unknown teacher"))
+    shots = run.shots if run.shots > 0 else ALL
+    if run.result.get("learned_parameters") == 0:
+        shots = NOTHING  # whatever few-shot list lay ready
+    return Method(run.protocol, run.transductive, run.trainer, short(run.backbone), named, shots, run.selection)
+
+
+def cells_of(runs: Iterable[Run]) -> tuple[Cells, list[str]]:
+    """Method -> data set -> cell, and remarks on runs that could not be told apart.
+
+    Runs of one method and data set that differ in a setting (`settings` of results.json) become rows of their own,
+    named by it: numbers of different settings are never averaged.
+    """
+    grouped: dict[Method, list[Run]] = {}
+    for run in runs:
+        grouped.setdefault(method_of(run), []).append(run)
+    found: Cells = {}
+    remarks: list[str] = []
+    for method, members in sorted(grouped.items()):
+        keys = _differing(members)
+        for run in members:
+            settings = run.result.get("settings", {})
+            variant = tuple((key, str(settings.get(key))) for key in keys)
+            cell = found.setdefault(replace(method, variant=variant), {}).setdefault(run.dataset, Cell())
+            if run.seed in cell.seeds:
+                remarks.append(f"{run.path}: another configuration of seed {run.seed} that no setting tells apart")
+                continue
+            cell.runs.append(run)
+    return found, remarks
+
+
+def _differing(runs: Sequence[Run]) -> list[str]:
+    """Settings that differ between runs of one data set; recipes may give each data set its own."""
+    keys: set[str] = set()
+    for dataset in {run.dataset for run in runs}:
+        settings: list[dict[str, Any]] = [run.result.get("settings", {}) for run in runs if run.dataset == dataset]
+        for key in set().union(*settings) - _NOT_A_VARIANT:
+            if len({str(values.get(key)) for values in settings}) > 1:
+                keys.add(key)
+    return sorted(keys)
