@@ -75,6 +75,8 @@ def configure(args: argparse.Namespace) -> CfgNode:
     }  # fmt: skip
     config.merge_options(cfg, [text for key, v in given.items() if v not in ("", None) for text in (key, str(v))])
     config.merge_options(cfg, args.opts)
+    if cfg.EVAL_ONLY and not cfg.MODEL_DIR and not cfg.TRAINER.NAME.startswith("Zeroshot"):
+        raise ValueError("--eval-only needs --model-dir, the run whose checkpoint is evaluated")
     if not cfg.DATASET.ROOT:
         cfg.DATASET.ROOT = "data"
     cfg.freeze()

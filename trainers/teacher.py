@@ -58,7 +58,7 @@ def load_teacher(
     path = Path(source)
     if (path / "config.yaml").is_file():
         clip, prompts, description = _from_run(path)
-    elif path.is_dir() or path.suffix in (".tar", ".pth", ".pt") or ".pth.tar" in path.name:
+    elif path.is_dir() or ".pth" in path.name:  # model.pth.tar-20; any other file is a CLIP
         clip, prompts, description = _from_published(path, backbone, phrase)
     else:
         clip = load_clip(source)

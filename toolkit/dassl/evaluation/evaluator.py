@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
+from sklearn.metrics import confusion_matrix, f1_score
 from yacs.config import CfgNode
 
 from dassl.utils import atomic_write
@@ -79,7 +80,8 @@ class Classification(EvaluatorBase):
         counts = self._confusion()  # (N, N)
         accuracy = 100.0 * self._correct / self._total
         error = 100.0 - accuracy
-        macro_f1 = _macro_f1(counts)
+        present = sorted(set(self._y_true))
+        macro_f1 = 100.0 * float(f1_score(self._y_true, self._y_pred, labels=present, average="macro"))
         print(
             "=> result\n"
             f"* total: {self._total:,}\n"
@@ -97,9 +99,8 @@ class Classification(EvaluatorBase):
 
     def _confusion(self) -> torch.Tensor:
         """Counts (N, N), true label by predicted label, N above the largest label seen."""
-        true, predicted = torch.tensor(self._y_true), torch.tensor(self._y_pred)  # (T,)
-        size = int(max(true.max(), predicted.max())) + 1
-        return torch.bincount(true * size + predicted, minlength=size * size).view(size, size)
+        size = max(*self._y_true, *self._y_pred) + 1
+        return torch.from_numpy(confusion_matrix(self._y_true, self._y_pred, labels=range(size)))
 
     def _print_per_class(self, counts: torch.Tensor) -> float:
         print("=> per-class result")
@@ -120,10 +121,3 @@ class Classification(EvaluatorBase):
         with atomic_write(path) as temporary:
             torch.save(matrix, temporary)
         print(f"Confusion matrix is saved to {path}")
-
-
-def _macro_f1(counts: torch.Tensor) -> float:
-    """Mean over the true labels present of 2 * correct / (times true + times predicted), in percent."""
-    true, predicted = counts.sum(1), counts.sum(0)  # (N,)
-    f1 = 2.0 * counts.diagonal().double() / (true + predicted).clamp_min(1)
-    return 100.0 * float(f1[true > 0].mean())
