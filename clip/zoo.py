@@ -7,6 +7,7 @@ import os
 import zipfile
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import open_clip
@@ -96,40 +97,51 @@ def _openai_file(name: str) -> Path:
 
 def _from_file(path: Path, text: bool) -> nn.Module:
     """Builds the model without initialising it (its tensors are the file's) and checks that every tensor is there."""
+    config_files = [path.with_suffix(".json"), path.parent / "open_clip_config.json"]
+    config = next((json.loads(file.read_text(encoding="utf-8")) for file in config_files if file.is_file()), None)
+    if config is not None and not _plain(config["model_cfg"]):
+        return _from_open_clip(f"local-dir:{path.parent}")
     state = _read_state(path)
-    configs = [path.with_suffix(".json"), path.parent / "open_clip_config.json"]
-    config = next((json.loads(file.read_text()) for file in configs if file.is_file()), None)
-    token_ids = state.pop("token_ids", None)
-    if config is not None:
-        if token_ids is not None:
-            state["token_embedding.weight"] = _full_table(
-                state, token_ids, config["model_cfg"]["text_cfg"]["vocab_size"]
-            )
-        with torch.device("meta"):
-            model = CLIP(**config["model_cfg"])
-    elif "text_projection" in state and "ln_final.weight" in state:
-        if "input_resolution" not in state:
-            print(f"{path} names no architecture: read as OpenAI's (QuickGELU); for others give architecture:{path}")
-        with torch.device("meta"):
-            model = build_model_from_openai_state_dict({key: value.to("meta") for key, value in state.items()})
-    else:
-        raise ValueError(
-            f"{path} holds no CLIP state dict (first keys: {', '.join(list(state)[:3])}); "
-            f"give open_clip weights as architecture:{path}"
-        )
-    for key in ("input_resolution", "context_length", "vocab_size"):
-        state.pop(key, None)
-    if not text:
-        for part in _TEXT_PARTS:
-            setattr(model, part, None)
-        state = {key: value for key, value in state.items() if key.startswith("visual.") or key.startswith("logit_")}
+    state.pop("attn_mask", None)  # of traced models: no weight, built anew below
     try:
+        with torch.device("meta"):
+            model = _empty_model(path, state, config)
+        if not text:
+            for part in _TEXT_PARTS:
+                setattr(model, part, None)
+            state = {key: value for key, value in state.items() if key.startswith(("visual.", "logit_"))}
         model.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit its architecture: {' '.join(str(error).split())[:400]}") from error
     length = model.context_length
-    model.attn_mask = torch.full((length, length), float("-inf")).triu_(1)  # no part of the file: built anew
+    model.attn_mask = torch.full((length, length), float("-inf")).triu_(1)
     return model
+
+
+def _plain(model_cfg: dict[str, Any]) -> bool:
+    """Whether a configuration is open_clip's plain CLIP, which needs no other library to be built."""
+    towers = (model_cfg.get("vision_cfg", {}), model_cfg.get("text_cfg", {}))
+    return not model_cfg.get("custom_text") and not any(key.endswith("_model_name") for cfg in towers for key in cfg)
+
+
+def _empty_model(path: Path, state: dict[str, Tensor], config: dict[str, Any] | None) -> nn.Module:
+    """The architecture of a state dict, from its configuration or else from its shapes; completes the state dict."""
+    if config is not None:
+        model = CLIP(**config["model_cfg"])
+        model.visual.preprocess_cfg = config.get("preprocess_cfg", {})
+        if "token_ids" in state:
+            state["token_embedding.weight"] = _full_table(state, model.vocab_size)
+        return model
+    if "text_projection" not in state or "ln_final.weight" not in state:
+        raise ValueError(
+            f"{path} holds no CLIP state dict (first keys: {', '.join(list(state)[:3])}); "
+            f"give open_clip weights as architecture:{path}"
+        )
+    if "input_resolution" not in state:
+        print(f"{path} names no architecture: read as OpenAI's (QuickGELU); for others give architecture:{path}")
+    for key in ("input_resolution", "context_length", "vocab_size"):
+        state.pop(key, None)
+    return build_model_from_openai_state_dict({key: value.to("meta") for key, value in state.items()})
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
@@ -149,17 +161,18 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
-def _full_table(state: dict[str, Tensor], token_ids: Tensor, vocab_size: int) -> Tensor:
+def _full_table(state: dict[str, Tensor], vocab_size: int) -> Tensor:
     """Rows of the words a bundled model was trained with, in a table of the whole vocabulary; others are zero."""
-    rows = state["token_embedding.weight"].float()
-    table = torch.zeros(vocab_size, rows.shape[1])
-    table[token_ids.long()] = rows
+    ids, rows = state.pop("token_ids").long(), state["token_embedding.weight"].float()
+    table = torch.zeros(vocab_size, rows.shape[1], device="cpu")
+    table[ids] = rows
     return table
 
 
 def _from_open_clip(name: str) -> nn.Module:
-    arch, _, pretrained = (name, "", "") if name.startswith("hf-hub:") else name.partition(":")
-    if not name.startswith("hf-hub:"):
+    complete = name.startswith(("hf-hub:", "local-dir:"))  # the name leads to the weights, too
+    arch, _, pretrained = (name, "", "") if complete else name.partition(":")
+    if not complete:
         arch = arch.replace("/", "-")
         tags = list_pretrained_tags_by_model(arch)
         if pretrained not in tags and not Path(pretrained).is_file():
