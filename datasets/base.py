@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -116,25 +117,34 @@ class BenchmarkDataset(DatasetBase):
 
         Raises:
             FileNotFoundError: with what was looked for and what lies there.
+            PermissionError: the folder is there and cannot be read.
         """
         root = root.expanduser().absolute()
         if not root.is_dir():
             raise FileNotFoundError(f"DATASET.ROOT {root} is not a folder; set it with --root")
+        folders = cls.folders(root)
+        for folder in folders:
+            for images in cls.image_dirs:
+                if (folder / images).is_dir() and not os.access(folder / images, os.R_OK | os.X_OK):
+                    raise PermissionError(f"{cls.__name__}: {folder / images} cannot be read; see its permissions")
+                if any((folder / images).glob(cls.marker)):
+                    return cls.layout_at(root, folder, folder / images)
+        wanted = " or ".join(f"{cls.dataset_dir}/{images}".removesuffix("/.") for images in cls.image_dirs)
+        raise FileNotFoundError(
+            f"{cls.__name__}: no folder {wanted} with images in it under {root} ({_inside(root, folders)}); set "
+            f"DATASET.ROOT (--root) to the folder that holds {cls.dataset_dir}, or see python tools/data.py check "
+            f"{cls.__name__} --root {root}"
+        )
+
+    @classmethod
+    def folders(cls, root: Path) -> list[Path]:
+        """Where the data set's folder may be, the published place first."""
         names = (cls.dataset_dir, *cls.other_dirs)
         # An archive unpacked into a folder of its own gives name/name.
         folders = [root / name / inner for name in names for inner in (".", *names)]
         if root.name in names or (cls.split_file and (root / cls.split_file).is_file()):
             folders.append(root)
-        for folder in folders:
-            for images in cls.image_dirs:
-                if any((folder / images).glob(cls.marker)):
-                    return cls.layout_at(root, folder, folder / images)
-        wanted = " or ".join(f"{cls.dataset_dir}/{images}".removesuffix("/.") for images in cls.image_dirs)
-        raise FileNotFoundError(
-            f"{cls.__name__}: no folder {wanted} with images in it under {root} ({_inside(root, names)}); set "
-            f"DATASET.ROOT (--root) to the folder that holds {cls.dataset_dir}, or see python tools/data.py check "
-            f"{cls.__name__} --root {root}"
-        )
+        return folders
 
     @classmethod
     def layout_at(cls, root: Path, folder: Path, images: Path) -> Layout:
@@ -199,9 +209,9 @@ def option(cfg: Any, key: str) -> Any:
     return cfg.DATASET.get(key, DATASET_DEFAULTS[key])
 
 
-def _inside(root: Path, names: tuple[str, ...]) -> str:
+def _inside(root: Path, folders: list[Path]) -> str:
     """What lies where the data set was looked for."""
-    folder = next((root / name for name in names if (root / name).is_dir()), root)
+    folder = next((folder for folder in folders if folder.is_dir()), root)
     inside = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     shown = ", ".join(inside[:8]) + (f" and {len(inside) - 8} more" if len(inside) > 8 else "")
     return f"{folder.name if folder != root else 'it'} holds {shown or 'nothing'}"

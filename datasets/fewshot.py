@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.checks import Layout
@@ -22,6 +22,8 @@ class FewShot:
     seed: int
     sha256: str  # over the chosen training and validation items
     path: str | None  # where the list is stored; None: nowhere (no fixed seed, or a read-only folder)
+    train: list[Item] = field(repr=False)
+    val: list[Item] = field(repr=False)
 
 
 def few_shot(layout: Layout, listing: Listing, shots: int, seed: int, name: str) -> tuple[Listing, FewShot]:
@@ -33,27 +35,23 @@ def few_shot(layout: Layout, listing: Listing, shots: int, seed: int, name: str)
     Raises:
         ValueError: the stored list is not one of this split.
     """
-    if seed < 0:
-        chosen = _draw(listing, shots, random.Random())
-        return chosen, FewShot(shots, seed, digest(chosen.train, chosen.val), None)
     key = digest(*listing, [(f"format {FORMAT}, shots {shots}", seed, "")])[:12]
     path = layout.folder / "split_fewshot" / f"shot_{shots}-seed_{seed}-{key}.json"
-    if path.is_file():
-        stored = read_split(path)
-        for part, size in (("train", shots), ("val", min(shots, 4))):
-            _check_few_shot(path, getattr(stored, part), getattr(listing, part), size)
-        chosen = Listing(stored.train, stored.val, listing.test)
-        return chosen, FewShot(shots, seed, digest(chosen.train, chosen.val), str(path))
-    chosen = _draw(listing, shots, random.Random(seed))
-    content = {"format": FORMAT, "dataset": name, "shots": shots, "seed": seed, "key": key}
-    stored_it = keep({**content, "train": chosen.train, "val": chosen.val, "test": []}, path, "The few-shot list")
-    return chosen, FewShot(shots, seed, digest(chosen.train, chosen.val), str(path) if stored_it else None)
-
-
-def _draw(listing: Listing, shots: int, rng: random.Random) -> Listing:
-    # Training images first; validation goes on with the same random state, as published.
-    train = draw_few_shot(listing.train, shots, rng)
-    return Listing(train, draw_few_shot(listing.val, min(shots, 4), rng), listing.test)
+    stored = seed >= 0 and path.is_file()
+    if stored:
+        train, val, _ = read_split(path)
+        for chosen, items, size in ((train, listing.train, shots), (val, listing.val, min(shots, 4))):
+            _check_few_shot(path, chosen, items, size)
+    else:
+        # Training images first; validation goes on with the same random state, as published.
+        rng = random.Random(seed) if seed >= 0 else random.Random()
+        train = draw_few_shot(listing.train, shots, rng)
+        val = draw_few_shot(listing.val, min(shots, 4), rng)
+    if seed >= 0 and not stored:
+        content = {"format": FORMAT, "dataset": name, "shots": shots, "seed": seed, "key": key}
+        stored = keep({**content, "train": train, "val": val, "test": []}, path, "The few-shot list")
+    few = FewShot(shots, seed, digest(train, val), str(path) if stored else None, train, val)
+    return Listing(train, val, listing.test), few
 
 
 def _check_few_shot(path: Path, chosen: Sequence[Item], items: Sequence[Item], shots: int) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,7 @@ def image_fault(path: str) -> str | None:
 
 def bad_images(paths: Iterable[str], threads: int | None = None) -> Iterator[tuple[str, str | None]]:
     """Each path with its fault or None, in order, decoded in parallel (PIL decodes without Python's lock)."""
-    paths = list(paths)
+    remaining = iter(paths)
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        yield from zip(paths, pool.map(image_fault, paths), strict=True)
+        while some := list(islice(remaining, 4096)):  # not a million jobs at once
+            yield from zip(some, pool.map(image_fault, some), strict=True)
