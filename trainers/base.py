@@ -50,6 +50,11 @@ class PromptTrainer(TrainerX):
         """What is learned, for a frozen CLIP and the classes it trains on."""
         raise NotImplementedError
 
+    @classmethod
+    def rebuild_prompts(cls, options: CfgNode, clip: nn.Module, vectors: ClassVectors) -> Prompts:
+        """The module of a finished run, to load its checkpoint into; in the place of a data set, its class vectors."""
+        return cls.build_prompts(options, clip, vectors.classnames)
+
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Named parts, whose sum is trained: images (B, 3, H, W) and labels (B,) -> scalars."""
         raise NotImplementedError
@@ -72,6 +77,8 @@ class PromptTrainer(TrainerX):
         """Refuses what would only fail, or mislead, later."""
         if cfg.TEST.FINAL_MODEL not in self.final_models:
             raise ValueError(f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL!r}: choose one of {', '.join(self.final_models)}")
+        if cfg.PROTOCOL not in ("", "cross", "dg"):
+            raise ValueError(f'PROTOCOL {cfg.PROTOCOL!r}: choose cross, dg or "" (told from the rest of the run)')
 
     def build_data_loader(self) -> None:
         """Dassl's loaders, and one over the test images of every class group that is reported."""

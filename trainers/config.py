@@ -26,6 +26,7 @@ def default_config(dataset_defaults: Mapping[str, Any]) -> CfgNode:
     """
     cfg = get_cfg_default()
     cfg.TEMPLATE = ""  # prompt template of zero-shot CLIP and of a plain CLIP teacher; "" is the data set's own
+    cfg.PROTOCOL = ""  # "cross" or "dg" where a run belongs to those tables, which it cannot know; "" otherwise
     cfg.EVAL_ONLY = False
     cfg.MODEL_DIR = ""  # the run to evaluate
     cfg.LOAD_EPOCH = -1  # its epoch; negative: the best if there is one, else the last
