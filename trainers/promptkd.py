@@ -90,8 +90,12 @@ class PromptKD(PromptTrainer):
             self.teacher = self.find_teacher()
             self.vectors = self.teacher.class_vectors
         self.vectors = self.vectors.to(self.device)
+        return self.rebuild_prompts(options, clip, self.vectors)
+
+    @classmethod
+    def rebuild_prompts(cls, options: CfgNode, clip: nn.Module, vectors: ClassVectors) -> StudentPrompts:
         depth, n_layers = options.PROMPT_DEPTH_VISION, options.PROJECT_LAYER
-        return StudentPrompts(clip, self.vectors.features.shape[1], options.N_CTX_VISION, depth, n_layers)
+        return StudentPrompts(clip, vectors.features.shape[1], options.N_CTX_VISION, depth, n_layers)
 
     def find_teacher(self) -> Teacher:
         """The teacher that the options name.

@@ -1,0 +1,72 @@
+"""Classifies images with a finished run: python -m tools.predict RUN IMAGE ... [--top 5] [--classes A B] [--json]"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from tabulate import tabulate
+
+import trainers  # noqa: F401  (registers the methods)
+from trainers.deployed import Deployed
+
+
+def predict(model: Deployed, path: Path, top: int) -> dict[str, object]:
+    """One image -> its path, and the `top` classes with their probabilities, the likeliest first.
+
+    Raises:
+        OSError: the file is no image that can be read; the message names it.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            probabilities = model.probabilities([image])[0]  # (C,)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise OSError(f"{path} is no image that can be read ({error})") from error
+    values, labels = probabilities.topk(min(top, len(probabilities)))
+    found = [
+        {"class": model.classnames[label], "probability": value}
+        for label, value in zip(labels.tolist(), values.tolist(), strict=True)
+    ]
+    return {"path": str(path), "top": found}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 1 where the run or an image cannot be read."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", help="directory of a finished run")
+    parser.add_argument("images", nargs="+", type=Path)
+    parser.add_argument("--top", type=int, default=5, help="classes to show for each image")
+    parser.add_argument("--classes", nargs="+", help="choose among these classes only")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", action="store_true", help="a JSON line per image")
+    args = parser.parse_args(argv)
+    try:
+        model = Deployed(args.run, args.device)
+        if args.classes:
+            model.restrict(args.classes)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    failed = 0
+    for path in args.images:
+        try:
+            found = predict(model, path, args.top)
+        except OSError as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            failed = 1
+            continue
+        if args.json:
+            print(json.dumps(found))
+        else:
+            rows = [[entry["class"], 100 * entry["probability"]] for entry in found["top"]]
+            print(f"{path}\n{tabulate(rows, headers=['class', 'probability %'], floatfmt='.1f')}\n")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
