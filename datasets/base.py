@@ -191,7 +191,7 @@ class BenchmarkDataset(DatasetBase):
             print(f"{cls.__name__}: {sizes_text(found)} images, published are {sizes_text(cls.counts)}")
 
     def _splits(self, listing: Listing) -> Splits:
-        path = self.layout.path
+        path = self.layout.resolver
         return Splits(*([Datum(path(file), label, 0, name) for file, label, name in items] for items in listing))
 
 

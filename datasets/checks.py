@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,10 +23,13 @@ class Layout:
 
     def path(self, relative: str) -> str:
         """Path on this disk of an item of the split."""
-        if self.moved:
-            head, slash, rest = relative.partition("/")
-            relative = self.moved.get(relative) or self.moved.get(head, head) + slash + rest
-        return os.path.join(self.images, relative)
+        head, slash, rest = relative.partition("/")
+        return os.path.join(self.images, self.moved.get(relative) or self.moved.get(head, head) + slash + rest)
+
+    @property
+    def resolver(self) -> Callable[[str], str]:
+        """`path`, or what does the same for a million files in a second."""
+        return self.path if self.moved else f"{self.images}{os.sep}".__add__
 
     def find(self, *patterns: str) -> Path | None:
         """The first file that fits a pattern: beside the images, in the data set's folder, above it up to the root."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.checks import Layout
-from datasets.splits import Item, Listing, by_label, digest, draw_few_shot, keep, read_split
+from datasets.splits import Item, Listing, digest, draw_few_shot, keep, read_split
 
 FORMAT = 1  # of the stored lists; part of their key
 
@@ -55,6 +55,8 @@ def few_shot(layout: Layout, listing: Listing, shots: int, seed: int, name: str)
 
 
 def _check_few_shot(path: Path, chosen: Sequence[Item], items: Sequence[Item], shots: int) -> None:
-    expected = {label: min(shots, len(group)) for label, group in by_label(items).items()}
-    if not Counter(chosen) <= Counter(items) or Counter(label for _, label, _ in chosen) != expected:
+    expected = {label: min(shots, size) for label, size in Counter(label for _, label, _ in items).items()}
+    missing = Counter(chosen)
+    missing.subtract(item for item in items if item in missing)
+    if any(number > 0 for number in missing.values()) or Counter(label for _, label, _ in chosen) != expected:
         raise ValueError(f"{path} does not fit the split it was drawn from; delete it, and it is drawn again")

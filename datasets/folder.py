@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, option
 from datasets.checks import Layout
 from datasets.images import OwnImages, is_image, list_folders, walk_images
-from datasets.splits import Listing, random_split, read_split
+from datasets.splits import Listing, load_json, random_split, read_split
 
 PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 OWN_FOLDERS = ("split_fewshot",)  # what we write into ROOT
@@ -149,10 +148,7 @@ def read_files(path: Path, root: Path) -> dict[str, list[tuple[str, str]]]:
 
 
 def _json_rows(path: Path) -> list[Mapping[str, Any]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error})") from error
+    content = load_json(path)
     if isinstance(content, dict):
         return [
             {"path": file, "class": name, "split": part}
@@ -217,16 +213,13 @@ def name_classes(folders: Iterable[str], path: Path | None) -> list[str]:
     folders = list(folders)
     if path is None:
         return folders
-    text = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() == ".json":
-        try:
-            names = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON ({error})") from error
+        names = load_json(path)
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
             raise ValueError(f'{path} is not a map of class folders to names, {{"folder": "name", ...}}')
     else:
-        names = dict(_folder_and_name(line.strip(), folders) for line in text.splitlines() if line.strip())
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        names = dict(_folder_and_name(line.strip(), folders) for line in lines if line.strip())
     if absent := [folder for folder in folders if folder not in names]:
         raise ValueError(
             f"{path} does not name {len(absent)} of {len(folders)} class folders: {', '.join(absent[:10])}; "

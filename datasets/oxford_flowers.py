@@ -1,12 +1,10 @@
 """Oxford Flowers 102 (Nilsback and Zisserman, 2008)."""
 
-import json
-
 from scipy.io import loadmat
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, Layout
-from datasets.splits import Listing, random_split
+from datasets.splits import Listing, load_json, random_split
 
 
 @DATASET_REGISTRY.register()
@@ -25,7 +23,7 @@ class OxfordFlowers(BenchmarkDataset):
     @classmethod
     def build(cls, layout: Layout) -> Listing:
         if path := layout.find("cat_to_name.json"):
-            names = {int(label) - 1: name for label, name in json.loads(path.read_text(encoding="utf-8")).items()}
+            names = {int(label) - 1: name for label, name in load_json(path).items()}
         else:
             from torchvision.datasets import Flowers102
 

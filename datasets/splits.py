@@ -53,6 +53,18 @@ def keep(value: Any, path: Path, what: str) -> bool:
     return True
 
 
+def load_json(path: Path) -> Any:
+    """Read a JSON file, with or without a byte order mark.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error})") from error
+
+
 def read_split(path: Path) -> Listing:
     """Read `{"train": [[path, label, class name], ...], "val": ..., "test": ...}`.
 
@@ -60,10 +72,7 @@ def read_split(path: Path) -> Listing:
         ValueError: not JSON, a list is missing, or an entry is not (path, label, class name) with a path that stays
             inside the image folder.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); delete it and download it again") from error
+    content = load_json(path)
     absent = [name for name in Listing._fields if not isinstance(content, dict) or name not in content]
     if absent:
         raise ValueError(f"{path} has no list {', '.join(absent)}; a split file holds train, val and test")

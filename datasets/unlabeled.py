@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from datasets.base import BenchmarkDataset, option
 from datasets.checks import Layout, check_classnames, clip_name
 from datasets.folder import find_classnames, named_path, refuse_empty_files, root_of
 from datasets.images import OwnImages, list_folders, walk_images
-from datasets.splits import Listing, subsample_classes
+from datasets.splits import Listing, load_json, subsample_classes
 
 
 @DATASET_REGISTRY.register()
@@ -114,16 +113,12 @@ def read_class_list(path: Path) -> list[str]:
     Raises:
         ValueError: not a list of names.
     """
-    text = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() == ".json":
-        try:
-            names = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON ({error})") from error
+        names = load_json(path)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(f'{path} is not a list of class names, ["cat", "dog", ...]')
         return [name.strip() for name in names]
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if all(re.match(r"n\d{8}\s+\S", line) for line in lines):
         return [line.split(maxsplit=1)[1] for line in lines]
     return lines

@@ -67,6 +67,15 @@ def test_empty_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert code == 1 and "is not a folder" in shown
 
 
+def test_images_in_two_splits_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_dtd(tmp_path)
+    items = [("banded/banded_1.jpg", 0, "banded"), ("zigzagged/zigzagged_1.jpg", 1, "zigzagged")]
+    split = {"train": items, "val": items[:1], "test": items}
+    write_json(split, tmp_path / "dtd" / "split_zhou_DescribableTextures.json")
+    code, shown, _ = check(capsys, "dtd", "--root", tmp_path)
+    assert code == 0 and "3 images are in train and in val or test" in shown
+
+
 def test_half_extracted(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write_dtd(tmp_path)
     DescribableTextures(dataset_cfg(tmp_path))

@@ -91,6 +91,10 @@ def _count(listing: Listing, kind: type[BenchmarkDataset], report: Report) -> No
     report.counts = {part: len(items) for part, items in listing._asdict().items()}
     if any(kind.counts):
         report.published = dict(zip(Listing._fields, kind.counts, strict=True))
+    train = {file for file, _, _ in listing.train}
+    shared = sum(file in train for items in (listing.val, listing.test) for file, _, _ in items)
+    if shared and not kind.test_only:
+        report.notes.append(f"{shared:,} images are in train and in val or test")
     fewer = [part for part, number in report.published.items() if report.counts[part] < number]
     if fewer:
         report.notes.append(f"fewer {' and '.join(fewer)} images than published: a subset, or half extracted")
