@@ -1,0 +1,170 @@
+"""Replays a recorded training run with the real trainer class: losses, optimiser, schedule, checkpoints, evaluation.
+
+Only the loaders are replaced, by the recorded batches. Everything else is what `train.py` builds and runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from parity_compare import compare_checkpoint, compare_evaluation, compare_training, compare_zero_shot, start
+from parity_measure import Golden, Report, load_npz
+from torch import Tensor
+from torch.nn import functional as F
+from yacs.config import CfgNode
+
+from clip.class_vectors import cosine_logits
+from clip.prompting import encode_image
+from dassl.engine import TRAINER_REGISTRY
+from datasets.base import DATASET_DEFAULTS
+from train import BASE
+from trainers import config
+
+
+class Batches:
+    """A loader of the recorded batches: those of the trainer's current epoch."""
+
+    def __init__(self, images: Tensor, labels: Tensor, per_epoch: int) -> None:
+        self.images, self.labels, self.per_epoch = images, labels, per_epoch
+        self.trainer: Any = None
+        self.generator = None
+        self.dataset = range(len(images))
+
+    def __len__(self) -> int:
+        return self.per_epoch
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for step in range(self.trainer.epoch * self.per_epoch, (self.trainer.epoch + 1) * self.per_epoch):
+            yield {"img": self.images[step], "label": self.labels[step]}
+
+
+def replaying(kind: type, meta: dict[str, Any], batches: Batches, record: dict[str, list[Any]]) -> type:
+    """The trainer class `kind`, fed with recorded batches and writing down what it computes."""
+
+    class Replay(kind):
+        def build_data_loader(self) -> None:
+            batches.trainer = self
+            names = list(meta["classnames"])
+            self.train_loader_x, self.train_loader_u, self.val_loader, self.test_loader = batches, None, None, None
+            self.classnames, self.all_classnames = names, names
+            self.num_classes, self.lab2cname = len(names), dict(enumerate(names))
+            self.class_groups = {"all": list(range(len(names)))}
+            self.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names, all_classnames=names))
+
+        def forward_backward(self, batch: dict[str, Tensor]) -> dict[str, float]:
+            step = self.epoch * batches.per_epoch + self.batch_idx
+            record["lr"].append(self.get_current_lr())
+            observe_batch(self, batch["img"], record, "train/logits" in meta["arrays"])
+            with observed_projector(self, record):
+                summary = super().forward_backward(batch)
+            record["losses"].append(summary)
+            if step == 0:
+                gradients = {name: p.grad.clone() for name, p in self.prompts.named_parameters() if p.grad is not None}
+                record["gradients"].append(gradients)
+            state = {name: value.clone() for name, value in self.prompts.state_dict().items()}
+            record["states"].append(state)
+            return summary
+
+    return Replay
+
+
+def observe_batch(trainer: Any, images: Tensor, record: dict[str, list[Any]], logits: bool) -> None:
+    """What the trainer's own functions say of a batch before its step."""
+    with torch.no_grad():
+        if logits:
+            vectors = trainer.class_vectors(trainer.classnames)
+            record["text_features"].append(vectors.features)
+            record["logits"].append(trainer.logits(images, vectors.features))
+        if hasattr(trainer, "frozen_text"):
+            frozen = encode_image(trainer.clip.visual, images)
+            record["frozen_logits"].append(cosine_logits(frozen, trainer.frozen_text, trainer.logit_scale))
+        if getattr(trainer, "teacher", None) is not None:
+            teacher = trainer.teacher
+            record["teacher_logits"].append(teacher.logits(images))
+            record["teacher_features"].append(F.normalize(teacher.prompts.encode_image(teacher.clip, images), dim=-1))
+
+
+@contextlib.contextmanager
+def observed_projector(trainer: Any, record: dict[str, list[Any]]) -> Iterator[None]:
+    """Writes down the features that a student's projector gives in training."""
+    projector = getattr(trainer.prompts, "projector", None)
+    if projector is None:
+        yield
+        return
+    handle = projector.register_forward_hook(
+        lambda module, inputs, output: record["student_features"].append(F.normalize(output.detach(), dim=-1))
+    )
+    yield
+    handle.remove()
+
+
+def build_config(golden: Golden, meta: dict[str, Any], directory: Path) -> CfgNode:
+    """The configuration that train.py would build from the recorded one, with the recorded models."""
+    cfg = config.default_config(DATASET_DEFAULTS)
+    config.merge_file(cfg, BASE)
+    config.merge(cfg, meta["config"], meta["fixture"])
+    changes: dict[str, Any] = {
+        "OUTPUT_DIR": str(directory),
+        "USE_CUDA": False,
+        "MODEL": {"BACKBONE": {"NAME": golden.clip_file(meta["clip"])}},
+        "TEST": {"NO_TEST": True, "FINAL_MODEL": "last_step"},
+    }
+    if "teacher_checkpoint" in meta:
+        node = config.node_of(cfg.TRAINER.NAME)
+        teacher = {
+            "TEACHER": teacher_checkpoint(golden, meta["teacher_checkpoint"]),
+            "TEACHER_NAME": golden.clip_file(meta["teacher_clip"]),
+            "EVALUATE_TEACHER": False,
+        }
+        changes["TRAINER"] = {node: teacher}
+    config.merge(cfg, changes, "parity")
+    cfg.freeze()
+    return cfg
+
+
+def teacher_checkpoint(golden: Golden, file: str) -> str:
+    """The recorded teacher in the published form: prompts, stored tokens, and copies of CLIP that nobody needs."""
+    target = golden.work / "teacher" / "model-best.pth.tar"
+    if not target.exists():
+        state = {key: torch.from_numpy(value).half() for key, value in load_npz(golden.directory / file).items()}
+        width = state["prompt_learner.ctx"].shape[-1]
+        state |= {f"prompt_learner.token_{part}": torch.zeros(2, 1, width) for part in ("prefix", "suffix")}
+        state |= {f"{t}.conv1.weight": torch.zeros(1) for t in ("image_encoder", "prompt_learner.ZS_image_encoder")}
+        target.parent.mkdir(exist_ok=True)
+        torch.save({"state_dict": state, "epoch": 20, "optimizer": {}, "scheduler": {}, "val_result": 0.0}, target)
+    return str(target)
+
+
+def replay(golden: Golden, name: str) -> Report:
+    """One fixture whose trainer is a PromptTrainer."""
+    meta, arrays = golden.fixture(name)
+    report = Report(name)
+    trainer_name = meta["trainer"]
+    if trainer_name not in TRAINER_REGISTRY.registered_names():
+        report.fail(f"missing: no trainer {trainer_name} is registered")
+        return report
+    directory = golden.work / name
+    images, labels = golden.images(meta["train_images"]), golden.images(meta["train_labels"])
+    batches = Batches(images, labels, meta["batches_per_epoch"])
+    record: dict[str, list[Any]] = defaultdict(list)
+    kind = replaying(TRAINER_REGISTRY.get(trainer_name), meta, batches, record)
+    trainer = kind(build_config(golden, meta, directory))
+    test_images = golden.images(meta["test_images"])
+    if any(key.startswith("init/") for key in meta["arrays"]):
+        start(report, trainer, meta, arrays)
+        compare_evaluation(report, trainer, arrays, "eval_before", test_images)
+        trainer.train()
+        compare_training(report, trainer, meta, arrays, record)
+        compare_evaluation(report, trainer, arrays, "eval_after", test_images)
+        compare_checkpoint(report, trainer, meta, arrays, test_images)
+    else:
+        compare_zero_shot(report, trainer, meta, arrays, test_images)
+    if unseen := arrays.unseen():
+        report.note = f"not compared: {', '.join(unseen[:4])}{', ...' if len(unseen) > 4 else ''}"
+    return report

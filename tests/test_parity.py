@@ -1,0 +1,70 @@
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import parity
+import pytest
+
+ARCHIVE = Path(__file__).parent / "golden" / "set_a.tar.xz"
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("golden")
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(directory, filter="data")
+    return directory
+
+
+def test_every_fixture_of_the_set_passes(golden: Path, capsys: pytest.CaptureFixture):
+    code = parity.main([str(golden)])
+    output = capsys.readouterr().out
+    assert code == 0, output
+    replayed = {line.split()[0] for line in output.splitlines()[:-1]}
+    recorded = {path.stem for path in (golden / "fixtures").glob("*.json")}
+    assert replayed == recorded | set(parity.PARTS)
+
+
+def altered(golden: Path, target: Path, name: str, change: dict[str, float], **meta: object) -> Path:
+    """A set of one fixture with other recorded values or another description."""
+    (target / "fixtures").mkdir(parents=True)
+    for file in ("clip_student.npz", "batches.npz"):
+        (target / file).symlink_to(golden / file)
+    arrays = dict(np.load(golden / "fixtures" / f"{name}.npz"))
+    for key, factor in change.items():
+        arrays[key] = arrays[key] * factor
+    np.savez(target / "fixtures" / f"{name}.npz", **arrays)
+    described = json.loads((golden / "fixtures" / f"{name}.json").read_text()) | meta
+    (target / "fixtures" / f"{name}.json").write_text(json.dumps(described))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("train/loss", "losses: loss"),
+        ("eval_before/logits", "logits: eval_before logits"),
+        ("final/prompt_learner.ctx", "weights: final prompt_learner.ctx"),
+        ("grad_step1/prompt_learner.ctx", "gradients: gradient of prompt_learner.ctx"),
+    ],
+)
+def test_a_deviation_fails_and_is_named(golden: Path, tmp_path: Path, key: str, said: str, capsys):
+    directory = altered(golden, tmp_path / "set", "promptsrc_gpa", {key: 1.002})
+    assert parity.main([str(directory)]) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_a_trainer_that_is_not_there_fails(golden: Path, tmp_path: Path, capsys):
+    directory = altered(golden, tmp_path / "set", "promptsrc_gpa", {}, trainer="NoSuchTrainer")
+    assert parity.main([str(directory)]) == 1
+    assert "missing: no trainer NoSuchTrainer" in capsys.readouterr().out
+
+
+def test_no_set_and_no_fixture_are_errors(tmp_path: Path, capsys):
+    assert parity.main([str(tmp_path)]) == 1
+    assert "no golden set" in capsys.readouterr().err
+    shutil.copytree(ARCHIVE.parent, tmp_path / "set" / "fixtures")
+    assert parity.main([str(tmp_path / "set"), "unheard"]) == 1
+    assert "no fixture 'unheard'" in capsys.readouterr().err
