@@ -28,7 +28,8 @@ class Prompts(nn.Module):
         n_vision: visual tokens; 0 leaves the image encoder as it is.
         depth_vision: blocks whose visual tokens are learned.
         phrase: words whose embeddings the context starts from, "" for N(0, 0.02). A phrase longer than the context
-            keeps its other words as fixed text behind it, as published (MaPLe: 2 tokens of "a photo of a").
+            keeps its other words as fixed text behind it, as published (MaPLe: 2 tokens of "a photo of a"); one that is
+            shorter is not used, which a line says.
         n_classes: contexts of their own for so many classes (CoOp's class-specific context), 0 for one shared context.
         position: where the class name stands: "end", "middle" or "front" of the context.
 
@@ -56,12 +57,14 @@ class Prompts(nn.Module):
         self.ctx: nn.Parameter | None = None
         if n_text:
             _check_text(clip, shape, n_text, depth_text)
-            context = initial_context(clip, n_text, self.phrase)  # (n, d)
-            self.ctx = nn.Parameter(context.repeat(n_classes, 1, 1) if n_classes else context)  # (n, d) or (C, n, d)
+            if self.phrase and count_tokens(self.phrase) < n_text:
+                print(f"{self.phrase!r} has fewer than {n_text} tokens: the context starts at random, as published")
+                self.phrase = ""
+            self.ctx = nn.Parameter(initial_context(clip, n_text, self.phrase, n_classes))  # (n, d) or (C, n, d)
         deep = depth_text - 1 if n_text else 0
         self.text_prompts = nn.ParameterList(_normal(n_text, shape.text_width) for _ in range(deep))
         if n_vision and depth_vision:
-            _check_vision(clip, shape, depth_vision)
+            check_vision(clip, shape, depth_vision)
         depth = depth_vision if n_vision else 0
         self.vision_prompts = nn.ParameterList(_normal(n_vision, shape.vision_width) for _ in range(depth))
 
@@ -86,9 +89,18 @@ class Prompts(nn.Module):
         return embed(clip, [self.template.replace("{}", name) for name in names], [count_tokens(n) for n in names])
 
     def encode_text(self, clip: nn.Module, tokens: PromptTokens) -> Tensor:
-        """Un-normalised text features (C, D) of prompted classes."""
+        """Un-normalised text features (C, D) of prompted classes.
+
+        Raises:
+            ValueError: contexts of other classes than these.
+        """
         embeddings = tokens.embeddings
         if self.ctx is not None:
+            if self.ctx.dim() == 3 and len(self.ctx) != len(tokens):
+                raise ValueError(
+                    f"class-specific contexts of {len(self.ctx)} classes say nothing of {len(tokens)} others: "
+                    "evaluate the classes they were trained on, or train one context for all (CSC False)"
+                )
             embeddings = insert_context(tokens, self.ctx, self.position)
         return encode_text(clip, embeddings, tokens.eot, self.text_prompts)
 
@@ -131,20 +143,23 @@ def projector(in_dim: int, out_dim: int, n_layers: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(in_dim, out_dim))
 
 
-def initial_context(clip: nn.Module, n_ctx: int, phrase: str) -> Tensor:
-    """Context vectors (n, d) to start from: the first n token embeddings of a phrase, or N(0, 0.02) without one.
+def initial_context(clip: nn.Module, n_ctx: int, phrase: str, n_classes: int = 0) -> Tensor:
+    """Context vectors to start from: the first n token embeddings of a phrase, or N(0, 0.02) where there is none.
 
-    Raises:
-        ValueError: the phrase has fewer tokens than the context (the published code then ignores it in silence).
+    Args:
+        clip: the frozen model.
+        n_ctx: n.
+        phrase: at least n tokens, or "".
+        n_classes: C for a context each, 0 for one.
+
+    Returns:
+        (n, d), or (C, n, d).
     """
+    classes = (n_classes,) if n_classes else ()
     if not phrase:
-        return _normal(n_ctx, shape_of(clip).text_width).data
-    if count_tokens(phrase) < n_ctx:
-        raise ValueError(
-            f"the phrase {phrase!r} has {count_tokens(phrase)} tokens but the context {n_ctx}: "
-            'give a longer CTX_INIT, a smaller N_CTX, or CTX_INIT "" to start at random'
-        )
-    return embed(clip, [phrase]).embeddings[0, 1 : 1 + n_ctx].float().clone()
+        return torch.randn(*classes, n_ctx, shape_of(clip).text_width) * INIT_STD
+    words = embed(clip, [phrase]).embeddings[0, 1 : 1 + n_ctx].float()
+    return words.expand(*classes, *words.shape).clone()
 
 
 def insert_context(tokens: PromptTokens, ctx: Tensor, position: str = "end") -> Tensor:
@@ -186,7 +201,8 @@ def _check_text(clip: nn.Module, shape: ClipShape, n_text: int, depth: int) -> N
         )
 
 
-def _check_vision(clip: nn.Module, shape: ClipShape, depth: int) -> None:
+def check_vision(clip: nn.Module, shape: ClipShape, depth: int) -> None:
+    """Raises ValueError where the image encoder takes no prompts at so many blocks."""
     if not takes_visual_prompts(clip):
         raise ValueError(
             f"visual prompts need a Vision Transformer, this image encoder is a {type(clip.visual).__name__}: "

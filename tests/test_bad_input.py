@@ -46,10 +46,6 @@ CASES = {
     ),
     "depth beyond the model": (["TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", "9"], r"PROMPT_DEPTH_VISION 9.*3 blocks"),
     "text depth beyond the model": (["TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", "9"], r"PROMPT_DEPTH_TEXT 9.*3 blocks"),
-    "phrase shorter than the context": (
-        ["TRAINER.PROMPTSRC.N_CTX_TEXT", "6"],
-        r"'a photo of a' has 4 tokens but the context 6",
-    ),
     "context longer than the text": (
         ["TRAINER.PROMPTSRC.N_CTX_TEXT", "75", "TRAINER.PROMPTSRC.CTX_INIT", ""],
         r"75 context tokens leave no room",
