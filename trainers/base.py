@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from clip import class_vectors as vectors
@@ -36,6 +38,7 @@ class PromptTrainer(TrainerX):
     registered_name: ClassVar[str] = "prompt_learner"  # the folder of its checkpoints, as published
     transductive: ClassVar[bool] = False  # whether it learns from unlabelled images of the classes it is tested on
     needs_text: bool = True  # whether the text encoder is loaded
+    text_depends_on_image: ClassVar[bool] = False  # whether class vectors cannot be made once for all images
     final_models: ClassVar[tuple[str, ...]] = FINAL_MODELS
 
     # ---- what a method says
@@ -56,8 +59,8 @@ class PromptTrainer(TrainerX):
         return cls.build_prompts(options, clip, vectors.classnames)
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Named parts, whose sum is trained: images (B, 3, H, W) and labels (B,) -> scalars."""
-        raise NotImplementedError
+        """Named parts, whose sum is trained: images (B, 3, H, W) and labels (B,) -> scalars. Here: cross-entropy."""
+        return {"loss_ce": F.cross_entropy(self.logits(images, self.text_features(self.classnames)), labels)}
 
     def image_features(self, images: Tensor) -> Tensor:
         """Un-normalised features with the learned prompts: (B, 3, H, W) -> (B, D)."""
@@ -234,8 +237,8 @@ class PromptTrainer(TrainerX):
         }
         save_checkpoint(state, str(Path(directory) / self.registered_name), is_best=is_best, model_name=model_name)
 
-    def belongs_to(self) -> dict[str, str]:
-        """The trainer and the backbone without which the learned tensors mean nothing."""
+    def belongs_to(self) -> dict[str, Any]:
+        """What learned tensors mean nothing without: trainer, backbone, and classes where each has its own."""
         return {"trainer": self.cfg.TRAINER.NAME, "backbone": self.cfg.MODEL.BACKBONE.NAME}
 
     def run_state(self) -> dict[str, Any]:
@@ -257,8 +260,12 @@ class PromptTrainer(TrainerX):
             raise ValueError(
                 f"{path} is not a checkpoint of this trainer to resume from; give it as MODEL.INIT_WEIGHTS"
             )
+        # Stepped, not loaded: upstream Dassl's stored schedule holds objects that are bound to another optimiser.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            for _ in range(content["epoch"]):
+                self._scheds[self.registered_name].step()
         self._optims[self.registered_name].load_state_dict(content["optimizer"])
-        self._scheds[self.registered_name].load_state_dict(content["scheduler"])
         run = content["run"]
         self.seed, self.best_result, self.spent = run["seed"], run["best_result"], dict(run["spent"])
         self.scaler.load_state_dict(run["scaler"])
@@ -284,15 +291,20 @@ class PromptTrainer(TrainerX):
                 f"{path} was learned on backbone {belongs['backbone']}, this run has {self.cfg.MODEL.BACKBONE.NAME}: "
                 f"set MODEL.BACKBONE.NAME {belongs['backbone']}"
             )
+        if (classes := belongs.get("classnames")) and list(classes) != self.belongs_to().get("classnames"):
+            raise ValueError(
+                f"{path} has tensors for each of {len(classes)} other classes (first {classes[0]!r}), none for these"
+            )
         checkpoints.load_learned(self.prompts, content["state_dict"], path)
         return content
 
     # ---- evaluation
 
+    @torch.no_grad()
     def class_vectors(self, classnames: Sequence[str]) -> ClassVectors:
         """Text features of classes, computed once: (C, D) of unit norm."""
         with self.precision.autocast():
-            features = torch.nn.functional.normalize(self.text_features(classnames).float(), dim=-1)
+            features = F.normalize(self.text_features(classnames).float(), dim=-1)
         made_by = f"{self.cfg.TRAINER.NAME} on {self.cfg.MODEL.BACKBONE.NAME}"
         source = {"made_by": made_by, "weights": vectors.weights_hash(self.prompts), "template": self.template()}
         return ClassVectors(tuple(classnames), features, self.logit_scale, source)
@@ -342,7 +354,8 @@ class PromptTrainer(TrainerX):
         start = time.time()
         metrics = self.evaluate(classify)
         path = results.write_result(self.output_dir, results.describe(self, metrics, time.time() - start))
-        self.class_vectors(self.all_classnames).save(Path(self.output_dir) / vectors.FILE_NAME)
+        if not self.text_depends_on_image:
+            self.class_vectors(self.all_classnames).save(Path(self.output_dir) / vectors.FILE_NAME)
         print(f"Results written to {path}")
         self.final_accuracy = metrics[first]["accuracy"]
         return self.final_accuracy
