@@ -82,6 +82,11 @@ class PromptTokens:
     def __getitem__(self, rows: slice) -> PromptTokens:
         return PromptTokens(self.embeddings[rows], self.eot[rows], self.name_lengths[rows])
 
+    def take(self, rows: Tensor) -> PromptTokens:
+        """The prompts of these numbers (P,), in this order, repeated where a number is."""
+        lengths = tuple(self.name_lengths[row] for row in rows.tolist()) if self.name_lengths else ()
+        return PromptTokens(self.embeddings[rows], self.eot[rows], lengths)
+
 
 def embed(clip: nn.Module, texts: Sequence[str], name_lengths: Sequence[int] = ()) -> PromptTokens:
     """Embeds texts with a model's frozen token table.

@@ -86,6 +86,9 @@ def compare_parts(report: Report, trainer: Any, arrays: Arrays, record: dict[str
         if "train/acc" in arrays:
             correct = logits.argmax(-1) == trainer.train_loader_x.labels
             report.compare("rates", "training accuracy", 100 * correct.double().mean(-1), arrays["train/acc"])
+    if "fixed_text_features_raw" in arrays:
+        text = trainer.text_features(trainer.classnames)
+        report.compare("features", "fixed text features", text, arrays["fixed_text_features_raw"])
     pairs = {
         "train/teacher_logits": ("logits", "teacher_logits"),
         "train/teacher_image_features": ("features", "teacher_features"),
@@ -143,6 +146,9 @@ def compare_evaluation(report: Report, trainer: Any, arrays: Arrays, when: str, 
 
 def text_features(trainer: Any, images: Tensor) -> Tensor:
     """Un-normalised text features (C, D); of the first test image where they depend on the image (CoCoOp)."""
+    if trainer.text_depends_on_image:
+        first = F.normalize(trainer.image_features(images[:1]), dim=-1)
+        return trainer.text_features_for(first, trainer.all_classnames)[0]
     return trainer.text_features(trainer.all_classnames)
 
 

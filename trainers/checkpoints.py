@@ -21,6 +21,10 @@ _RULES: list[tuple[re.Pattern[str], str]] = [
         (r"image_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow", r"vision_prompts.\1"),
         (r"text_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow", r"text_prompts.\1"),
         (r"VPT_image_trans\.conv1\.(\d+)\.(\w+)", r"projector.\1.\2"),
+        (r"(?:prompt_learner\.)?meta_net\.(\w+\.\w+)", r"meta_net.\1"),
+        (r"(?:prompt_learner\.)?compound_prompts_text\.(\d+)", r"text_prompts.\1"),
+        (r"(?:prompt_learner\.)?proj\.(\w+)", r"projections.0.\1"),
+        (r"(?:prompt_learner\.)?compound_prompt_projections\.(\d+)\.(\w+)", r"projections.\1.\2"),
     ]
 ]
 _FROZEN = re.compile(
@@ -107,10 +111,11 @@ def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _our_name(key: str) -> str | None:
     for pattern, ours in _RULES:
         if found := pattern.fullmatch(key):
-            name = found.expand(ours)
-            if name.startswith("text_prompts"):  # counted from block 1, where the first deep text prompt goes in
-                name = f"text_prompts.{int(found[1]) - 1}"
-            return name
+            if key.startswith("text_encoder."):  # ours count from block 1, where the first deep text prompt goes in
+                return f"text_prompts.{int(found[1]) - 1}"
+            if "compound_prompt_projections" in key:  # ours count the map of the first block too
+                return f"projections.{int(found[1]) + 1}.{found[2]}"
+            return found.expand(ours)
     return None if _FROZEN.match(key) else key
 
 
@@ -122,10 +127,20 @@ def to_published(state: dict[str, Tensor], prompt_learner_only: bool = False) ->
         prompt_learner_only: CoOp, CoCoOp and KgCoOp save the prompt learner alone ("ctx", not "prompt_learner.ctx").
     """
     published = {}
+    learner = "" if prompt_learner_only else "prompt_learner."
+    compound = any(name.startswith("projections.") for name in state)
     for name, value in state.items():
         kind, _, rest = name.partition(".")
-        if name == "ctx":
-            name = "ctx" if prompt_learner_only else "prompt_learner.ctx"
+        if kind in ("ctx", "meta_net"):
+            name = f"{learner}{name}"
+        elif kind == "projections":
+            number, _, part = rest.partition(".")
+            first = number == "0"
+            name = (
+                f"{learner}proj.{part}" if first else f"{learner}compound_prompt_projections.{int(number) - 1}.{part}"
+            )
+        elif kind == "text_prompts" and compound:
+            name = f"{learner}compound_prompts_text.{rest}"
         elif name == "vision_prompts.0":
             name = "image_encoder.VPT"
         elif kind == "vision_prompts":

@@ -3,55 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from clip.class_vectors import cosine_logits, template_features
 from clip.prompting import encode_image
-from clip.prompts import Prompts
 from clip.templates import PROMPTSRC_TEMPLATES
 from dassl.engine import TRAINER_REGISTRY
-from trainers.base import PromptTrainer
+from trainers.ivlp import IVLP
 
 
 @TRAINER_REGISTRY.register()
-class PromptSRC(PromptTrainer):
-    """Context and deep prompts on both sides, kept near frozen CLIP by three losses, averaged over epochs (GPA)."""
-
-    registered_name = "VLPromptLearner"
+class PromptSRC(IVLP):
+    """IVLP's prompts, kept near frozen CLIP by three losses, averaged over epochs (GPA)."""
 
     @staticmethod
     def defaults() -> CfgNode:
-        return CfgNode(
-            {
-                "N_CTX_VISION": 4,
-                "N_CTX_TEXT": 4,
-                "CTX_INIT": "a photo of a",
-                "PREC": "fp16",
-                "PROMPT_DEPTH_VISION": 9,
-                "PROMPT_DEPTH_TEXT": 9,
-                "TEXT_LOSS_WEIGHT": 25.0,
-                "IMAGE_LOSS_WEIGHT": 10.0,
-                "GPA_MEAN": 15.0,
-                "GPA_STD": 1.0,
-            }
-        )
-
-    @staticmethod
-    def build_prompts(options: CfgNode, clip: nn.Module, classnames: Sequence[str]) -> Prompts:
-        return Prompts(
-            clip,
-            n_text=options.N_CTX_TEXT,
-            depth_text=options.PROMPT_DEPTH_TEXT,
-            n_vision=options.N_CTX_VISION,
-            depth_vision=options.PROMPT_DEPTH_VISION,
-            phrase=options.CTX_INIT,
-        )
+        weights = {"TEXT_LOSS_WEIGHT": 25.0, "IMAGE_LOSS_WEIGHT": 10.0, "GPA_MEAN": 15.0, "GPA_STD": 1.0}
+        return CfgNode(IVLP.defaults() | weights)
 
     def build_model(self) -> None:
         super().build_model()
