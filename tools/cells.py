@@ -12,6 +12,7 @@ from tools.runs import Run, harmonic_mean
 
 METRICS = {"base": "base", "new": "new", "hm": "HM", "all": "accuracy"}  # as in Run.values -> heading
 PROTOCOLS = ("base2new", "fewshot", "cross", "dg", "all")
+ELSEWHERE = ("cross", "dg")  # learn on one data set, are tested on others
 ALL, NOTHING = -1, 0  # Method.shots of a run on every training image, and of a method that learns nothing
 # Settings that a row's other columns tell, or that differ between seeds of one method: never a reason for another row.
 _NOT_A_VARIANT = {"SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME",
@@ -29,6 +30,7 @@ class Method:
     teacher: str  # "trainer backbone", "" where there is none
     shots: int  # training images a class, or NOTHING, or ALL
     selection: str
+    source: str = ""  # of cross and dg: the data set it learned on; "" where it learned nothing, or nobody knows
     variant: tuple[tuple[str, str], ...] = ()  # settings in which it differs from another row
 
     @property
@@ -122,7 +124,8 @@ def method_of(run: Run) -> Method:
     shots = run.shots if run.shots > 0 else ALL
     if run.result.get("learned_parameters") == 0:
         shots = NOTHING  # whatever few-shot list lay ready
-    return Method(run.protocol, run.transductive, run.trainer, short(run.backbone), named, shots, run.selection)
+    source = (run.result.get("learned_on") or "") if run.protocol in ELSEWHERE else ""
+    return Method(run.protocol, run.transductive, run.trainer, short(run.backbone), named, shots, run.selection, source)
 
 
 def cells_of(runs: Iterable[Run]) -> tuple[Cells, list[str]]:

@@ -79,6 +79,7 @@ def _record(method: Method, dataset: str, cell: Cell, metric: str) -> dict[str, 
     return {
         "protocol": method.protocol, "transductive": method.transductive, "trainer": method.trainer,
         "backbone": method.backbone, "teacher": method.teacher, "shots": method.images, "selection": method.selection,
+        "learned_on": method.source or None,
         "settings": dict(method.variant), "dataset": dataset,
         "datasets": cell.datasets if isinstance(cell, Average) else [dataset], "metric": metric, "mean": mean,
         "std": cell.std(metric), "seeds": cell.seeds, "n_seeds": len(cell.seeds),

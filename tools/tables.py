@@ -51,19 +51,26 @@ def build(found: Cells, compare: bool = True) -> list[Table]:
         found: cells.
         compare: whether published numbers stand beside ours where there are any.
     """
-    kinds = {(method.protocol, method.transductive) for method in found}
+    kinds = {(method.protocol, method.transductive, method.source) for method in found}
+    # What learned nothing stands in the table of every source, and in one of its own only where there is no source.
+    sources = {kind[:2] for kind in kinds if kind[2]}
+    kinds = {kind for kind in kinds if kind[2] or kind[:2] not in sources}
     order = {name: i for i, name in enumerate(PROTOCOLS)}
     tables = []
-    for protocol, transductive in sorted(kinds, key=lambda kind: (order.get(kind[0], len(order)), *kind)):
-        own = {m: row for m, row in found.items() if (m.protocol, m.transductive) == (protocol, transductive)}
+    for protocol, transductive, source in sorted(kinds, key=lambda kind: (order.get(kind[0], len(order)), *kind)):
+        own = {
+            method: row
+            for method, row in found.items()
+            if (method.protocol, method.transductive) == (protocol, transductive) and method.source in (source, "")
+        }
         make = {"fewshot": _by_shots, "cross": _by_target, "dg": _by_target}.get(protocol, _by_metric)
-        tables.append(make(_title(protocol, transductive), own, compare))
+        tables.append(make(_title(protocol, transductive, source), own, compare))
     return tables
 
 
-def _title(protocol: str, transductive: bool) -> str:
+def _title(protocol: str, transductive: bool, source: str) -> str:
     learned = "TRANSDUCTIVE: learned from unlabelled images of the tested classes" if transductive else "inductive"
-    return f"{protocol}, {learned}"
+    return f"{protocol}{f' from {source}' if source else ''}, {learned}"
 
 
 def _by_metric(title: str, own: Cells, compare: bool) -> Table:
@@ -135,10 +142,11 @@ def _by_shots(title: str, own: Cells, compare: bool) -> Table:
 
 
 def _by_target(title: str, own: Cells, compare: bool) -> Table:
-    """A row for each method, a column for each data set it was tested on, and their average without ImageNet itself."""
+    """A row for each method, a column for each data set it was tested on, and their average without the source."""
     metric = _metrics(own)[0]
-    datasets, seeds = sorted(_datasets(own), key=lambda name: (name != "ImageNet", name)), _seeds(own)
-    targets = [name for name in datasets if name != "ImageNet"]
+    source = next((method.source for method in own if method.source), "ImageNet")
+    datasets, seeds = sorted(_datasets(own), key=lambda name: (name != source, name)), _seeds(own)
+    targets = [name for name in datasets if name != source]
     papers = _Papers(compare)
     table: list[tuple[Method, list[Cell | None]]] = []
     for method, row in own.items():

@@ -80,8 +80,10 @@ class PromptTrainer(TrainerX):
         """Refuses what would only fail, or mislead, later."""
         if cfg.TEST.FINAL_MODEL not in self.final_models:
             raise ValueError(f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL!r}: choose one of {', '.join(self.final_models)}")
-        if cfg.PROTOCOL not in ("", "cross", "dg"):
-            raise ValueError(f'PROTOCOL {cfg.PROTOCOL!r}: choose cross, dg or "" (told from the rest of the run)')
+        if cfg.PROTOCOL not in ("", "fewshot", "cross", "dg"):
+            raise ValueError(
+                f'PROTOCOL {cfg.PROTOCOL!r}: choose fewshot, cross, dg or "" (told from the rest of the run)'
+            )
 
     def build_data_loader(self) -> None:
         """Dassl's loaders, and one over the test images of every class group that is reported."""
@@ -115,10 +117,22 @@ class PromptTrainer(TrainerX):
         return {"base": ["base", "new"], "new": ["new"]}.get(self.cfg.DATASET.SUBSAMPLE_CLASSES, ["all"])
 
     def protocol(self) -> str:
-        """The field's name for what this run compares to."""
+        """The field's name for what this run compares to, where PROTOCOL does not say it."""
+        if self.learned_on() not in (None, self.cfg.DATASET.NAME):
+            return "dg" if (self.learned_on(), self.cfg.DATASET.NAME[:8]) == ("ImageNet", "ImageNet") else "cross"
         if "new" in self.class_groups or "base" in self.class_groups:
             return "base2new"
         return "fewshot" if self.cfg.DATASET.NUM_SHOTS > 0 else "all"
+
+    def learned_on(self) -> str | None:
+        """The data set whose labels taught what is learned: that of MODEL_DIR in an evaluation. None for nothing."""
+        if not any(True for _ in self.prompts.parameters()):
+            return None
+        return results.dataset_of(self.cfg.MODEL_DIR) if self.cfg.EVAL_ONLY else self.cfg.DATASET.NAME
+
+    def labelled_shots(self) -> int:
+        """Labelled images a class that were learned from; 0 or less for all, or none."""
+        return self.cfg.DATASET.NUM_SHOTS
 
     def build_model(self) -> None:
         """Loads and freezes CLIP, builds what is learned, its optimiser and its schedule."""

@@ -80,6 +80,15 @@ class PromptKD(PromptTrainer):
     def protocol(self) -> str:
         return "base2new" if self.cfg.TRAINER.MODAL == "base2novel" else "cross"
 
+    def learned_on(self) -> str | None:
+        """The teacher's data set: the student has no labels. None where that is not known, or a teacher learned nothing."""
+        return self.vectors.source.get("dataset")
+
+    def labelled_shots(self) -> int:
+        """In the few-shot protocol the teacher's; elsewhere the student's own images, which it uses without labels."""
+        shots = self.vectors.source.get("shots") if self.cfg.PROTOCOL == "fewshot" else None
+        return int(shots) if shots else self.cfg.DATASET.NUM_SHOTS
+
     def build_prompts(self, options: CfgNode, clip: nn.Module, classnames: Sequence[str]) -> StudentPrompts:
         """The teacher comes first: its class vectors give the projector its size."""
         stored = Path(self.cfg.MODEL_DIR) / FILE_NAME

@@ -81,6 +81,12 @@ def claim(directory: str | Path, cfg: CfgNode) -> None:
         raise OSError(f"cannot write to --output-dir {directory}: {error.strerror or error}") from error
 
 
+def dataset_of(directory: str | Path) -> str | None:
+    """The data set of a run, by its directory; None where that holds no run of ours."""
+    path = Path(directory) / "config.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["DATASET"]["NAME"] if path.is_file() else None
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Writes a text file through a temporary one beside it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -181,7 +187,8 @@ def describe(trainer: Any, metrics: dict[str, Any], seconds: float) -> dict[str,
         "protocol": cfg.PROTOCOL or trainer.protocol(),
         "transductive": trainer.transductive,
         "template": trainer.template(),
-        "shots": cfg.DATASET.NUM_SHOTS,
+        "learned_on": trainer.learned_on(),
+        "shots": trainer.labelled_shots(),
         "fewshot_sha256": getattr(getattr(dataset, "fewshot", None), "sha256", None),
         "train_images": train_images,
         "unlabelled_images": trainer.unlabelled_images(),

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from clip.class_vectors import ClassVectors, scale_of, template_features, weights_hash
+from clip.coupled import CompoundPrompts
 from clip.prompts import Prompts
 from clip.zoo import load_clip
 from dassl.engine import TRAINER_REGISTRY
@@ -71,7 +72,8 @@ def load_teacher(
         else:
             features = F.normalize(prompts.encode_text(clip, prompts.tokens(clip, classnames)).float(), dim=-1)
     made_by = f"{description['trainer']} on {description['backbone']}"
-    origin = {"made_by": made_by, "source": source, "weights": weights_hash(prompts)}
+    told = {key: str(description[key]) for key in ("dataset", "shots") if key in description}
+    origin = {"made_by": made_by, "source": source, "weights": weights_hash(prompts)} | told
     vectors = ClassVectors(tuple(classnames), features, scale_of(clip), origin)
     return Teacher(clip, prompts, vectors, description)
 
@@ -81,10 +83,14 @@ def _from_run(directory: Path) -> tuple[nn.Module, Prompts, dict[str, Any]]:
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     if not trainer.needs_text:
         raise ValueError(f"{directory} is a {cfg.TRAINER.NAME} run: it has no text encoder to make class vectors with")
+    options = cfg.TRAINER.get(node_of(cfg.TRAINER.NAME), CfgNode())
+    if trainer.text_depends_on_image or options.get("CSC", False):
+        raise ValueError(f"{directory} is a {cfg.TRAINER.NAME} run without class vectors for any class: no teacher")
     clip = load_clip(cfg.MODEL.BACKBONE.NAME)
-    prompts = trainer.build_prompts(cfg.TRAINER.get(node_of(cfg.TRAINER.NAME), CfgNode()), clip, ())
+    prompts = trainer.build_prompts(options, clip, ())
     description = {"source": str(directory), "backbone": cfg.MODEL.BACKBONE.NAME, "trainer": cfg.TRAINER.NAME}
     if any(True for _ in prompts.parameters()):
+        description |= {"dataset": cfg.DATASET.NAME, "shots": cfg.DATASET.NUM_SHOTS}
         file = checkpoints.latest(directory / trainer.registered_name)
         content = checkpoints.read_checkpoint(file)
         checkpoints.load_learned(prompts, content["state_dict"], file)
@@ -94,25 +100,31 @@ def _from_run(directory: Path) -> tuple[nn.Module, Prompts, dict[str, Any]]:
 
 def _from_published(path: Path, backbone: str, phrase: str) -> tuple[nn.Module, Prompts, dict[str, Any]]:
     if path.is_dir():
-        path = checkpoints.latest(next((path / n for n in ("VLPromptLearner",) if (path / n).is_dir()), path))
+        path = checkpoints.latest(
+            next(
+                (
+                    path / n
+                    for n in ("VLPromptLearner", "MultiModalPromptLearner", "prompt_learner")
+                    if (path / n).is_dir()
+                ),
+                path,
+            )
+        )
     content = checkpoints.read_checkpoint(path)
     learned = checkpoints.from_published(content["state_dict"])
     if "ctx" not in learned:
-        raise ValueError(f"{path} holds no learned context (ctx): it is no PromptSRC, IVLP or CoOp checkpoint")
+        raise ValueError(f"{path} holds no learned context (ctx): it is no PromptSRC, IVLP, MaPLe or CoOp checkpoint")
     clip = load_clip(backbone)
 
     def count(kind: str) -> int:
         return sum(name.startswith(f"{kind}.") for name in learned)
 
-    vision = learned.get("vision_prompts.0")
-    prompts = Prompts(
-        clip,
-        n_text=learned["ctx"].shape[-2],
-        depth_text=count("text_prompts") + 1,
-        n_vision=0 if vision is None else len(vision),
-        depth_vision=count("vision_prompts"),
-        phrase=phrase,
-    )
+    n_text, depth_text, vision = learned["ctx"].shape[-2], count("text_prompts") + 1, learned.get("vision_prompts.0")
+    if "projections.0.weight" in learned:
+        prompts: Prompts = CompoundPrompts(clip, n_text, depth_text, phrase)
+    else:
+        n_vision = 0 if vision is None else len(vision)
+        prompts = Prompts(clip, n_text, depth_text, n_vision, count("vision_prompts"), phrase)
     checkpoints.load_learned(prompts, learned, path)
     return (
         clip,

@@ -57,6 +57,8 @@ def find(method: Method, datasets: Iterable[str], metric: str) -> Published | No
         (name,) = (DATASETS.get(dataset) for dataset in datasets)
     else:
         name = "average" if datasets == AVERAGED.get(method.protocol) else None
+    if method.source not in ("", "ImageNet"):
+        return None
     if name is None or (method.trainer == "PromptKD" and method.teacher not in _KD_TEACHERS):
         return None
     key = (_name(method), method.backbone, method.protocol, name, {"all": "acc"}.get(metric, metric))
