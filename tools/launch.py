@@ -1,126 +1,124 @@
-"""Runs one method on one data set for several seeds, its teacher first, and ends with the table.
+"""Runs methods by one protocol, what they need first, and ends with the table; scripts/*.sh call this.
 
     python -m tools.launch base2new PromptKD eurosat 1 2 3 TRAINER.PROMPTKD.TEMPERATURE 2.0
+    python -m tools.launch fewshot CoOp,MaPLe eurosat 16          # or 1,2,4,8,16, or all, which is the default
+    python -m tools.launch xd_train CoOp imagenet                 # learns on the source
+    python -m tools.launch xd_test CoOp eurosat dtd               # evaluates it elsewhere, without training again
+    python -m tools.launch xd_test CoOp all dg                    # the ten targets, and the four ImageNet variants
 
-scripts/*.sh call this. From the environment: DATA (where the data sets are), OUTPUT, SHOTS, TEACHER (a run, a published
-.pth.tar or a CLIP name instead of a teacher trained here), KD_WEIGHT. KEY VALUE pairs go to train.py; those that say
-how images are made and read (INPUT, DATALOADER, DATASET, USE_CUDA, VERBOSE) go to the teacher too, and TEACHER.KEY to
-it alone.
+Then seeds (default 1 2 3), then KEY VALUE pairs for train.py; a student's teacher gets those that say how images are
+made and read (INPUT, DATALOADER, DATASET, USE_CUDA, VERBOSE) too, and TEACHER.KEY is for it alone. A student that is
+sent elsewhere (xd_train PromptKD eurosat) learns from the target's images without labels, from a teacher of the source.
+
+From the environment: DATA (where the data sets are), OUTPUT, SHOTS (16), SOURCE (imagenet), RECIPE (a recipe's name
+instead of the published one), TEACHER (a run, a published .pth.tar or a CLIP name instead of a teacher trained here),
+KD_WEIGHT. A run that is finished is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools import collect, recipes
-from trainers.config import ROOT
+from tools import collect
+from tools.plan import BENCHMARK, STUDENTS, VARIANTS, Plan, jobs_of
+from tools.running import Job, result_of
 
-SHARED = ("INPUT.", "DATALOADER.", "DATASET.", "USE_CUDA", "VERBOSE")
-FULL_DATA = {"PromptKD"}  # learns from all training images, without labels; the others from SHOTS a class
-
-
-def finished(directory: Path, arguments: Sequence[str]) -> bool:
-    """Whether a run with these arguments has left its result in a directory."""
-    import train  # imports every method and data set: only where it is needed
-    from trainers import results
-
-    path = directory / "results.json"
-    if not path.is_file():
-        return False
-    cfg = train.configure(train.parser().parse_args(list(arguments)))
-    return json.loads(path.read_text(encoding="utf-8")).get("config_hash") == results.fingerprint(cfg)
+COMMANDS = ("base2new", "fewshot", "xd_train", "xd_test")
 
 
-def run(directory: Path, arguments: Sequence[str]) -> None:
-    """One run in a process of its own, unless it is done.
+def read_words(command: str, trainers: Sequence[str], words: Sequence[str]) -> list[Plan]:
+    """What a command line asks for: data sets, in the few-shot protocol shots, then seeds and KEY VALUE pairs.
+
+    Raises:
+        ValueError: no data set, a key without a value, or what `Plan.check` raises.
+    """
+    words = list(words)
+    datasets: list[str] = []
+    while words and re.fullmatch(r"[a-z][a-z0-9_,]*", words[0]) and not (datasets and command == "fewshot"):
+        datasets += words.pop(0).split(",")
+    shots = [int(os.environ["SHOTS"])] if os.environ.get("SHOTS") else []
+    if command == "fewshot" and words and re.fullmatch(r"all|[0-9]+(,[0-9]+)*", words[0]):
+        given = words.pop(0)
+        shots = [] if given == "all" else [int(number) for number in given.split(",")]
+    seeds = []
+    while words and words[0].isdigit():
+        seeds.append(int(words.pop(0)))
+    if len(words) % 2:
+        raise ValueError(f"options come in pairs KEY VALUE, the last one stands alone: {words[-1]!r}")
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    if os.environ.get("KD_WEIGHT"):
+        options.setdefault("TRAINER.PROMPTKD.KD_WEIGHT", os.environ["KD_WEIGHT"])
+    if not datasets:
+        raise ValueError(f"{command} needs a data set: a file of configs/datasets, as eurosat")
+    source = os.environ.get("SOURCE", "imagenet")
+    by_protocol = {command: datasets}
+    if command.startswith("xd"):
+        if command == "xd_train" and not set(trainers) & set(STUDENTS):
+            source = datasets[0]
+        by_protocol = targets(datasets, source)
+    plans = []
+    for protocol, names in by_protocol.items():
+        plan = Plan(
+            trainers=list(trainers), datasets=names, protocols=[protocol], shots=shots, seeds=seeds or [1, 2, 3]
+        )
+        plan.set, plan.source, plan.recipe = options, source, os.environ.get("RECIPE", "")
+        plan.teacher = os.environ.get("TEACHER", "")
+        plan.check()
+        plans.append(plan)
+    return plans
+
+
+def targets(names: Sequence[str], source: str) -> dict[str, list[str]]:
+    """Protocol -> data sets; ImageNet's variants after ImageNet are domain generalisation."""
+    ten = [name for name in BENCHMARK if name != source]
+    flat = [one for name in names for one in {"all": ten, "dg": list(VARIANTS)}.get(name, [name])]
+    variants = [name for name in flat if name in VARIANTS and source == "imagenet"]
+    found = {"cross": [name for name in flat if name not in variants], "dg": variants}
+    return {protocol: own for protocol, own in found.items() if own}
+
+
+def run(job: Job) -> None:
+    """One run in a process of its own, with its output here, unless it is done.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    if finished(directory, arguments):
-        print(f"Done already: {directory}", flush=True)
+    if result_of(job):
+        print(f"Done already: {job.directory}", flush=True)
         return
-    print(f"Running: {directory}", flush=True)
-    subprocess.run([sys.executable, str(ROOT / "train.py"), *arguments], check=True)
+    print(f"Running: {job.directory}", flush=True)
+    subprocess.run(job.command, check=True)
 
 
-def split_options(words: Sequence[str]) -> tuple[list[int], list[str], list[str]]:
-    """Seeds, options of the run, and options of its teacher, from what follows the data set's name.
-
-    Raises:
-        ValueError: a key without a value.
-    """
-    seeds = []
-    words = list(words)
-    while words and words[0].lstrip("-").isdigit():
-        seeds.append(int(words.pop(0)))
-    if len(words) % 2:
-        raise ValueError(f"options come in pairs KEY VALUE, the last one stands alone: {words[-1]!r}")
-    own, teacher = [], []
-    for key, value in zip(words[::2], words[1::2], strict=True):
-        if key.startswith("TEACHER."):
-            teacher += [key.removeprefix("TEACHER."), value]
-            continue
-        own += [key, value]
-        if key.startswith(SHARED):
-            teacher += [key, value]
-    return seeds or [1, 2, 3], own, teacher
-
-
-def base2new(trainer: str, dataset: str, words: Sequence[str]) -> Path:
-    """Trains on the base classes (PromptKD: without labels) and reports base, new and HM; returns where the runs are.
-
-    Raises:
-        ValueError: a name that does not exist, or options that do not pair.
-        subprocess.CalledProcessError: a run failed.
-    """
-    seeds, options, teacher_options = split_options(words)
-    data, output = os.environ.get("DATA", str(ROOT / "data")), os.environ.get("OUTPUT", str(ROOT / "output"))
-    shots = int(os.environ.get("SHOTS", 16))
-    given = dict(zip(options[::2], options[1::2], strict=True))
-    backbone = given.get("MODEL.BACKBONE.NAME", "")
-    name = recipes.recipe(trainer, dataset, "base2new", backbone)
-    if trainer == "PromptKD":
-        teacher = os.environ.get("TEACHER")
-        teacher = teacher or str(train_teacher(dataset, backbone, shots, data, output, teacher_options))
-        options += ["TRAINER.PROMPTKD.TEACHER", teacher, "TRAINER.MODAL", "base2novel"]
-        if os.environ.get("KD_WEIGHT"):
-            options += ["TRAINER.PROMPTKD.KD_WEIGHT", os.environ["KD_WEIGHT"]]
-    used = 0 if trainer in FULL_DATA else shots
-    if "DATASET.NUM_SHOTS" not in given:
-        options += ["DATASET.NUM_SHOTS", str(used)]
-    options += ["DATASET.SUBSAMPLE_CLASSES", "base"]
-    for seed in seeds:
-        directory = recipes.run_directory(output, "base2new", dataset, trainer, name, used, seed)
-        run(directory, recipes.arguments(trainer, dataset, name, data, seed, directory, options))
-    return Path(output) / "base2new" / dataset
-
-
-def train_teacher(dataset: str, backbone: str, shots: int, data: str, output: str, options: list[str]) -> Path:
-    """The teacher of a data set: trained once, with seed 1, and shared by the students of all seeds."""
-    trainer, name = recipes.teacher_recipe(dataset, backbone)
-    directory = recipes.run_directory(output, "base2new", dataset, trainer, name, shots, 1)
-    options = ["DATASET.NUM_SHOTS", str(shots), "DATASET.SUBSAMPLE_CLASSES", "base", *options]
-    run(directory, recipes.arguments(trainer, dataset, name, data, 1, directory, options))
-    return directory
+def folders(plans: Sequence[Plan]) -> list[str]:
+    """Where the runs of the plans are, to make their tables of."""
+    places = [
+        Path(plan.output) / protocol / ("" if protocol in ("cross", "dg") else name)
+        for plan in plans
+        for protocol in plan.protocols
+        for name in plan.datasets
+    ]
+    return [str(place) for place in dict.fromkeys(places) if place.is_dir()]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("protocol", choices=["base2new"])
-    parser.add_argument("trainer")
-    parser.add_argument("dataset")
-    parser.add_argument("words", nargs=argparse.REMAINDER, help="seeds, then KEY VALUE pairs")
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("trainers", help="one method, or several as CoOp,MaPLe")
+    parser.add_argument("words", nargs=argparse.REMAINDER, help="data sets, shots (fewshot), seeds, KEY VALUE pairs")
     args = parser.parse_args(argv)
     try:
-        directory = base2new(args.trainer, args.dataset, args.words)
+        plans = read_words(args.command, args.trainers.split(","), args.words)
+        for plan in plans:
+            for job in jobs_of(plan):
+                run(job)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -129,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.returncode if error.returncode > 0 else 1
     except KeyboardInterrupt:
         return 130
-    return collect.main([str(directory)])
+    return collect.main(folders(plans))
 
 
 if __name__ == "__main__":

@@ -10,24 +10,50 @@ from trainers.config import ROOT
 CONFIGS = ROOT / "configs"
 PROTOCOLS = ("base2new", "fewshot", "cross", "dg")
 
-# Published recipe of each method; what a protocol does not name is trained as for base2new.
+# Published recipe of each method by protocol, and by protocol and shots; what is not named is trained as for base2new.
 RECIPES: dict[str, dict[str, str]] = {
     "ZeroshotCLIP": {"base2new": "vit_b16"},
     "ZeroshotCLIP2": {"base2new": "vit_b16"},
-    "PromptSRC": {"base2new": "vit_b16_c2_ep20_batch4_4+4ctx"},
+    "CoOp": {
+        "base2new": "vit_b16_ctxv1",
+        "fewshot": "vit_b16",
+        "fewshot_4": "vit_b16_ep100",
+        "fewshot_2": "vit_b16_ep100",
+        "fewshot_1": "vit_b16_ep50",
+        "cross": "vit_b16_ep50_ctxv1",
+        "dg": "vit_b16_ep50_ctxv1",
+    },
+    "CoCoOp": {"base2new": "vit_b16_c4_ep10_batch1_ctxv1"},
+    "VPT": {"base2new": "vit_b16_c2_ep5_batch4_4"},
+    "IVLP": {"base2new": "vit_b16_c2_ep20_batch4_4+4ctx"},
+    "MaPLe": {
+        "base2new": "vit_b16_c2_ep5_batch4_2ctx",
+        "cross": "vit_b16_c2_ep5_batch4_2ctx_cross_datasets",
+        "dg": "vit_b16_c2_ep5_batch4_2ctx_cross_datasets",
+    },
+    "KgCoOp": {"base2new": "vit_b16_ep100_ctxv1"},
+    "PromptSRC": {
+        "base2new": "vit_b16_c2_ep20_batch4_4+4ctx",
+        "fewshot": "vit_b16_c2_ep50_batch4_4+4ctx_few_shot",
+        "cross": "vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets",
+        "dg": "vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets",
+    },
     "PromptKD": {
         "base2new": "vit_b16_c2_ep20_batch8_4+4ctx",
         "cross": "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets",
         "dg": "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets",
     },
 }
+FULL_DATA = {"PromptKD"}  # learns from all training images, without labels; the others from few images a class
+# Options that say how images are made and read: those of a student are its teacher's too.
+SHARED = ("INPUT.", "DATALOADER.", "DATASET.", "USE_CUDA", "VERBOSE")
 # A student's default teacher: the method, its recipe and its CLIP.
 TEACHER = ("PromptSRC", "vit_l14_c2_ep20_batch8_4+4ctx")
 # The bundled models have a recipe of their own for every method, "mini", and are the default on the bundled data set.
 MINI_DATASETS = ("emoji",)
 
 
-def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str = "") -> str:
+def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str = "", shots: int = 0) -> str:
     """Name of the recipe in configs/trainers/<trainer>/.
 
     Args:
@@ -35,6 +61,7 @@ def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str
         dataset: name of a file in configs/datasets.
         protocol: one of PROTOCOLS.
         backbone: MODEL.BACKBONE.NAME where the user gives one.
+        shots: images a class, on which some recipes depend.
 
     Raises:
         ValueError: no such method, data set or protocol; the message gives the closest.
@@ -44,7 +71,8 @@ def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str
     check(dataset, [path.stem for path in (CONFIGS / "datasets").glob("*.yaml")], "data set")
     if backbone.startswith("mini-") or (not backbone and dataset in MINI_DATASETS):
         return "mini"
-    return RECIPES[trainer].get(protocol, RECIPES[trainer]["base2new"])
+    own = RECIPES[trainer]
+    return next(own[key] for key in (f"{protocol}_{shots}", protocol, "base2new") if key in own)
 
 
 def teacher_recipe(dataset: str, backbone: str = "") -> tuple[str, str]:

@@ -1,0 +1,140 @@
+"""The launcher: what each command runs, in which order, and the tables it ends with."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import CLASSES, SIZE, result
+from trees import write_class_tree
+
+import train
+from tools import launch
+from tools.plan import jobs_of
+from trainers.config import ROOT
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch):
+    for name in ("DATA", "OUTPUT", "SHOTS", "SOURCE", "RECIPE", "TEACHER", "KD_WEIGHT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def names(command: str, trainers: str, *words: str) -> list[str]:
+    plans = launch.read_words(command, trainers.split(","), words)
+    return list(dict.fromkeys(job.name for plan in plans for job in jobs_of(plan)))
+
+
+def test_few_shot_takes_the_recipe_of_the_number_of_shots():
+    assert names("fewshot", "CoOp", "eurosat", "1,16", "2") == [
+        "fewshot/eurosat/shots_1/CoOp/vit_b16_ep50/seed2",
+        "fewshot/eurosat/shots_16/CoOp/vit_b16/seed2",
+    ]
+    every = names("fewshot", "MaPLe", "eurosat", "all", "1")
+    assert [name.split("/")[2] for name in every] == ["shots_1", "shots_2", "shots_4", "shots_8", "shots_16"]
+
+
+def test_few_shot_student_has_a_few_shot_teacher():
+    teacher, student = names("fewshot", "PromptKD", "eurosat", "4", "3")
+    assert teacher == "fewshot/eurosat/shots_4/PromptSRC/vit_l14_c2_ep20_batch8_4+4ctx/seed1"
+    assert student == "fewshot/eurosat/shots_4/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx/seed3"
+
+
+def test_one_source_run_serves_every_target():
+    found = names("xd_test", "CoOp", "all", "dg", "1")
+    assert found[0] == "cross/imagenet/shots_16/CoOp/vit_b16_ep50_ctxv1/seed1"
+    assert len(found) == 1 + 10 + 4
+    assert sum(name.startswith("dg/imagenet_to_imagenet") for name in found) == 4
+
+
+def test_student_elsewhere_learns_on_the_target_from_a_teacher_of_the_source():
+    teacher, student = names("xd_train", "PromptKD", "dtd", "1")
+    assert teacher.startswith("cross/imagenet/shots_16/PromptSRC/")
+    assert student.startswith("cross/imagenet_to_dtd/shots_all/PromptKD/") and "cross_datasets" in student
+
+
+def test_recipe_and_environment_are_taken(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RECIPE", "rn50")
+    monkeypatch.setenv("SHOTS", "8")
+    assert names("base2new", "CoOp", "eurosat", "1") == ["base2new/eurosat/shots_8/CoOp/rn50/seed1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["base2new", "CoOpp", "eurosat"], "no method 'CoOpp'; closest: CoOp"),
+        (["base2new", "CoOp", "eurosatt"], "no data set 'eurosatt'; closest: eurosat"),
+        (["base2new", "CoOp"], "base2new needs a data set"),
+        (["base2new", "CoOp", "eurosat", "1", "OPTIM.LR"], "the last one stands alone: 'OPTIM.LR'"),
+        (["base2new", "CoOp", "eurosat", "1", "OPTIM.LRR", "1"], "no configuration key OPTIM.LRR; closest: OPTIM.LR"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture):
+    assert launch.main(words) == 1
+    said = capsys.readouterr().err
+    assert message in said and len(said.splitlines()) == 1
+
+
+@pytest.fixture
+def tiny(clips: dict[str, str], data_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options of tiny runs, in this process, over two data sets; counts the runs in `runs.txt`."""
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "eurosat").symlink_to(Path(data_root) / "eurosat")
+    write_class_tree(root / "dtd" / "images", dict.fromkeys(["banded", "dotted", "woven"], 10))
+
+    def here(command: tuple[str, ...], check: bool) -> None:
+        assert Path(command[1]) == ROOT / "train.py" and check
+        with (tmp_path / "runs.txt").open("a") as file:
+            file.write(" ".join(command) + "\n")
+        train.main(list(command[2:]))
+
+    process = SimpleNamespace(run=here, CalledProcessError=subprocess.CalledProcessError)
+    monkeypatch.setattr(launch, "subprocess", process)
+    monkeypatch.setenv("DATA", str(root))
+    monkeypatch.setenv("OUTPUT", str(tmp_path / "out"))
+    monkeypatch.setenv("SHOTS", "2")
+    monkeypatch.setenv("SOURCE", "eurosat")
+    options = {"MODEL.BACKBONE.NAME": clips["student"], "INPUT.SIZE": f"({SIZE}, {SIZE})", "OPTIM.MAX_EPOCH": "1"}
+    options |= {"DATALOADER.NUM_WORKERS": "0", "USE_CUDA": "False", "VERBOSE": "False"}
+    options |= {"DATALOADER.TRAIN_X.BATCH_SIZE": "4"}
+    return [word for pair in options.items() for word in pair]
+
+
+def test_cross_evaluates_without_training_again(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture):
+    assert launch.main(["xd_train", "CoOp", "eurosat", "1", *tiny]) == 0
+    source = tmp_path / "out/cross/eurosat/shots_2/CoOp/vit_b16_ep50_ctxv1/seed1"
+    checkpoint = source / "prompt_learner" / "model.pth.tar-1"
+    written = checkpoint.stat().st_mtime_ns
+    capsys.readouterr()
+
+    assert launch.main(["xd_test", "CoOp,ZeroshotCLIP", "dtd", "1", *tiny]) == 0
+    output = capsys.readouterr().out
+    assert f"Done already: {source}" in output and checkpoint.stat().st_mtime_ns == written
+    measured = result(tmp_path / "out/cross/eurosat_to_dtd/shots_2/CoOp/vit_b16_ep50_ctxv1/seed1")
+    assert (measured["protocol"], measured["learned_on"], measured["transductive"]) == ("cross", "EuroSAT", False)
+    assert measured["metrics"]["all"]["classes"] == 3 and measured["shots"] == 2
+    assert "cross from EuroSAT, inductive" in output
+    table = output[output.index("cross from EuroSAT") :]
+    assert "ZeroshotCLIP" in table and "DescribableTextures" in table
+    assert len((tmp_path / "runs.txt").read_text().splitlines()) == 3
+
+
+def test_student_elsewhere_is_marked_transductive(tiny: list[str], clips, tmp_path: Path, capsys):
+    prompts = ["TRAINER.PROMPTKD.PROMPT_DEPTH_VISION", "2", "TEACHER.MODEL.BACKBONE.NAME", clips["teacher"]]
+    for key in ("VISION", "TEXT"):
+        prompts += [f"TEACHER.TRAINER.PROMPTSRC.PROMPT_DEPTH_{key}", "2"]
+    prompts += ["TEACHER.OPTIM.MAX_EPOCH", "1"]
+    assert launch.main(["xd_train", "PromptKD", "dtd", "1", *tiny, *prompts]) == 0
+    recipe = "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets"
+    measured = result(tmp_path / f"out/cross/eurosat_to_dtd/shots_all/PromptKD/{recipe}/seed1")
+    assert (measured["protocol"], measured["learned_on"], measured["transductive"]) == ("cross", "EuroSAT", True)
+    assert "cross from EuroSAT, TRANSDUCTIVE" in capsys.readouterr().out
+
+    assert launch.main(["fewshot", "PromptKD", "eurosat", "2", "1", *tiny, *prompts]) == 0
+    measured = result(tmp_path / "out/fewshot/eurosat/shots_2/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx/seed1")
+    assert (measured["protocol"], measured["shots"], measured["transductive"]) == ("fewshot", 2, True)
+    assert measured["metrics"]["all"]["classes"] == len(CLASSES) and measured["unlabelled_images"] == 30
+    assert "fewshot, TRANSDUCTIVE" in capsys.readouterr().out

@@ -1,0 +1,310 @@
+"""One run of a sweep: what state it is in, and running it once, however many sweeps ask for it.
+
+    python -m tools.running output/sweep/jobs.json 3
+
+runs the fourth run of a list that `tools.sweep --engine slurm` wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tools import runs
+
+LOG, LOCK, RECORD = "run.log", ".sweep.lock", "sweep.json"
+TAIL = 8  # lines of a failed run's log that a summary shows
+GRACE = 20.0  # seconds that an interrupted run has to end by itself
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a command that leaves results.json with this configuration hash in its directory."""
+
+    name: str
+    directory: Path
+    command: tuple[str, ...]
+    config_hash: str
+    needs: tuple[str, ...] = ()  # names of runs that must be done first: its teacher, its source
+    epochs: int = 0
+    eval_only: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self) | {"directory": self.directory.as_posix()}
+
+    @classmethod
+    def from_dict(cls, entries: Mapping[str, Any]) -> Job:
+        """Takes `to_dict` back."""
+        lists = {key: tuple(entries[key]) for key in ("command", "needs")}
+        return cls(**(dict(entries) | lists | {"directory": Path(entries["directory"])}))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: "done", "failed", "blocked" (what it needs failed), "interrupted" or "busy" (runs elsewhere)."""
+
+    name: str
+    state: str
+    detail: str = ""
+    tail: tuple[str, ...] = ()  # last lines of its log
+    deaths: tuple[str, ...] = ()  # how earlier attempts died, where they did
+    seconds: float = 0.0
+    log: str = ""
+
+
+@dataclass
+class Stop:
+    """Asks running processes to end; shared by all runs of an engine."""
+
+    asked: threading.Event = field(default_factory=threading.Event)
+    processes: set[subprocess.Popen[bytes]] = field(default_factory=set)
+
+    def now(self) -> None:
+        """Interrupts every run as Ctrl-C does; a second call kills them."""
+        again = self.asked.is_set()
+        self.asked.set()
+        for process in list(self.processes):
+            with contextlib.suppress(ProcessLookupError):
+                if again:
+                    os.killpg(process.pid, signal.SIGKILL)
+                else:
+                    process.send_signal(signal.SIGINT)
+
+
+class Claim:
+    """The right to run in a directory: an advisory lock that the run's process inherits.
+
+    The kernel drops it when the last process that holds it is gone, so nobody's death leaves it behind, and a run whose
+    launcher was killed keeps it. (On a network file system it is as good as that system's `flock`.)
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    @classmethod
+    def take(cls, directory: Path) -> Claim | None:
+        """The claim, or None where another process has it."""
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {_now()}\n".encode(), 0)
+        return cls(descriptor)
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.descriptor)
+
+
+def holder(directory: Path) -> str | None:
+    """Who holds the claim on a directory; None where nobody does."""
+    try:
+        descriptor = os.open(directory / LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return os.read(descriptor, 200).decode(errors="replace").strip()
+    finally:
+        os.close(descriptor)
+
+
+def result_of(job: Job) -> dict[str, Any] | None:
+    """The run's result, where it has left a valid one of this configuration."""
+    path = job.directory / "results.json"
+    if not path.is_file():
+        return None
+    try:
+        result = runs.read(path)
+    except ValueError:
+        return None
+    same = result["config_hash"] == job.config_hash and result["eval_only"] == job.eval_only
+    return result if same else None
+
+
+def failure_of(job: Job) -> dict[str, Any] | None:
+    """What sweep.json says of the run's last failure, where there is one of this configuration."""
+    try:
+        record = json.loads((job.directory / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("config_hash") == job.config_hash else None
+
+
+def state_of(job: Job) -> tuple[str, str]:
+    """(state, detail): "done", "running", "failed", "unfinished" or "missing"."""
+    if result_of(job):
+        return "done", ""
+    if owner := holder(job.directory):
+        return "running", owner
+    if failure := failure_of(job):
+        return "failed", str(failure["detail"])
+    done = epochs_done(job)
+    return ("unfinished", f"epoch {done} of {job.epochs}") if done else ("missing", "")
+
+
+def epochs_done(job: Job) -> int:
+    """Finished epochs, from the checkpoints."""
+    numbers = [path.name.rpartition("-")[2] for path in job.directory.glob("*/model.pth.tar-*")]
+    return max((int(number) for number in numbers if number.isdigit()), default=0)
+
+
+def execute(
+    job: Job,
+    environment: Mapping[str, str] | None = None,
+    deaths_allowed: int = 2,
+    since: str = "",
+    stop: Stop | None = None,
+) -> Outcome:
+    """Runs a job unless it is done or runs elsewhere; a process that dies by a signal is started again.
+
+    Args:
+        job: the run.
+        environment: variables of the process beside this one's, as CUDA_VISIBLE_DEVICES.
+        deaths_allowed: how often a killed process is started again. A run that ends with an error is not.
+        since: a failure recorded after this time (ISO, UTC) is taken as it is: another sweep has just met it.
+        stop: asks to end.
+    """
+    stop = stop or Stop()
+    start, deaths, log = time.time(), [], job.directory / LOG
+    claim = Claim.take(job.directory)
+    if claim is None:
+        return Outcome(job.name, "busy", holder(job.directory) or "")
+    with claim:
+        if result_of(job):
+            return Outcome(job.name, "done", "already")
+        failure = failure_of(job)
+        if failure and since and failure["finished"] >= since:
+            return Outcome(job.name, "failed", failure["detail"], tuple(failure["tail"]), log=str(log))
+        while True:
+            code = _process(job, environment or {}, claim, stop, len(deaths) + 1)
+            seconds = time.time() - start
+            if result_of(job):
+                (job.directory / RECORD).unlink(missing_ok=True)
+                return Outcome(job.name, "done", deaths=tuple(deaths), seconds=seconds, log=str(log))
+            if stop.asked.is_set() or code == 130:
+                return Outcome(job.name, "interrupted", deaths=tuple(deaths), seconds=seconds, log=str(log))
+            died = _signal_name(code)
+            if died and len(deaths) < deaths_allowed:
+                deaths.append(died)
+                continue
+            detail = f"killed by {died}, {len(deaths) + 1} times" if died else _reason(job, code)
+            tail = tuple(_tail(log))
+            _record(job, detail, tail)
+            return Outcome(job.name, "failed", detail, tail, tuple(deaths), seconds, str(log))
+
+
+def _process(job: Job, environment: Mapping[str, str], claim: Claim, stop: Stop, attempt: int) -> int:
+    """Runs the command once with its output in the log; returns its exit code (negative: the signal that ended it)."""
+    with (job.directory / LOG).open("ab", buffering=0) as log:
+        log.write(f"---- {_now()} attempt {attempt}: {' '.join(job.command)}\n".encode())
+        process = subprocess.Popen(
+            job.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment),
+            pass_fds=(claim.descriptor,),
+            start_new_session=True,  # a Ctrl-C reaches the sweep, which passes it on
+        )
+    stop.processes.add(process)
+    try:
+        if stop.asked.is_set():
+            process.send_signal(signal.SIGINT)
+        asked = None
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=0.2)
+            if stop.asked.is_set():
+                asked = asked or time.time()
+                if time.time() - asked > GRACE:
+                    os.killpg(process.pid, signal.SIGKILL)
+    except KeyboardInterrupt:  # a Ray task that is cancelled
+        stop.now()
+        process.wait(timeout=GRACE)
+        raise
+    finally:
+        stop.processes.discard(process)
+
+
+def _signal_name(code: int) -> str:
+    """The signal that ended a process, "" where it ended by itself; a shell adds 128 to it."""
+    number = -code if code < 0 else code - 128 if code in (128 + signal.SIGKILL, 128 + signal.SIGTERM) else 0
+    return signal.Signals(number).name if number else ""
+
+
+def _reason(job: Job, code: int) -> str:
+    if code:
+        tail = _tail(job.directory / LOG)
+        said = [line for line in tail if "error" in line.lower()]
+        return f"exit code {code}: {(said or tail or ['no output'])[-1][:200]}"
+    path = job.directory / "results.json"
+    try:
+        runs.read(path)
+    except ValueError as error:
+        return f"ended well, but {path} is {error}" if path.is_file() else f"ended well, but left no {path}"
+    return f"ended well, but {path} is of another configuration"
+
+
+def _record(job: Job, detail: str, tail: Sequence[str]) -> None:
+    record = {"config_hash": job.config_hash, "detail": detail, "tail": list(tail), "finished": _now()}
+    partial = job.directory / f".{RECORD}.{os.getpid()}.part"
+    partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, job.directory / RECORD)
+
+
+def _tail(log: Path) -> list[str]:
+    """The last lines of a log; of a line that a progress bar rewrote, its last form."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 20_000))
+        text = file.read().decode(errors="replace")
+    lines = [line.rstrip().rpartition("\r")[2] for line in text.split("\n")]
+    return [line for line in lines if line][-TAIL:]
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one job of a list; the exit code says whether it is done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("jobs", type=Path)
+    parser.add_argument("index", type=int)
+    args = parser.parse_args(argv)
+    listed = [Job.from_dict(entries) for entries in json.loads(args.jobs.read_text(encoding="utf-8"))]
+    job = listed[args.index]
+    needed = [other for other in listed if other.name in job.needs and not result_of(other)]
+    if needed:
+        print(f"{job.name} needs {', '.join(other.name for other in needed)}, which is not done", file=sys.stderr)
+        return 1
+    outcome = execute(job)
+    print(f"{outcome.state} {job.name} {outcome.detail}\n" + "\n".join(outcome.tail), file=sys.stderr)
+    return 0 if outcome.state == "done" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
