@@ -62,7 +62,7 @@ def load_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error})") from error
+        raise ValueError(f"{path} is not JSON ({error}); mend it, or delete it and get it again") from error
 
 
 def read_split(path: Path) -> Listing:
