@@ -3,6 +3,7 @@
 from datasets import (  # noqa: F401
     caltech101,
     dtd,
+    emoji,
     eurosat,
     fgvc_aircraft,
     folder,
