@@ -54,7 +54,7 @@ def load_clip(name: str, text: bool = True) -> nn.Module:
     if (MINI / f"{name}.safetensors").is_file():
         model = _from_file(MINI / f"{name}.safetensors", text)
     elif name in OPENAI:
-        model = _from_file(_openai_file(name), text)
+        model = _from_file(fetch(get_pretrained_url(OPENAI[name], "openai")), text)
     elif Path(name).is_file():
         model = _from_file(Path(name), text)
     elif name.startswith("hf-hub:") or name.partition(":")[0].replace("/", "-") in open_clip.list_models():
@@ -74,14 +74,18 @@ def load_clip(name: str, text: bool = True) -> nn.Module:
     return model.eval()
 
 
-def _openai_file(name: str) -> Path:
-    url = get_pretrained_url(OPENAI[name], "openai")
+def fetch(url: str) -> Path:
+    """A weight file of OpenAI's by its URL, which ends in its sha256 and its name: found here, or downloaded.
+
+    Raises:
+        OSError: it could not be fetched; the message gives the URL, the checksum and where to put the file.
+    """
     *_, checksum, file_name = url.split("/")
     for directory in weight_directories():
         if (directory / file_name).is_file():
             return directory / file_name
     target = weight_directories()[-1] / file_name
-    print(f"Downloading {name} to {target}")
+    print(f"Downloading {file_name} to {target}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # writes to a temporary file, shows progress, checks the sha256, then renames
@@ -89,32 +93,50 @@ def _openai_file(name: str) -> Path:
     except (URLError, OSError, RuntimeError) as error:
         places = ", ".join(str(directory / file_name) for directory in weight_directories())
         raise OSError(
-            f"cannot fetch the weights of {name} ({error}). Fetch {url} (sha256 {checksum}) elsewhere and put it at "
+            f"cannot fetch the weights {file_name} ({error}). Fetch {url} (sha256 {checksum}) elsewhere and put it at "
             f"one of: {places}"
         ) from error
     return target
 
 
 def _from_file(path: Path, text: bool) -> nn.Module:
-    """Builds the model without initialising it (its tensors are the file's) and checks that every tensor is there."""
     config_files = [path.with_suffix(".json"), path.parent / "open_clip_config.json"]
     config = next((json.loads(file.read_text(encoding="utf-8")) for file in config_files if file.is_file()), None)
     if config is not None and not _plain(config["model_cfg"]):
         return _from_open_clip(f"local-dir:{path.parent}")
-    state = _read_state(path)
-    state.pop("attn_mask", None)  # of traced models: no weight, built anew below
+    return from_state(_read_state(path), config, str(path), text)
+
+
+def from_state(
+    state: dict[str, Tensor], config: dict[str, Any] | None = None, source: str = "the state dict", text: bool = True
+) -> nn.Module:
+    """Builds a model without initialising it (its tensors are those given) and checks that every tensor is there.
+
+    The model's `config` is the one given, or {}.
+
+    Args:
+        state: tensors under the names of OpenAI's and open_clip's plain CLIP; they become float32.
+        config: open_clip's configuration; None for OpenAI's architecture of these shapes.
+        source: what messages call it.
+        text: False leaves the text encoder out.
+
+    Raises:
+        ValueError: the tensors are no CLIP's, or not those of this architecture.
+    """
+    state = {key: value for key, value in state.items() if key != "attn_mask"}  # no weight: built anew below
     try:
         with torch.device("meta"):
-            model = _empty_model(path, state, config)
+            model = _empty_model(source, state, config)
         if not text:
             for part in _TEXT_PARTS:
                 setattr(model, part, None)
             state = {key: value for key, value in state.items() if key.startswith(("visual.", "logit_"))}
         model.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
     except RuntimeError as error:
-        raise ValueError(f"{path} does not fit its architecture: {' '.join(str(error).split())[:400]}") from error
+        raise ValueError(f"{source} does not fit its architecture: {' '.join(str(error).split())[:400]}") from error
     length = model.context_length
     model.attn_mask = torch.full((length, length), float("-inf")).triu_(1)
+    model.config = config or {}
     return model
 
 
@@ -124,21 +146,21 @@ def _plain(model_cfg: dict[str, Any]) -> bool:
     return not model_cfg.get("custom_text") and not any(key.endswith("_model_name") for cfg in towers for key in cfg)
 
 
-def _empty_model(path: Path, state: dict[str, Tensor], config: dict[str, Any] | None) -> nn.Module:
+def _empty_model(source: str, state: dict[str, Tensor], config: dict[str, Any] | None) -> nn.Module:
     """The architecture of a state dict, from its configuration or else from its shapes; completes the state dict."""
     if config is not None:
-        model = CLIP(**config["model_cfg"])
+        model = CLIP(**config["model_cfg"], cast_dtype=torch.float16)  # norms in float32, whatever the weights are
         model.visual.preprocess_cfg = config.get("preprocess_cfg", {})
         if "token_ids" in state:
             state["token_embedding.weight"] = _full_table(state, model.vocab_size)
         return model
     if "text_projection" not in state or "ln_final.weight" not in state:
         raise ValueError(
-            f"{path} holds no CLIP state dict (first keys: {', '.join(list(state)[:3])}); "
-            f"give open_clip weights as architecture:{path}"
+            f"{source} holds no CLIP state dict (first keys: {', '.join(list(state)[:3])}); "
+            f"give open_clip weights as architecture:{source}"
         )
     if "input_resolution" not in state:
-        print(f"{path} names no architecture: read as OpenAI's (QuickGELU); for others give architecture:{path}")
+        print(f"{source} names no architecture: read as OpenAI's (QuickGELU); for others give architecture:{source}")
     for key in ("input_resolution", "context_length", "vocab_size"):
         state.pop(key, None)
     return build_model_from_openai_state_dict({key: value.to("meta") for key, value in state.items()})
@@ -185,6 +207,7 @@ def _from_open_clip(name: str) -> nn.Module:
             arch, pretrained=pretrained or None, require_pretrained=True, pretrained_text=False
         )
         model.tokenizer = open_clip.get_tokenizer(arch)
+        model.config = None if complete else {"model_cfg": open_clip.get_model_config(arch)}
     except (RuntimeError, OSError) as error:
         raise OSError(
             f"cannot load {name}: {' '.join(str(error).split())[:300]}. "

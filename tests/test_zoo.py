@@ -129,7 +129,7 @@ def test_download_is_checked_and_kept(server, openai, tmp_path, monkeypatch):
     monkeypatch.setenv("CLIP_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     use("0" * 64)
-    with pytest.raises(OSError, match=r"cannot fetch the weights of ViT-B/16 \(invalid hash.*put it at one of"):
+    with pytest.raises(OSError, match=r"cannot fetch the weights ViT-B-16.pt \(invalid hash.*put it at one of"):
         zoo.load_clip("ViT-B/16")
     assert list(tmp_path.iterdir()) == []
     use(checksum)
