@@ -58,11 +58,12 @@ def configure(args: argparse.Namespace) -> CfgNode:
         FileNotFoundError, ValueError: a file or a key that does not exist, a value that does not fit.
     """
     cfg = config.default_config(DATASET_DEFAULTS)
+    named = dict(zip(args.opts[::2], args.opts[1::2], strict=False))
+    config.admit(cfg, named.get("TRAINER.NAME", args.trainer))
     config.merge_file(cfg, BASE)
     if args.dataset_config_file:
         config.merge_file(cfg, args.dataset_config_file)
     per_dataset = config.merge_file(cfg, args.config_file) if args.config_file else {}
-    named = dict(zip(args.opts[::2], args.opts[1::2], strict=False))
     config.merge(
         cfg, per_dataset.get(named.get("DATASET.NAME", cfg.DATASET.NAME), {}), f"{args.config_file} PER_DATASET"
     )

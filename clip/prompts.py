@@ -143,6 +143,14 @@ def projector(in_dim: int, out_dim: int, n_layers: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(in_dim, out_dim))
 
 
+def context_length(phrase: str, n_ctx: int) -> int:
+    """Tokens of the context of CoOp and CoCoOp: one for each word of the phrase, as published; without one `n_ctx`."""
+    words = len(phrase.replace("_", " ").split())
+    if words not in (0, n_ctx):
+        print(f"CTX_INIT {phrase!r} makes a context of {words} tokens: N_CTX {n_ctx} is not used")
+    return words or n_ctx
+
+
 def initial_context(clip: nn.Module, n_ctx: int, phrase: str, n_classes: int = 0) -> Tensor:
     """Context vectors to start from: the first n token embeddings of a phrase, or N(0, 0.02) where there is none.
 

@@ -19,7 +19,11 @@ CONTEXT_LENGTH = 77
 @lru_cache(maxsize=1)
 def tokenizer() -> SimpleTokenizer:
     """open_clip's BPE tokenizer with OpenAI's spelling of the two special tokens, so that ids agree on every string."""
-    bpe = SimpleTokenizer()
+    return spell_as_openai(SimpleTokenizer())
+
+
+def spell_as_openai(bpe: SimpleTokenizer) -> SimpleTokenizer:
+    """Teaches a tokenizer that a text may hold "<|startoftext|>" and "<|endoftext|>"."""
     for token, number in {"<|startoftext|>": bpe.sot_token_id, "<|endoftext|>": bpe.eot_token_id}.items():
         bpe.encoder[token], bpe.decoder[number], bpe.cache[token] = number, token, token
     bpe.pat = regex.compile(

@@ -10,9 +10,9 @@ from yacs.config import CfgNode
 
 from clip.class_vectors import ClassVectors, cosine_logits
 from clip.coupled import ConditionalPrompts
+from clip.prompts import context_length
 from dassl.engine import TRAINER_REGISTRY
 from trainers.base import PromptTrainer
-from trainers.coop import context_length
 
 
 @TRAINER_REGISTRY.register()
@@ -27,7 +27,8 @@ class CoCoOp(PromptTrainer):
 
     @staticmethod
     def build_prompts(options: CfgNode, clip: nn.Module, classnames: Sequence[str]) -> ConditionalPrompts:
-        return ConditionalPrompts(clip, n_text=context_length(options), phrase=options.CTX_INIT)
+        n_ctx = context_length(options.CTX_INIT, options.N_CTX)
+        return ConditionalPrompts(clip, n_text=n_ctx, phrase=options.CTX_INIT)
 
     def text_features_for(self, image_features: Tensor, classnames: Sequence[str]) -> Tensor:
         """Un-normalised text features of C classes for each image: (B, D) of unit norm -> (B, C, D)."""

@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
+from trainers.published_options import OPTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 FINAL_MODELS = ("last_step", "best_val", "best_on_test_as_published")
@@ -26,7 +27,7 @@ def default_config(dataset_defaults: Mapping[str, Any]) -> CfgNode:
     """
     cfg = get_cfg_default()
     cfg.TEMPLATE = ""  # prompt template of zero-shot CLIP and of a plain CLIP teacher; "" is the data set's own
-    cfg.PROTOCOL = ""  # "cross" or "dg" where a run belongs to those tables, which it cannot know; "" otherwise
+    cfg.PROTOCOL = ""  # "fewshot", "cross" or "dg" where a run belongs to those tables and cannot know it; else ""
     cfg.EVAL_ONLY = False
     cfg.MODEL_DIR = ""  # the run to evaluate
     cfg.LOAD_EPOCH = -1  # its epoch; negative: the best if there is one, else the last
@@ -39,6 +40,17 @@ def default_config(dataset_defaults: Mapping[str, Any]) -> CfgNode:
         if hasattr(trainer, "defaults"):
             cfg.TRAINER[node_of(name)] = trainer.defaults()
     return cfg
+
+
+def admit(cfg: CfgNode, trainer: str) -> None:
+    """Makes room for a trainer that was written for upstream and declares no options: it may be given any key."""
+    name = next((name for name in TRAINER_REGISTRY.registered_names() if name == trainer), "")
+    if not name or hasattr(TRAINER_REGISTRY.get(name), "defaults"):
+        return
+    for node, options in OPTIONS.items():
+        cfg.TRAINER[node] = CfgNode(options | cfg.TRAINER.get(node, {}))
+    cfg.TRAINER.setdefault(node_of(name), CfgNode())
+    cfg.set_new_allowed(True)
 
 
 def node_of(trainer: str) -> str:
@@ -80,6 +92,9 @@ def merge(cfg: CfgNode, values: Mapping[str, Any], source: str, prefix: str = ""
     """
     for key, value in values.items():
         name = f"{prefix}{key}"
+        if key not in cfg and cfg.is_new_allowed():
+            print(f"{source}: {name} is taken as given, no trainer here declares it")
+            cfg[key] = CfgNode(new_allowed=True) if isinstance(value, Mapping) else value
         if key not in cfg:
             close = get_close_matches(str(key), list(cfg), n=1, cutoff=0.5)
             hint = (

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from yacs.config import CfgNode
 
-from clip.prompts import Prompts
+from clip.prompts import Prompts, context_length
 from dassl.engine import TRAINER_REGISTRY
 from trainers.base import PromptTrainer
 from trainers.config import node_of
@@ -34,7 +34,7 @@ class CoOp(PromptTrainer):
     def build_prompts(options: CfgNode, clip: nn.Module, classnames: Sequence[str]) -> Prompts:
         return Prompts(
             clip,
-            n_text=context_length(options),
+            n_text=context_length(options.CTX_INIT, options.N_CTX),
             phrase=options.CTX_INIT,
             n_classes=len(classnames) if options.CSC else 0,
             position=options.CLASS_TOKEN_POSITION,
@@ -60,11 +60,3 @@ class CoOp(PromptTrainer):
 
     def belongs_to(self) -> dict[str, Any]:
         return super().belongs_to() | ({"classnames": self.classnames} if self.class_specific() else {})
-
-
-def context_length(options: CfgNode) -> int:
-    """Tokens of the context: one for each word of CTX_INIT, as published, else N_CTX."""
-    words = len(options.CTX_INIT.replace("_", " ").split())
-    if words not in (0, options.N_CTX):
-        print(f"CTX_INIT {options.CTX_INIT!r} makes a context of {words} tokens: N_CTX {options.N_CTX} is not used")
-    return words or options.N_CTX

@@ -18,7 +18,8 @@ class KgCoOp(CoOp):
 
     @staticmethod
     def defaults() -> CfgNode:
-        return CfgNode(CoOp.defaults() | {"N_CTX": 4, "CTX_INIT": "a photo of a", "W": 8.0})  # W weighs the distance
+        own = {"N_CTX": 4, "CTX_INIT": "a photo of a", "PREC": "fp16", "CSC": False, "CLASS_TOKEN_POSITION": "end"}
+        return CfgNode(own | {"W": 8.0})  # W weighs the distance
 
     def build_model(self) -> None:
         super().build_model()

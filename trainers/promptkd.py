@@ -81,7 +81,7 @@ class PromptKD(PromptTrainer):
         return "base2new" if self.cfg.TRAINER.MODAL == "base2novel" else "cross"
 
     def learned_on(self) -> str | None:
-        """The teacher's data set: the student has no labels. None where that is not known, or a teacher learned nothing."""
+        """The data set of the teacher, as the student has no labels. None where it is not known, or learned nothing."""
         return self.vectors.source.get("dataset")
 
     def labelled_shots(self) -> int:

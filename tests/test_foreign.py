@@ -1,0 +1,167 @@
+"""Trainer files that were written for upstream run here, and give what ours give."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CLASSES, SIZE, result, tiny_config
+from torch.nn import functional as F
+
+from clip import clip as openai
+from clip.class_vectors import encode_prompts
+from clip.coupled import CompoundPrompts
+from clip.prompts import Prompts
+from clip.simple_tokenizer import SimpleTokenizer
+from clip.zoo import from_state, load_clip
+from trainers import checkpoints
+
+FOREIGN = Path(__file__).parent / "foreign"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def dropped_in():
+    """The files, imported as if they lay in trainers/."""
+    for file in sorted(FOREIGN.glob("*.py")):
+        spec = importlib.util.spec_from_file_location(f"trainers.{file.stem}", file)
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+
+@pytest.fixture(scope="module")
+def openai_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny CLIP as OpenAI's state dict: heads of 64 channels, QuickGELU, no architecture in the file."""
+    from open_clip.model import CLIP
+
+    torch.manual_seed(3)
+    config = tiny_config(24, width=64, layers=2)
+    config["vision_cfg"]["head_width"], config["text_cfg"]["heads"] = 64, 1
+    model = CLIP(**config, quick_gelu=True)
+    state = model.state_dict() | {"input_resolution": torch.tensor(SIZE), "context_length": torch.tensor(77)}
+    path = tmp_path_factory.mktemp("openai") / "tiny.pt"
+    torch.save(state | {"vocab_size": torch.tensor(49408)}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_context_learner_trains_and_its_checkpoint_is_coops(run, openai_file: str, tmp_path: Path, precision: str):
+    words = ["TRAINER.COOP.CTX_INIT", "a_photo_of_a", "TRAINER.COOP.PREC", precision]
+    run("ForeignCoOp", tmp_path / "foreign", *words, backbone=openai_file)
+    saved = checkpoints.read_checkpoint(tmp_path / "foreign/prompt_learner/model.pth.tar-2")["state_dict"]
+    assert set(saved) == {"ctx", "token_prefix", "token_suffix"}
+    own = load_clip(openai_file)
+    start = own.token_embedding(openai.tokenize("a photo of a"))[0, 1:5]
+    assert not torch.equal(saved["ctx"].float(), start) and saved["ctx"].isfinite().all()
+    if precision == "fp16":
+        return
+    flags = ["--eval-only", f"--model-dir={tmp_path / 'foreign'}", "--load-epoch=2"]
+    theirs = run("ForeignCoOp", tmp_path / "again", *flags, *words, backbone=openai_file)
+    ours = run("CoOp", tmp_path / "ours", *flags, *words, backbone=openai_file)
+    assert ours == pytest.approx(theirs)
+    assert result(tmp_path / "ours")["trainer"] == "CoOp"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_conditional_learner_trains_on_any_backbone(run, clips, openai_file: str, tmp_path: Path, precision: str):
+    words = ["TRAINER.COCOOP.N_CTX", "3", "TRAINER.COCOOP.PREC", precision]
+    for name, backbone in (("openai", openai_file), ("open_clip", clips["student"])):
+        run("ForeignCoCoOp", tmp_path / name, *words, backbone=backbone, epochs=1)
+        path = tmp_path / name / "prompt_learner/model.pth.tar-1"
+        saved = checkpoints.read_checkpoint(path)["state_dict"]
+        assert saved["meta_net.linear1.weight"].isfinite().all() and saved["ctx"].shape[0] == 3
+
+
+def test_keys_that_nobody_here_declares_are_taken(run, clips, tmp_path: Path, capsys: pytest.CaptureFixture):
+    words = ["TRAINER.COOP.CTX_INIT", "a photo of a", "TRAINER.COOP.PREC", "fp32"]
+    run("ForeignCoOp", tmp_path / "a", *words, "TRAINER.OTHER.ALPHA", "0.5", "LOSS.T", "2", backbone=clips["student"])
+    assert "TRAINER.OTHER is taken as given" in capsys.readouterr().out
+    config = (tmp_path / "a" / "config.yaml").read_text()
+    assert "ALPHA: 0.5" in config and "W: 1.0" in config
+    with pytest.raises(ValueError, match="no configuration key LOSS"):
+        run("CoOp", tmp_path / "b", "LOSS.T", "2")
+
+
+def pair(name: str, design: dict | None = None):
+    """OpenAI's form in float32 (its weights went through half precision) and our plain model of the same weights."""
+    state = torch.load(openai._download(openai._MODELS[name]), map_location="cpu")
+    theirs = openai.build_model(state, design).float()
+    weights = {key: value.clone() for key, value in theirs.state_dict().items() if "VPT" not in key}
+    return theirs, from_state(weights, load_clip(name).config or None).eval()
+
+
+@pytest.mark.parametrize("which", ["student", "openai"])
+def test_plain_model_computes_as_ours(clips, openai_file: str, which: str):
+    theirs, ours = pair(clips["student"] if which == "student" else openai_file)
+    images, texts = torch.randn(2, 3, SIZE, SIZE), [f"a photo of a {name}." for name in CLASSES]
+    with torch.no_grad():
+        torch.testing.assert_close(theirs.encode_image(images), ours.encode_image(images))
+        text = theirs.encode_text(openai.tokenize(texts))
+        torch.testing.assert_close(text, encode_prompts(ours, texts))
+        logits, transposed = theirs(images, openai.tokenize(texts))
+    expected = ours.logit_scale.exp() * F.normalize(ours.encode_image(images), dim=-1) @ F.normalize(text, dim=-1).t()
+    torch.testing.assert_close(logits, expected)
+    torch.testing.assert_close(transposed, logits.t())
+    assert (theirs.visual.input_resolution, theirs.visual.output_dim) == (SIZE, ours.visual.output_dim)
+    assert all(parameter.requires_grad for parameter in theirs.parameters())
+
+
+def test_built_models_have_half_matrices_and_loaded_ones_float(openai_file: str):
+    built = openai.build_model(torch.load(openai_file))
+    assert built.dtype is built.text_projection.dtype is built.visual.proj.dtype is torch.float16
+    assert built.ln_final.weight.dtype is torch.float32
+    model, transform = openai.load(openai_file)
+    assert model.dtype is torch.float32 and callable(transform)
+
+
+def test_prompts_as_parameters_have_published_names_and_compute_as_ours(clips):
+    design = {"trainer": "IVLP", "vision_depth": 3, "vision_ctx": 2, "language_depth": 2, "language_ctx": 4}
+    theirs, ours = pair(clips["student"], design)
+    named = {f"image_encoder.{k.removeprefix('visual.')}": p for k, p in theirs.named_parameters() if "visual" in k}
+    named |= {f"text_encoder.{k}": p for k, p in theirs.named_parameters() if k.startswith("transformer")}
+    learned = {name: value.detach() for name, value in named.items() if "VPT" in name}
+    assert sorted(learned) == [
+        "image_encoder.VPT",
+        "image_encoder.transformer.resblocks.1.VPT_shallow",
+        "image_encoder.transformer.resblocks.2.VPT_shallow",
+        "text_encoder.transformer.resblocks.1.VPT_shallow",
+    ]
+    prompts = Prompts(ours, n_text=4, depth_text=2, n_vision=2, depth_vision=3, phrase="a photo of a")
+    learned["prompt_learner.ctx"] = prompts.ctx.detach()
+    checkpoints.load_learned(prompts, learned, "theirs")
+    images, texts = torch.randn(2, 3, SIZE, SIZE), [f"a photo of a {name}." for name in CLASSES]
+    with torch.no_grad():
+        torch.testing.assert_close(theirs.encode_image(images), prompts.encode_image(ours, images))
+        expected = prompts.encode_text(ours, prompts.tokens(ours, CLASSES))
+        torch.testing.assert_close(theirs.encode_text(openai.tokenize(texts)), expected)
+
+
+def test_prompts_as_arguments_compute_as_ours(clips):
+    theirs, ours = pair(clips["student"], {"trainer": "MaPLe", "vision_depth": 0, "language_depth": 0})
+    prompts = CompoundPrompts(ours, n_text=2, depth=3, phrase="a photo of a")
+    shared, *deep = (
+        project(p) for project, p in zip(prompts.projections, [prompts.ctx, *prompts.text_prompts], strict=True)
+    )
+    images, ids = torch.randn(2, 3, SIZE, SIZE), openai.tokenize([f"a photo of a {name}." for name in CLASSES])
+    with torch.no_grad():
+        features = theirs.visual(images, shared, deep)
+        torch.testing.assert_close(features, prompts.encode_image(ours, images))
+        x = (theirs.token_embedding(ids) + theirs.positional_embedding).permute(1, 0, 2)
+        x, returned, used = theirs.transformer([x, list(prompts.text_prompts), 0])
+        x = theirs.ln_final(x.permute(1, 0, 2))[torch.arange(len(ids)), ids.argmax(-1)] @ theirs.text_projection
+        torch.testing.assert_close(x, prompts.encode_text(ours, prompts.tokens(ours, CLASSES)))
+    assert used == 2 and len(returned) == 2
+
+
+def test_tokenizer_and_names():
+    bpe = SimpleTokenizer()
+    ids = bpe.encode("a photo of a cat.")
+    assert (
+        bpe.decode(ids).strip() == "a photo of a cat ." and openai.tokenize("a photo of a cat.")[0, 1:7].tolist() == ids
+    )
+    assert bpe.encoder["<|endoftext|>"] == 49407
+    assert openai._MODELS["ViT-B/16"].endswith("ViT-B-16.pt") and openai._MODELS["mini-student"] == "mini-student"
+    with pytest.raises(ValueError, match="no CLIP model 'nothing'"):
+        openai._download(openai._MODELS["nothing"])
