@@ -108,7 +108,7 @@ def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:
             raise ValueError(f"{path}: {key} is {value!r}, but must be a {type(expected).__name__}")
         if key in ("seeds", "shots") and not all(isinstance(number, int) for number in value):
             raise ValueError(f"{path}: {key} is {value!r}: whole numbers")
-    plan = Plan(**(content | {key: value for key, value in given.items() if value not in (None, [], {})}))
+    plan = Plan(**(content | {key: value for key, value in given.items() if value not in (None, "", [], {})}))
     plan.check()
     return plan
 

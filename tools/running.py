@@ -10,11 +10,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
-import fcntl
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -25,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from tools import runs
+from tools.claims import Claim, holder
 
-LOG, LOCK, RECORD = "run.log", ".sweep.lock", "sweep.json"
+LOG, RECORD = "run.log", "sweep.json"
 TAIL = 8  # lines of a failed run's log that a summary shows
 GRACE = 20.0  # seconds that an interrupted run has to end by itself
 
@@ -86,52 +85,6 @@ class Stop:
                     process.send_signal(signal.SIGINT)
 
 
-class Claim:
-    """The right to run in a directory: an advisory lock that the run's process inherits.
-
-    The kernel drops it when the last process that holds it is gone, so nobody's death leaves it behind, and a run whose
-    launcher was killed keeps it. (On a network file system it is as good as that system's `flock`.)
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    @classmethod
-    def take(cls, directory: Path) -> Claim | None:
-        """The claim, or None where another process has it."""
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {_now()}\n".encode(), 0)
-        return cls(descriptor)
-
-    def __enter__(self) -> Claim:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.descriptor)
-
-
-def holder(directory: Path) -> str | None:
-    """Who holds the claim on a directory; None where nobody does."""
-    try:
-        descriptor = os.open(directory / LOCK, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return None
-    except BlockingIOError:
-        return os.read(descriptor, 200).decode(errors="replace").strip()
-    finally:
-        os.close(descriptor)
-
-
 def result_of(job: Job) -> dict[str, Any] | None:
     """The run's result, where it has left a valid one of this configuration."""
     path = job.directory / "results.json"
@@ -189,24 +142,26 @@ def execute(
         stop: asks to end.
     """
     stop = stop or Stop()
-    start, deaths, log = time.time(), [], job.directory / LOG
+    start, log = time.time(), job.directory / LOG
     claim = Claim.take(job.directory)
     if claim is None:
         return Outcome(job.name, "busy", holder(job.directory) or "")
     with claim:
+        before = [f"the death of {claim.abandoned}"] if claim.abandoned else []
         if result_of(job):
-            return Outcome(job.name, "done", "already")
+            return Outcome(job.name, "done", "already", deaths=tuple(before))
         failure = failure_of(job)
         if failure and since and failure["finished"] >= since:
             return Outcome(job.name, "failed", failure["detail"], tuple(failure["tail"]), log=str(log))
+        deaths: list[str] = []
         while True:
             code = _process(job, environment or {}, claim, stop, len(deaths) + 1)
-            seconds = time.time() - start
+            told: dict[str, Any] = {"seconds": time.time() - start, "log": str(log), "deaths": (*before, *deaths)}
             if result_of(job):
                 (job.directory / RECORD).unlink(missing_ok=True)
-                return Outcome(job.name, "done", deaths=tuple(deaths), seconds=seconds, log=str(log))
+                return Outcome(job.name, "done", **told)
             if stop.asked.is_set() or code == 130:
-                return Outcome(job.name, "interrupted", deaths=tuple(deaths), seconds=seconds, log=str(log))
+                return Outcome(job.name, "interrupted", **told)
             died = _signal_name(code)
             if died and len(deaths) < deaths_allowed:
                 deaths.append(died)
@@ -214,22 +169,26 @@ def execute(
             detail = f"killed by {died}, {len(deaths) + 1} times" if died else _reason(job, code)
             tail = tuple(_tail(log))
             _record(job, detail, tail)
-            return Outcome(job.name, "failed", detail, tail, tuple(deaths), seconds, str(log))
+            return Outcome(job.name, "failed", detail, tail, **told)
 
 
 def _process(job: Job, environment: Mapping[str, str], claim: Claim, stop: Stop, attempt: int) -> int:
     """Runs the command once with its output in the log; returns its exit code (negative: the signal that ended it)."""
     with (job.directory / LOG).open("ab", buffering=0) as log:
         log.write(f"---- {_now()} attempt {attempt}: {' '.join(job.command)}\n".encode())
-        process = subprocess.Popen(
-            job.command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment),
-            pass_fds=(claim.descriptor,),
-            start_new_session=True,  # a Ctrl-C reaches the sweep, which passes it on
-        )
+        try:
+            process = subprocess.Popen(
+                job.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment),
+                pass_fds=(claim.descriptor,),
+                start_new_session=True,  # a Ctrl-C reaches the sweep, which passes it on
+            )
+        except OSError as error:
+            log.write(f"error: cannot start {job.command[0]}: {error}\n".encode())
+            return 127
     stop.processes.add(process)
     try:
         if stop.asked.is_set():

@@ -1,0 +1,105 @@
+"""What a sweep says while it goes on: one view that is rewritten in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from typing import TextIO
+
+from tools.running import Job, Outcome, epochs_done
+
+
+class Progress:
+    """Told of what starts and ends; prints each end once, and in a terminal the running ones with epoch and ETA.
+
+    Args:
+        jobs: what the sweep is to run.
+        stream: where it is printed.
+    """
+
+    def __init__(self, jobs: Sequence[Job], stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stdout
+        self.live = self.stream.isatty()
+        self.total = len(jobs)
+        self.counts = dict.fromkeys(("done", "failed", "blocked", "interrupted"), 0)
+        self._running: dict[str, tuple[Job, float, int]] = {}  # name -> job, start, epochs done before
+        self._elsewhere: dict[str, str] = {}
+        self._lines = 0  # of the view that stands in the terminal
+        self._shown = 0.0
+
+    def started(self, job: Job) -> None:
+        """A run begins, or is about to."""
+        self._running[job.name] = (job, time.time(), epochs_done(job))
+        if not self.live and job.name not in self._elsewhere:
+            self.say(f"started {job.name}")
+
+    def is_running(self, job: Job) -> bool:
+        """Whether it has started and not ended."""
+        return job.name in self._running
+
+    def elsewhere(self, job: Job, owner: str) -> None:
+        """Another sweep runs it."""
+        self._running.pop(job.name, None)
+        if job.name not in self._elsewhere:
+            self.say(f"waiting for {job.name}: {owner}")
+        self._elsewhere[job.name] = owner
+
+    def ended(self, outcome: Outcome) -> None:
+        """A run ended."""
+        self._running.pop(outcome.name, None)
+        self._elsewhere.pop(outcome.name, None)
+        self.counts[outcome.state] += 1
+        told = [outcome.detail] if outcome.detail else []
+        told += [f"started again after {', '.join(outcome.deaths)}"] if outcome.deaths else []
+        told += [_clock(outcome.seconds)] if outcome.seconds else []
+        ended = sum(self.counts.values())
+        self.say(f"[{ended}/{self.total}] {outcome.state} {outcome.name}" + (f" ({'; '.join(told)})" if told else ""))
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._clear()
+        print(line, file=self.stream, flush=True)
+        self._shown = 0.0
+
+    def show(self) -> None:
+        """Rewrites the view, once a second."""
+        if not self.live or time.monotonic() - self._shown < 1:
+            return
+        self._clear()
+        width = shutil.get_terminal_size().columns - 1
+        lines = [self.summary(), *(f"  {self._line(*entry)}" for entry in self._running.values())]
+        lines += [f"  {name}: run by {owner}" for name, owner in self._elsewhere.items()]
+        print("\n".join(line[:width] for line in lines), file=self.stream, flush=True)
+        self._lines, self._shown = len(lines), time.monotonic()
+
+    def summary(self) -> str:
+        """`7 of 15 done, 1 failed, 2 running, 5 waiting`."""
+        ended = sum(self.counts.values())
+        parts = [f"{self.counts['done']} of {self.total} done"]
+        parts += [f"{count} {state}" for state, count in self.counts.items() if count and state != "done"]
+        waiting = self.total - ended - len(self._running)
+        parts += [f"{len(self._running)} running"] if self._running else []
+        return ", ".join(parts + ([f"{waiting} waiting"] if waiting else []))
+
+    def _line(self, job: Job, start: float, before: int) -> str:
+        if not job.epochs:
+            return f"{job.name}  {_clock(time.time() - start)}"
+        done = epochs_done(job)
+        line = f"{job.name}  epoch {min(done + 1, job.epochs)}/{job.epochs}"
+        if done > before:
+            left = (time.time() - start) / (done - before) * (job.epochs - done)
+            line += f"  ETA {_clock(left)}"
+        return line
+
+    def _clear(self) -> None:
+        if self._lines:
+            self.stream.write(f"\033[{self._lines}A\033[J")
+            self._lines = 0
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

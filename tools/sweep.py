@@ -1,0 +1,220 @@
+"""Runs a plan: trainers x datasets x protocols x shots x seeds, what is missing of it, and ends with the tables.
+
+    python -m tools.sweep --datasets emoji --trainers ZeroshotCLIP CoOp PromptSRC PromptKD --seeds 1 2 3
+    python -m tools.sweep plan.yaml --dry-run
+    python -m tools.sweep --datasets all --trainers PromptKD --grid TRAINER.PROMPTKD.KD_WEIGHT 200 1000 --workers 4
+
+A plan file has the same names as the options: trainers, datasets, protocols, shots, seeds, source, recipe, teacher,
+data, output, and set (KEY: VALUE) and grid (KEY: [VALUES]); the command line wins. Teachers and sources that runs need
+are added, once for all seeds of a student. TRAINER.<METHOD> keys reach that method alone, TEACHER.KEY the teachers.
+
+A run that has its result is not run again. One that fails does not stop the others; only --retry runs it again. A run
+whose process is killed is started again, twice at most. After Ctrl-C, or the death of this process, the same command
+goes on: unfinished runs from their last epoch. Several sweeps may share an output folder.
+
+--engine local runs here: one at a time, or one on each visible GPU (--workers, --per-gpu). --engine ray runs on a Ray
+cluster (--address; --gpus 0.5 lets two runs share one). --engine slurm writes job arrays and the script to submit them.
+The exit code is 0 where every run is done, 130 after Ctrl-C, else 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from tabulate import tabulate
+
+from tools import clusters, collect, engines
+from tools.plan import jobs_of, read_plan
+from tools.progress import Progress
+from tools.running import Job, Outcome, failure_of, state_of
+
+ENGINES = ("local", "ray", "slurm")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("plan", nargs="?", default="", help="YAML file")
+    for name in ("trainers", "datasets", "protocols"):
+        p.add_argument(f"--{name}", nargs="+", default=[])
+    p.add_argument("--shots", nargs="+", type=int, default=[], help="default 16; 1 2 4 8 16 in the few-shot protocol")
+    p.add_argument("--seeds", nargs="+", type=int, default=[], help="default 1 2 3")
+    p.add_argument("--set", nargs="+", default=[], metavar="KEY VALUE", help="options of every run, in pairs")
+    p.add_argument("--grid", nargs="+", action="append", default=[], metavar="KEY VALUE ...", help="may be repeated")
+    for name, told in (("source", "what cross and dg learn on"), ("recipe", "instead of the published one"),
+                       ("teacher", "a run, a checkpoint or a CLIP"), ("data", "folder of the data sets"),
+                       ("output", "where the runs go")):  # fmt: skip
+        p.add_argument(f"--{name}", default="", help=told)
+    p.add_argument("--dry-run", action="store_true", help="print the runs and what state they are in")
+    p.add_argument("--retry", action="store_true", help="run failed ones again")
+    p.add_argument("--engine", choices=ENGINES, default="local")
+    p.add_argument("--workers", type=int, default=0, help="runs at a time; default: one for each GPU, or one")
+    p.add_argument("--per-gpu", type=int, default=1, help="local: runs that share a GPU")
+    p.add_argument("--address", default="", help="ray: a cluster's address, or auto; default: Ray on this machine")
+    p.add_argument("--gpus", type=float, default=None, help="ray: GPUs of a run, whole or a fraction")
+    p.add_argument("--cpus", type=float, default=1, help="ray: CPUs of a run")
+    p.add_argument("--slurm", nargs="+", default=[], metavar="OPTION", help='options of sbatch, as "partition=gpu"')
+    return p
+
+
+def jobs_from(args: argparse.Namespace) -> list[Job]:
+    """The runs that a command line asks for.
+
+    Raises:
+        FileNotFoundError, ValueError: a plan, a name or an option that makes no sense.
+    """
+    if len(args.set) % 2:
+        raise ValueError(f"--set takes pairs KEY VALUE, the last one stands alone: {args.set[-1]!r}")
+    if short := [words[0] for words in args.grid if len(words) < 2]:
+        raise ValueError(f"--grid {short[0]}: give its values after it")
+    if args.workers < 0 or args.per_gpu < 1:
+        raise ValueError(f"--workers {args.workers} --per-gpu {args.per_gpu}: a number of runs is at least 1")
+    names = ("trainers", "datasets", "protocols", "shots", "seeds", "source", "recipe", "teacher", "data", "output")
+    given = {name: getattr(args, name) for name in names}
+    pairs = dict(zip(args.set[::2], args.set[1::2], strict=True))
+    return jobs_of(read_plan(args.plan, given | {"set": pairs, "grid": {words[0]: words[1:] for words in args.grid}}))
+
+
+def states_of(jobs: Sequence[Job]) -> dict[str, tuple[str, str]]:
+    """Name -> (state, detail); "taken" is a directory that holds another configuration, which train.py would refuse."""
+    states = {}
+    for job in jobs:
+        state, detail = state_of(job)
+        if state in ("missing", "unfinished", "failed") and (other := _other(job)):
+            state, detail = "taken", other
+        states[job.name] = state, detail
+    return states
+
+
+def _other(job: Job) -> str:
+    """What differs where a directory holds another configuration; "" where it does not."""
+    from trainers import config, results  # torch: only once there is something to run
+
+    path = job.directory / "config.yaml"
+    if job.eval_only or not path.is_file():
+        return ""
+    try:
+        earlier = config.CfgNode(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        same = results.fingerprint(earlier) == job.config_hash
+    except (yaml.YAMLError, KeyError, AttributeError, ValueError):
+        return f"{path} is broken"
+    return "" if same else f"{job.directory} holds another configuration"
+
+
+def listing(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]]) -> str:
+    """The runs and their states as a table, and how many there are of each."""
+    rows = [[states[job.name][0], job.name, states[job.name][1][:100]] for job in jobs]
+    text = tabulate(rows, headers=["state", "run", ""], disable_numparse=True)
+    return f"{text}\n{_counts([states[job.name][0] for job in jobs])}"
+
+
+def _counts(states: Sequence[str]) -> str:
+    order = ("done", "running", "unfinished", "missing", "failed", "taken", "blocked", "interrupted")
+    parts = [f"{states.count(state)} {state}" for state in order if state in states]
+    return f"{len(states)} runs: {', '.join(parts)}"
+
+
+def run(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], args: argparse.Namespace) -> list[Outcome]:
+    """Runs what is not done; returns how every run ended.
+
+    Raises:
+        ValueError: the engine cannot run them.
+    """
+    since = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
+    known = {}
+    for job in jobs:
+        state, detail = states[job.name]
+        if state == "done":
+            known[job.name] = Outcome(job.name, "done", "already")
+        elif state == "failed" and not args.retry:
+            tail = tuple((failure_of(job) or {}).get("tail", ()))
+            known[job.name] = Outcome(job.name, "failed", f"before: {detail}", tail, log=str(job.directory / "run.log"))
+    left = [job for job in jobs if job.name not in known]
+    progress = Progress(left)
+    if not left:
+        outcomes = []
+    elif args.engine == "ray":
+        cluster = clusters.Cluster(args.address, args.gpus, args.cpus, args.workers)
+        outcomes = clusters.run_ray(left, known, cluster, progress, since)
+    else:
+        places = engines.slots(args.workers, args.per_gpu, engines.visible_gpus())
+        outcomes = engines.run_local(left, known, places, progress, since)
+    ended = known | {outcome.name: outcome for outcome in outcomes}
+    return [ended[job.name] for job in jobs]
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """What failed, with the last lines of its log, and how many runs ended how."""
+    lines = []
+    for outcome in outcomes:
+        if outcome.state == "failed":
+            lines += [f"FAILED {outcome.name}: {outcome.detail}", *(f"    {line}" for line in outcome.tail)]
+            lines += [f"    log: {outcome.log}"] if outcome.log else []
+        elif outcome.state == "blocked":
+            lines.append(f"BLOCKED {outcome.name}: {outcome.detail}")
+    retried = [outcome for outcome in outcomes if outcome.deaths]
+    lines += [f"started again: {outcome.name}, after {', '.join(outcome.deaths)}" for outcome in retried]
+    states = [outcome.state for outcome in outcomes]
+    lines.append(_counts(states))
+    if "failed" in states:
+        lines.append("--retry runs failed ones again")
+    return "\n".join(lines)
+
+
+def tables(jobs: Sequence[Job]) -> None:
+    """Prints the tables of the plan's runs, where there are any."""
+    folders = [str(job.directory) for job in jobs if (job.directory / "results.json").is_file()]
+    if folders:
+        print()
+        collect.main(folders)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        jobs = jobs_from(args)
+        states = states_of(jobs)
+        print(listing(jobs, states), flush=True)
+        if args.dry_run:
+            return 0
+        if taken := [states[job.name][1] for job in jobs if states[job.name][0] == "taken"]:
+            more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
+            raise ValueError(f"{taken[0]}{more}: give another --output, or remove it")
+        if args.engine == "slurm":
+            return _slurm([job for job in jobs if states[job.name][0] != "done"], args)
+        print(flush=True)
+        outcomes = run(jobs, states, args)
+    except (OSError, ValueError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print(f"\n{summary(outcomes)}", flush=True)
+    tables(jobs)
+    found = {outcome.state for outcome in outcomes}
+    return 130 if "interrupted" in found else int(found != {"done"})
+
+
+def _slurm(left: Sequence[Job], args: argparse.Namespace) -> int:
+    if not left:
+        print("every run is done: nothing to submit")
+        return 0
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S")
+    output = left[0].directory.parents[len(Path(left[0].name).parts) - 1]
+    folder = output / "slurm" / f"{now}-{os.getpid()}"
+    script = clusters.write_slurm(left, folder, [f"--{option.lstrip('-')}" for option in args.slurm], args.workers)
+    print(f"\nWritten; submit with: bash {script}")
+    return 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main())
