@@ -61,7 +61,7 @@ def run_ray(
     ray.init(**options)
     try:
         share = cluster.gpus if cluster.gpus is not None else min(1.0, ray.cluster_resources().get("GPU", 0.0))
-        task = ray.remote(_ray_task).options(num_cpus=cluster.cpus, num_gpus=share, max_retries=DEATHS)
+        task = ray.remote(num_cpus=cluster.cpus, num_gpus=share, max_retries=DEATHS)(_ray_task)
         references: dict[str, Any] = {}
         for job in jobs:
             needed = [references.get(name) or known[name] for name in job.needs]
