@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from clip.prompting import encode_image, encode_text, shape_of
-from clip.prompts import Prompts, check_vision, insert_context
+from clip.prompts import Prompts, check_text, check_vision, insert_context
 from clip.tokens import PromptTokens
 
 TEXT_CHUNK = 256  # prompts at a time where each image has its own
@@ -82,7 +82,8 @@ class CompoundPrompts(Prompts):
 
     def __init__(self, clip: nn.Module, n_text: int, depth: int, phrase: str = "") -> None:
         shape = shape_of(clip)
-        check_vision(clip, shape, depth)
+        check_vision(clip, depth, "PROMPT_DEPTH")
+        check_text(clip, n_text, depth, "PROMPT_DEPTH")
         super().__init__(clip, n_text=n_text, depth_text=depth, phrase=phrase)
         # The first block's map and one more, of which those of all deeper blocks start as copies.
         first, deeper = (nn.Linear(shape.text_width, shape.vision_width) for _ in range(2))

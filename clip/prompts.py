@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from clip.prompting import ClipShape, encode_image, encode_text, shape_of, takes_text_prompts, takes_visual_prompts
+from clip.prompting import encode_image, encode_text, shape_of, takes_text_prompts, takes_visual_prompts
 from clip.tokens import PromptTokens, class_prompt, count_tokens, embed
 
 INIT_STD = 0.02  # of every randomly initialised prompt (CoOp, arXiv 2109.01134, section 4.1)
@@ -56,7 +56,7 @@ class Prompts(nn.Module):
         self.position = position
         self.ctx: nn.Parameter | None = None
         if n_text:
-            _check_text(clip, shape, n_text, depth_text)
+            check_text(clip, n_text, depth_text)
             if self.phrase and count_tokens(self.phrase) < n_text:
                 print(f"{self.phrase!r} has fewer than {n_text} tokens: the context starts at random, as published")
                 self.phrase = ""
@@ -64,7 +64,7 @@ class Prompts(nn.Module):
         deep = depth_text - 1 if n_text else 0
         self.text_prompts = nn.ParameterList(_normal(n_text, shape.text_width) for _ in range(deep))
         if n_vision and depth_vision:
-            check_vision(clip, shape, depth_vision)
+            check_vision(clip, depth_vision)
         depth = depth_vision if n_vision else 0
         self.vision_prompts = nn.ParameterList(_normal(n_vision, shape.vision_width) for _ in range(depth))
 
@@ -198,19 +198,22 @@ def _normal(n: int, width: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(n, width) * INIT_STD)
 
 
-def _check_text(clip: nn.Module, shape: ClipShape, n_text: int, depth: int) -> None:
+def check_text(clip: nn.Module, n_text: int, depth: int, option: str = "PROMPT_DEPTH_TEXT") -> None:
+    """Raises ValueError where the text encoder takes no context of this length, or none at so many blocks."""
+    shape = shape_of(clip)
     if not takes_text_prompts(clip):
         raise ValueError("this model's text encoder is not CLIP's transformer: it takes no learned context")
     if n_text > shape.context_length - 3:
         raise ValueError(f"{n_text} context tokens leave no room for a class name in {shape.context_length} tokens")
     if not 1 <= depth <= shape.text_layers:
         raise ValueError(
-            f"PROMPT_DEPTH_TEXT {depth}: this text encoder has {shape.text_layers} blocks, set 1 to {shape.text_layers}"
+            f"{option} {depth}: this text encoder has {shape.text_layers} blocks, set 1 to {shape.text_layers}"
         )
 
 
-def check_vision(clip: nn.Module, shape: ClipShape, depth: int) -> None:
-    """Raises ValueError where the image encoder takes no prompts at so many blocks."""
+def check_vision(clip: nn.Module, depth: int, option: str = "PROMPT_DEPTH_VISION") -> None:
+    """Raises ValueError where the image encoder takes no prompts, or none at so many blocks."""
+    shape = shape_of(clip)
     if not takes_visual_prompts(clip):
         raise ValueError(
             f"visual prompts need a Vision Transformer, this image encoder is a {type(clip.visual).__name__}: "
@@ -218,6 +221,5 @@ def check_vision(clip: nn.Module, shape: ClipShape, depth: int) -> None:
         )
     if not 1 <= depth <= shape.vision_layers:
         raise ValueError(
-            f"PROMPT_DEPTH_VISION {depth}: this image encoder has {shape.vision_layers} blocks, "
-            f"set 1 to {shape.vision_layers}"
+            f"{option} {depth}: this image encoder has {shape.vision_layers} blocks, set 1 to {shape.vision_layers}"
         )
