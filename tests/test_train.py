@@ -166,7 +166,7 @@ def test_same_seed_same_bits_other_seed_other(run, clips, tmp_path):
 def test_a_poor_teacher_gives_a_warning(run, clips, tmp_path, capsys, monkeypatch):
     accuracies = iter([10.0, 50.0, 30.0, 30.0])
 
-    def measured(self, classify):
+    def measured(self, classify, predictions=None):
         accuracy = next(accuracies)
         return {"base": {"accuracy": accuracy}, "new": {"accuracy": accuracy}, "hm": accuracy}
 

@@ -27,6 +27,8 @@ from trainers import checkpoints, results
 from trainers.config import FINAL_MODELS, node_of
 from trainers.evaluation import check_input, evaluate
 from trainers.precision import Precision
+from trainers.predictions import FILE_NAME as PREDICTIONS
+from trainers.predictions import Predictions
 
 
 class PromptTrainer(TrainerX):
@@ -328,21 +330,28 @@ class PromptTrainer(TrainerX):
         features = self.class_vectors(classnames).features
         return lambda images: self.logits(images, features)
 
-    def evaluate(self, classify: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    def evaluate(
+        self, classify: Callable[[Tensor], Tensor], predictions: Predictions | None = None
+    ) -> dict[str, Any]:
         """Any classifier over all classes, on the test images of the reported class groups."""
         self.set_model_mode("eval")
-        groups = self.class_groups
-        metrics: dict[str, Any] = self._measure(classify, self.evaluation_loader, groups, self.all_classnames)
+        groups, loader = self.class_groups, self.evaluation_loader
+        metrics: dict[str, Any] = self._measure(classify, loader, groups, self.all_classnames, predictions)
         if {"base", "new"} <= metrics.keys():
             metrics["hm"] = results.harmonic_mean(metrics["base"]["accuracy"], metrics["new"]["accuracy"])
         print(results.table(metrics))
         return metrics
 
     def _measure(
-        self, classify: Any, loader: Any, groups: dict[str, list[int]], names: Sequence[str]
+        self,
+        classify: Any,
+        loader: Any,
+        groups: dict[str, list[int]],
+        names: Sequence[str],
+        predictions: Predictions | None = None,
     ) -> dict[str, Any]:
         with self.precision.autocast():
-            return evaluate(self.cfg, classify, loader, groups, names, self.device)
+            return evaluate(self.cfg, classify, loader, groups, names, self.device, predictions)
 
     def test(self, split: str | None = None) -> float:
         """Accuracy (percent) of the first reported class group; writes the results.
@@ -365,9 +374,10 @@ class PromptTrainer(TrainerX):
             return self._measure(classify, self._loader(items), {first: members}, self.all_classnames)[first][
                 "accuracy"
             ]
-        start = time.time()
-        metrics = self.evaluate(classify)
+        start, said = time.time(), Predictions(self.cfg.DATASET.ROOT)
+        metrics = self.evaluate(classify, said)
         path = results.write_result(self.output_dir, results.describe(self, metrics, time.time() - start))
+        results.write_atomic(path.with_name(PREDICTIONS), said.text())
         if not self.text_depends_on_image:
             self.class_vectors(self.all_classnames).save(Path(self.output_dir) / vectors.FILE_NAME)
         print(f"Results written to {path}")

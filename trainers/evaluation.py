@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 from clip import image_statistics
 from clip.prompting import shape_of
 from dassl.evaluation import build_evaluator
+from trainers.predictions import Predictions
 
 
 @torch.no_grad()
@@ -24,6 +25,7 @@ def evaluate(
     groups: dict[str, list[int]],
     classnames: Sequence[str],
     device: torch.device,
+    predictions: Predictions | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Measures each class group against its own classes only, in one pass.
 
@@ -34,9 +36,11 @@ def evaluate(
         groups: name -> labels of that class group; groups may share labels.
         classnames: C names.
         device: where images go.
+        predictions: takes what is said of each image, where that is wanted.
 
     Returns:
-        group -> accuracy, error_rate, macro_f1 (percent), classes, images.
+        group -> accuracy, error_rate, macro_f1 (percent), classes, images; with predictions also per_class, the
+        accuracy of each class (percent).
     """
     place = {name: torch.full((len(classnames),), -1) for name in groups}  # label -> its index in the group, or -1
     evaluators = {}
@@ -50,13 +54,19 @@ def evaluate(
             own = place[name][batch["label"]]  # (B,)
             inside = own >= 0
             if inside.any():
-                evaluators[name].process(logits[inside][:, labels], own[inside])
+                among = logits[inside][:, labels]  # (b, classes of the group)
+                evaluators[name].process(among, own[inside])
                 counts[name] += int(inside.sum())
+                if predictions is not None:
+                    paths = [path for path, kept in zip(batch["impath"], inside.tolist(), strict=True) if kept]
+                    predictions.add(name, [classnames[label] for label in labels], paths, own[inside], among)
     measured = {}
     for name, evaluator in evaluators.items():
         print(f"{name}: {len(groups[name])} classes, {counts[name]} images")
         found = {key: float(value) for key, value in evaluator.evaluate().items()}
         measured[name] = found | {"classes": len(groups[name]), "images": counts[name]}
+        if predictions is not None:
+            measured[name]["per_class"] = predictions.per_class(name)
     return measured
 
 

@@ -204,6 +204,7 @@ def describe(trainer: Any, metrics: dict[str, Any], seconds: float) -> dict[str,
         "peak_memory_mb": peak_memory_mb(trainer.device),
         "config_hash": fingerprint(cfg),
         "settings": relevant(cfg),
+        "data_root": Path(cfg.DATASET.ROOT).expanduser().absolute().as_posix(),
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     } | environment(trainer.device)
 

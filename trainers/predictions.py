@@ -1,0 +1,65 @@
+"""What a model said of each test image: predictions.csv of a run, and the accuracy of each class."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+FILE_NAME = "predictions.csv"
+TOP = 5
+COLUMNS = ("path", "group", "label", "prediction", *(f"{kind}{i + 1}" for i in range(TOP) for kind in ("class", "p")))
+
+
+class Predictions:
+    """Gathered batch by batch in one evaluation.
+
+    Args:
+        root: the data sets' folder; paths in it are written relative to it.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self._rows: list[list[str]] = []
+        self._counts: dict[str, dict[str, list[int]]] = {}  # group -> class -> [right, images]
+
+    def add(self, group: str, names: Sequence[str], paths: Sequence[str], labels: Tensor, logits: Tensor) -> None:
+        """Images of one class group.
+
+        Args:
+            group: its name.
+            names: C class names of the group.
+            paths: B files.
+            labels: (B,) indices of `names`.
+            logits: (B, C) float32.
+        """
+        values, classes = logits.softmax(dim=1).topk(min(TOP, len(names)), dim=1)  # (B, TOP)
+        counts = self._counts.setdefault(group, {name: [0, 0] for name in names})
+        for path, label, top, probabilities in zip(
+            paths, labels.tolist(), classes.tolist(), values.tolist(), strict=True
+        ):
+            counts[names[label]][0] += int(top[0] == label)
+            counts[names[label]][1] += 1
+            pairs = zip(top, probabilities, strict=True)
+            likeliest = [text for one, p in pairs for text in (names[one], f"{p:.6f}")]
+            self._rows.append([self._shown(path), group, names[label], names[top[0]], *likeliest])
+
+    def per_class(self, group: str) -> dict[str, float]:
+        """Class name -> accuracy in percent, of the classes that have images; equal names share one entry."""
+        counts = self._counts.get(group, {})
+        return {name: 100.0 * right / images for name, (right, images) in counts.items() if images}
+
+    def text(self) -> str:
+        """The file: a line for each image, likeliest classes first; empty fields where a group has fewer than TOP."""
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([*row, *[""] * (len(COLUMNS) - len(row))] for row in self._rows)
+        return file.getvalue()
+
+    def _shown(self, path: str) -> str:
+        absolute = Path(path).absolute()
+        return (absolute.relative_to(self.root) if absolute.is_relative_to(self.root) else absolute).as_posix()
