@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clip.prompting import text_tower
-from trainers import checkpoints, config
+from trainers import checkpoints
 
 
 def start(report: Report, trainer: Any, meta: dict[str, Any], arrays: Arrays) -> None:
@@ -19,8 +19,7 @@ def start(report: Report, trainer: Any, meta: dict[str, Any], arrays: Arrays) ->
     own = trainer.prompts.state_dict()
     recorded = {key: torch.from_numpy(value) for key, value in arrays.group("init").items()}
     begun = checkpoints.from_published(recorded)
-    options = meta["config"]["TRAINER"][config.node_of(meta["trainer"])]
-    if options.get("CTX_INIT") and "ctx" in begun:
+    if trainer.prompts.phrase and "ctx" in begun:
         report.compare("weights", "context made of CTX_INIT", own["ctx"], begun["ctx"])
     buffers = {key for key, _ in trainer.prompts.named_buffers()}
     checkpoints.load_learned(trainer.prompts, {key: own[key] for key in buffers} | recorded, report.name)
