@@ -1,9 +1,9 @@
 """A small convolutional tutor for tools/train_mini.py: it learns these pictures in minutes, where a ViT needs hours.
 
-Transformers without a picture prior learn slowly from a few thousand pictures. The tutor (a residual network of 1.3 M
-parameters) is trained first, on the same pictures and words; the two CLIPs then learn from its feature maps and its
-soft answers too (hints: Romero et al., FitNets, 2015; a convolutional tutor for ViTs: Touvron et al., DeiT, 2021). It is
-not kept: what is bundled are two plain CLIPs.
+Transformers without a picture prior learn slowly from a few thousand pictures. The tutor (a small residual network) is
+trained first, on the same pictures and words; the two CLIPs then learn from its feature maps and its soft answers too
+(hints: Romero et al., FitNets, 2015; a convolutional tutor for ViTs: Touvron et al., DeiT, 2021). It is not kept: what
+is bundled are two plain CLIPs.
 """
 
 import torch
@@ -27,7 +27,7 @@ class Residual(nn.Module):
 
 
 class Tutor(nn.Module):
-    """Pictures (B, 3, 64, 64) -> features (B, 192), unit norm, and a map of tokens (B, 16, 192) on the 4x4 patch grid."""
+    """Pictures (B, 3, 64, 64) -> features (B, 192), unit norm, and tokens (B, 16, 192) on the 4x4 patch grid."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,17 +1,20 @@
 """Train the bundled CLIP pair, clip/mini/mini-teacher and mini-student, from scratch on captioned emoji and stamps.
 
-    python tools/train_mini.py student [--minutes 30] [--seed 1] [--cache DIR] [--out clip/mini]
-    python tools/train_mini.py teacher [--minutes 40]
+    python tools/train_mini.py tutor   --stamps --minutes 5   # a convolutional helper, kept in the cache only
+    python tools/train_mini.py student --stamps --minutes 12
+    python tools/train_mini.py teacher --stamps --minutes 26
 
-Both are plain open_clip CLIPs. They see the designs of tools/mini_pictures.py and never a picture of the Emoji data set.
-Settings were chosen by looking at zero-shot accuracy on that data set's val split (printed here), never at its test split.
-Needs what tools/make_emoji.py needs, and for the stamps apt-get and dpkg. clip/mini/README.md says what came out.
+Both are plain open_clip CLIPs. They see the designs of tools/mini_pictures.py, never a picture of the Emoji data set.
+Settings were chosen by looking at zero-shot accuracy on that data set's val split (printed here), never at its test
+split. Needs what tools/make_emoji.py needs, and for the stamps apt-get and dpkg. clip/mini/README.md has the results.
 
-Loss: every picture is named (a) by its class word among all class words, in one random template a step (cross-entropy),
-and (b) by one caption of its name, keywords or class word against the captions of the other pictures of the batch, where
-every caption that is true of a picture counts as right (cross-entropy with soft targets, both ways).
-Speed on CPU: prompts are encoded up to the longest one; the vocabulary holds only the rows that captions use; the
-teacher drops half its patches in training.
+The schedule follows the clock, so weights do not come out the same to the last bit. What is learned from a picture:
+- its class word among all class words and its name among all names, as directions ("anchors") that are learned beside
+  the CLIP and dropped in the end; and the tutor's tokens, features and answers (tools/mini_tutor.py);
+- in the second half, texts: its class word among all class words in one random template a step, and one caption of its
+  name or keywords against those of other pictures, where every caption that is true of a picture counts as right.
+  Texts learn the anchor of what they state too. Before pictures differ, texts could only learn to be alike.
+Speed on CPU: prompts are encoded up to the longest one, and the vocabulary holds only the rows that captions use.
 """
 
 import argparse
@@ -84,7 +87,7 @@ class Vocabulary:
 
 
 def encode_text(clip: nn.Module, rows: Tensor, ends: Tensor) -> Tensor:
-    """Text features (N, D), unit norm, of rows (N, L) cut at the longest prompt; attention is causal, so this is exact."""
+    """Text features (N, D), unit norm, of rows (N, L) cut at the longest prompt: exact, as attention is causal."""
     length = rows.shape[1]
     hidden = clip.token_embedding(rows) + clip.positional_embedding[:length]  # (N, L, d)
     hidden = clip.transformer(hidden, attn_mask=clip.attn_mask[:length, :length])
@@ -93,7 +96,7 @@ def encode_text(clip: nn.Module, rows: Tensor, ends: Tensor) -> Tensor:
 
 
 def lines(rgba: Tensor, chosen: Tensor) -> Tensor:
-    """Draw dark outlines round and inside the pictures that `chosen` (B,) marks; rgba (B, 4, S, S) premultiplied, 0..1."""
+    """Draw dark outlines round and in the pictures that `chosen` (B,) marks; rgba (B, 4, S, S) premultiplied, 0..1."""
     part = rgba[chosen]
     grey = part[:, :3].mean(1, keepdim=True) + 0.7 * part[:, 3:]  # (b, 1, S, S)
     edge = F.max_pool2d(grey, 3, 1, 1) + F.max_pool2d(-grey, 3, 1, 1)  # largest minus smallest of 3x3
@@ -160,7 +163,7 @@ def augment(raw: Tensor, strength: float = 1.0) -> Tensor:
 
 @dataclass
 class Words:
-    """What may be said: concepts, and whether each is true of each thing (T, K); class words of things (T,), -1: none."""
+    """What may be said: concepts; whether each is true of each thing (T, K); class words of things (T,), -1: none."""
 
     concepts: list[str]
     true: Tensor
@@ -171,8 +174,8 @@ class Words:
 
     @classmethod
     def of(cls, pictures: Pictures) -> "Words":
-        said = [{name, *keywords, *([group] if group else [])}
-                for name, keywords, group in zip(pictures.names, pictures.keywords, pictures.groups, strict=True)]  # fmt: skip
+        rows = zip(pictures.names, pictures.keywords, pictures.groups, strict=True)
+        said = [{name, *keywords, *([group] if group else [])} for name, keywords, group in rows]
         concepts = sorted(set().union(*said))
         index = {concept: column for column, concept in enumerate(concepts)}
         true = torch.zeros(len(said), len(concepts), dtype=torch.bool)
@@ -289,7 +292,7 @@ def emoji_val() -> tuple[Tensor, Tensor, list[str]]:
 
 @torch.no_grad()
 def evaluate(clip: nn.Module, vocabulary: Vocabulary, val: tuple[Tensor, Tensor, list[str]]) -> dict[str, float]:
-    """Zero-shot accuracy in % on Emoji's val split with the template "a photo of a {}.": all 20 classes, base, new, designs."""
+    """Zero-shot accuracy in % on Emoji's val split, template "a photo of a {}.": all 20 classes, base, new, designs."""
     clip.eval()
     images, labels, designs = val
     text = encode_text(clip, *vocabulary([PLAIN.format(word) for word in sorted(SUBGROUPS)]))
@@ -327,6 +330,7 @@ def save(clip: nn.Module, vocabulary: Vocabulary, kind: str, out: Path) -> None:
     tensors["token_ids"] = torch.tensor(vocabulary.ids, dtype=torch.int32)
     temporary = out / f".mini-{kind}.{os.getpid()}"
     save_file(tensors, temporary, metadata={"format": "pt"})
+    temporary.chmod(0o644)
     os.replace(temporary, out / f"mini-{kind}.safetensors")
     preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest", "size": [64, 64]}
     config = {"model_cfg": MODELS[kind], "preprocess_cfg": preprocess}
@@ -336,7 +340,7 @@ def save(clip: nn.Module, vocabulary: Vocabulary, kind: str, out: Path) -> None:
 def batches(pictures: Pictures, minutes: float) -> Iterator[tuple[float, int, Tensor, Tensor]]:
     """(share of the time that has passed, step, things (B,), augmented images (B, 3, S, S)) until the time is over.
 
-    Each epoch takes a third of the pictures outside the 20 classes: they train a general eye, but cost as much as others.
+    An epoch takes a third of the pictures outside the 20 classes: they train a general eye but cost as much.
     """
     things = torch.from_numpy(pictures.things)
     inside = torch.tensor([word in SUBGROUPS for word in pictures.groups])[things]
@@ -352,8 +356,8 @@ def batches(pictures: Pictures, minutes: float) -> Iterator[tuple[float, int, Te
             step += 1
 
 
-def optimise(modules: list[nn.Module], free: list[nn.Parameter]) -> tuple[torch.optim.Optimizer, Callable]:
-    """AdamW over the modules' weights, without decay for vectors and for `free`; and a function (loss, done, step)."""
+def optimise(modules: list[nn.Module], free: list[nn.Parameter]) -> Callable[[Tensor, float, int], None]:
+    """AdamW over the modules' weights, vectors and `free` without decay: a function of loss, share of time and step."""
     learned = [p for module in modules for p in module.parameters() if p.requires_grad]
     plain = [*free, *(p for p in learned if p.ndim < 2)]
     groups = [{"params": [p for p in learned if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
@@ -368,7 +372,7 @@ def optimise(modules: list[nn.Module], free: list[nn.Parameter]) -> tuple[torch.
         nn.utils.clip_grad_norm_([*free, *learned], 1.0)
         optimiser.step()
 
-    return optimiser, update
+    return update
 
 
 class Log:
@@ -393,7 +397,7 @@ def train_tutor(pictures: Pictures, minutes: float, path: Path) -> None:
     words, (images, labels, _), log = Words.of(pictures), emoji_val(), Log()
     tutor = Tutor().to(memory_format=torch.channels_last)
     anchors = nn.Parameter(torch.randn(len(words.concepts), WIDTH))
-    _, update = optimise([tutor], [anchors])
+    update = optimise([tutor], [anchors])
     for done, step, things, batch in batches(pictures, minutes):
         parts = seen_losses(tutor(batch)[0], F.normalize(anchors, dim=-1), words, things)
         update(sum(parts.values()), done, step)
@@ -414,7 +418,7 @@ def train(kind: str, pictures: Pictures, minutes: float, stored: dict, out: Path
     clip, log = build(kind, vocabulary), Log()
     hints = Hints(stored, MODELS[kind]["vision_cfg"]["width"], MODELS[kind]["embed_dim"])
     anchors = nn.Parameter(torch.randn(len(words.concepts), MODELS[kind]["embed_dim"]))
-    _, update = optimise([clip, hints], [anchors])
+    update = optimise([clip, hints], [anchors])
     print(kind, f"{sum(p.numel() for p in clip.parameters()) / 1e6:.2f} M parameters,", len(vocabulary.ids), "tokens")
     for done, step, things, images in batches(pictures, minutes):
         (image, tokens), directions = look(clip.visual, images), F.normalize(anchors, dim=-1)
