@@ -1,4 +1,4 @@
-"""docs/adding-a-trainer.md: its example is built from the document, in a copy of the project without it, and trained."""
+"""docs/adding-a-trainer.md: its example is built from the document, in a copy without it, and trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The spine through train.main: teacher, class vectors, student, results; resuming; evaluating without teacher or text."""
+"""The spine through train.main: teacher, class vectors, student, results; resuming; evaluating without teacher."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def test_zero_shot_reports_base_new_and_hm(run, tmp_path, trainer):
 
 
 def test_teacher_writes_what_a_run_owes(teacher):
-    assert {path.name for path in teacher.iterdir()} >= {"results.json", "config.yaml", "log.txt", "tensorboard", FILE_NAME}
+    owed = {"results.json", "config.yaml", "log.txt", "tensorboard", FILE_NAME}
+    assert {path.name for path in teacher.iterdir()} >= owed
     assert [path.name for path in sorted((teacher / "VLPromptLearner").iterdir())] == ["checkpoint", "model.pth.tar-2"]
     vision, text = {f"vision_prompts.{i}" for i in range(3)}, {f"text_prompts.{i}" for i in range(2)}
     assert set(learned(teacher, 2)) == {"ctx"} | vision | text
