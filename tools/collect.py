@@ -3,6 +3,7 @@
     python -m tools.collect output
     python -m tools.collect output --where trainer=PromptKD dataset=Emoji
     python -m tools.collect output --format latex > table.tex
+    python -m tools.collect output --html report.html
 
 Percentages are means over seeds +- the sample standard deviation (n - 1). HM is the harmonic mean of the mean base and
 new accuracies, as the papers do; its deviation is that of the seeds' own HM. Transductive methods have tables of their
@@ -16,7 +17,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tools import render, runs, tables
+from tools import render, report, runs, tables
 from tools.cells import Cells, cells_of
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "json")
@@ -50,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("output", nargs="+", help="folders that hold runs, at any depth")
     p.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="only these runs: trainer=A,B seed=1")
     p.add_argument("--format", choices=FORMATS, default="terminal")
+    p.add_argument("--html", default="", metavar="FILE", help="also write a page with charts and every run in detail")
+    p.add_argument("--gallery", type=int, default=12, help="errors that the page shows of each run, with their images")
     p.add_argument("--no-published", action="store_true", help="no published numbers beside ours")
     return p
 
@@ -69,6 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"no results under {', '.join(args.output)}{meeting}", file=sys.stderr)
         return 1
     print(text_of(cells, left_out, args.format, not args.no_published), end="")
+    if args.html:
+        try:
+            report.write(args.html, cells, left_out, args.output, args.gallery)
+        except OSError as error:
+            print(f"error: cannot write --html {args.html}: {error.strerror or error}", file=sys.stderr)
+            return 1
+        print(f"Page: {args.html}", file=sys.stderr)
     return 0
 
 

@@ -1,0 +1,148 @@
+"""Charts as inline SVG: bars of percentages, and lines; colours are classes (s0, s1, ...) of the page's style."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+COLOURS = 8  # classes s0 ... s7
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: a percentage, its deviation, and what a paper says."""
+
+    name: str
+    mean: float
+    std: float | None = None
+    paper: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A named line through points (x, y), each with a deviation or None."""
+
+    name: str
+    points: Sequence[tuple[float, float, float | None]]
+
+
+def bars(groups: Sequence[tuple[str, Sequence[Bar]]], label: str) -> str:
+    """Horizontal bars from 0 to 100 %, in named groups; a tick marks a published number.
+
+    Args:
+        groups: (heading, bars); bars of one name have one colour in every group.
+        label: what the chart shows, for those who cannot see it.
+    """
+    names = list(dict.fromkeys(bar.name for _, own in groups for bar in own))
+    width, left, right, row = 420, 58, 36, 12
+    scale = (width - left - right) / 100
+    parts, y = [], 4
+    for heading, own in groups:
+        parts.append(f'<text x="0" y="{y + 10}" class="head">{escape(_short(heading, 62))}</text>')
+        y += 15
+        for bar in own:
+            size = bar.mean * scale
+            spread = "" if bar.std is None else f" ± {bar.std:.2f}"
+            paper = "" if bar.paper is None else f"; paper {bar.paper:.2f}"
+            parts.append(
+                f'<g><title>{escape(f"{heading}, {bar.name}: {bar.mean:.2f}{spread}{paper}")}</title>'
+                f'<text x="{left - 4}" y="{y + 9}" text-anchor="end">{escape(bar.name)}</text>'
+                f'<rect x="{left}" y="{y + 1}" width="{size:.1f}" height="{row - 3}" rx="1.5" '
+                f'class="s{names.index(bar.name) % COLOURS}"/>'
+                + _whisker(left + size, y + row / 2 - 0.5, (bar.std or 0) * scale)
+                + (f'<line x1="{left + bar.paper * scale:.1f}" x2="{left + bar.paper * scale:.1f}" y1="{y - 1}" '
+                   f'y2="{y + row - 1}" class="paper"/>' if bar.paper is not None else "")
+                + f'<text x="{width}" y="{y + 9}" text-anchor="end" class="num">{bar.mean:.1f}</text></g>'
+            )  # fmt: skip
+            y += row
+        y += 5
+    grid = "".join(
+        f'<line x1="{left + tick * scale:.1f}" x2="{left + tick * scale:.1f}" y1="0" y2="{y}" class="grid"/>'
+        for tick in (0, 25, 50, 75, 100)
+    )
+    return _svg(width, y, label, grid + "".join(parts))
+
+
+def lines(series: Sequence[Line], label: str, x_names: dict[float, str] | None = None, unit: str = "") -> str:
+    """Lines over x, with the deviation as whiskers; y spans the values.
+
+    Args:
+        series: at least one point in all.
+        label: what the chart shows.
+        x_names: ticks of x and their texts; None: round numbers.
+        unit: of y.
+    """
+    points = [point for line in series for point in line.points if math.isfinite(point[1])]
+    if not points:
+        return ""
+    width, height, left, bottom, top, right = 420, 210, 44, 22, 8, 14
+    xs = [x for x, _, _ in points]
+    low = min(y - (std or 0) for _, y, std in points)
+    high = max(y + (std or 0) for _, y, std in points)
+    y_ticks = _ticks(low, high, 5)
+    low, high = min(low, y_ticks[0]), max(high, y_ticks[-1])
+    x_low, x_high = min(xs), max(xs)
+
+    def px(x: float) -> float:
+        return left + (width - left - right) * ((x - x_low) / (x_high - x_low) if x_high > x_low else 0.5)
+
+    def py(y: float) -> float:
+        return top + (height - top - bottom) * (1 - (y - low) / (high - low))
+
+    parts = []
+    for tick in y_ticks:
+        parts.append(f'<line x1="{left}" x2="{width - right}" y1="{py(tick):.1f}" y2="{py(tick):.1f}" class="grid"/>')
+        parts.append(f'<text x="{left - 4}" y="{py(tick) + 3:.1f}" text-anchor="end">{tick:g}{unit}</text>')
+    for tick, text in (x_names or {tick: f"{tick:g}" for tick in _ticks(x_low, x_high, 5)}).items():
+        if x_low <= tick <= x_high:
+            parts.append(f'<text x="{px(tick):.1f}" y="{height - 6}" text-anchor="middle">{escape(text)}</text>')
+    for number, line in enumerate(series):
+        kept = [point for point in line.points if math.isfinite(point[1])]
+        colour = number % COLOURS
+        aside = 3 * (number - (len(series) - 1) / 2) if x_names else 0  # so that whiskers do not hide each other
+        path = " ".join(f"{px(x) + aside:.1f},{py(y):.1f}" for x, y, _ in kept)
+        parts.append(f'<polyline points="{path}" class="line l{colour}"><title>{escape(line.name)}</title></polyline>')
+        for x, y, std in kept if len(kept) <= 12 else []:
+            spread = "" if std is None else f" ± {std:.2f}"
+            at = (x_names or {}).get(x, f"{x:g}")
+            if std:
+                ends = f'y1="{py(y - std):.1f}" y2="{py(y + std):.1f}"'
+                parts.append(f'<line x1="{px(x) + aside:.1f}" x2="{px(x) + aside:.1f}" {ends} class="whisker"/>')
+            parts.append(
+                f'<circle cx="{px(x) + aside:.1f}" cy="{py(y):.1f}" r="3" class="s{colour}">'
+                f"<title>{escape(f'{line.name}, {at}: {y:.2f}{spread}')}</title></circle>"
+            )
+    return _svg(width, height, label, "".join(parts))
+
+
+def legend(names: Sequence[str]) -> str:
+    """The colours of `lines`, by name."""
+    items = "".join(f'<li><i class="b{i % COLOURS}"></i>{escape(name)}</li>' for i, name in enumerate(names))
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _whisker(x: float, y: float, spread: float) -> str:
+    if not spread:
+        return ""
+    return f'<line x1="{x - spread:.1f}" x2="{x + spread:.1f}" y1="{y:.1f}" y2="{y:.1f}" class="whisker"/>'
+
+
+def _svg(width: float, height: float, label: str, content: str) -> str:
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{content}</svg>'
+
+
+def _ticks(low: float, high: float, about: int) -> list[float]:
+    """Round numbers that span a range."""
+    if high <= low:
+        high = low + (abs(low) * 0.1 or 1)
+    raw = (high - low) / about
+    power = 10 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(number * step, 10) for number in range(first, last + 1)]
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
