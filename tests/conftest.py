@@ -70,7 +70,7 @@ def run(clips: dict[str, str], data_root: str) -> Callable[..., float]:
     """`run(trainer, output_dir, KEY=VALUE or "--flag" words...)` -> what train.main returns; tiny and on the CPU."""
     import train
 
-    def call(trainer: str, output: Path | str, *words: str, epochs: int = 2, seed: int = 1, backbone: str = "") -> float:
+    def call(trainer: str, output: Path | str, *words: str, epochs: int = 2, seed: int = 1, backbone: str = ""):
         flags = [word for word in words if word.startswith("--")]
         rest = [word for word in words if not word.startswith("--")]
         return train.main(

@@ -82,7 +82,7 @@ def test_published_yaml_keys_are_known():
 
 
 def test_every_key_of_ours_is_read_somewhere():
-    """A key that nothing reads misleads: each leaf name that Dassl does not have appears in the code beside its default."""
+    """A key that nothing reads misleads: each name that Dassl does not have appears in the code beside its default."""
     ours = [*(ROOT / "trainers").glob("*.py"), *(ROOT / "datasets").glob("*.py"), *(ROOT / "tools").glob("*.py")]
     code = "\n".join(path.read_text() for path in [*ours, ROOT / "train.py"])
     cfg = train.config.default_config(train.DATASET_DEFAULTS)
