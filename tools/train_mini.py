@@ -27,6 +27,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ from make_emoji import SUBGROUPS
 from mini_pictures import OTHER, Pictures, load
 from mini_tutor import WIDTH, Tutor
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
@@ -386,6 +387,9 @@ class Log:
             total, count = self.sums.get(name, (0.0, 0))
             self.sums[name] = (total + part.item(), count + 1)
 
+    def seconds(self) -> float:
+        return time.time() - self.start
+
     def line(self, step: int, *more: object) -> None:
         means = {name: round(total / count, 2) for name, (total, count) in self.sums.items()}
         print(f"step {step + 1}, {time.time() - self.start:.0f} s:", means, *more, flush=True)
@@ -438,10 +442,54 @@ def train(kind: str, pictures: Pictures, minutes: float, stored: dict, out: Path
     save(clip, vocabulary, kind, out)
 
 
+def retell(kind: str, pictures: Pictures, minutes: float, out: Path) -> None:
+    """Give a trained CLIP a new text encoder that never hears a class word, learned from names and keywords alone.
+
+    The image encoder stays as it is, so its features are worth as much as before; what the small model lacks against
+    its teacher is language, as small CLIPs do. That gap is what distillation has to close.
+    """
+    words, val = Words.of(pictures), emoji_val()
+    ends = sorted({template.partition("{}")[2][:1] for template in TEMPLATES} | {","})
+    vocabulary = Vocabulary([*TEMPLATES, ", a type of", *(word + end for word in words.concepts for end in ends)])
+    clip, stored = build(kind, vocabulary), load_file(out / f"mini-{kind}.safetensors")
+    clip.visual.load_state_dict(
+        {name.removeprefix("visual."): part.float() for name, part in stored.items() if name.startswith("visual.")}
+    )
+    clip.visual.requires_grad_(False).eval()
+    sayable = [index for index, concept in enumerate(words.concepts) if concept not in CLASS_WORDS]
+    true = words.true[:, sayable].float()  # (T, K)
+    things, views = torch.from_numpy(pictures.things), []
+    able = true[things].any(1).nonzero()[:, 0]  # pictures that have a word left
+    with torch.no_grad():
+        for _ in range(2):
+            parts = torch.from_numpy(pictures.pixels).split(64)
+            views.append(torch.cat([F.normalize(clip.visual(augment(part, 0.3)), dim=-1) for part in parts]))  # (N, D)
+    update, log = optimise([clip], []), Log()
+    for step in count():
+        done = log.seconds() / (60 * minutes)
+        if done >= 1:
+            break
+        rows = able[torch.randint(len(able), (BATCH,))]
+        image = views[step % len(views)][rows]
+        said = torch.multinomial(true[things[rows]], 1)[:, 0]  # (B,) one true word each
+        texts = [
+            (PLAIN if random.random() < 0.3 else random.choice(TEMPLATES)).format(words.concepts[sayable[index]])
+            for index in said
+        ]
+        logits = clip.logit_scale.exp() * image @ encode_text(clip, *vocabulary(texts)).T  # (B, B)
+        right = true[things[rows]][:, said]  # (B, B)
+        parts = {"caption": soft_cross_entropy(logits, right) + soft_cross_entropy(logits.T, right.T)}
+        update(sum(parts.values()), done, step)
+        log.add(parts)
+        if step % 300 == 299:
+            log.line(step, "val", evaluate(clip, vocabulary, val), "scale", round(clip.logit_scale.exp().item(), 1))
+    save(clip, vocabulary, kind, out)
+
+
 def main() -> None:
     """Train the model that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["tutor", *MODELS])
+    parser.add_argument("kind", choices=["tutor", *MODELS, "student-text"])
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -455,6 +503,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     if args.kind == "tutor":
         train_tutor(pictures, args.minutes, tutor)
+    elif args.kind == "student-text":
+        retell("student", pictures, args.minutes, args.out)
     else:
         train(args.kind, pictures, args.minutes, torch.load(tutor, weights_only=True), args.out)
 
