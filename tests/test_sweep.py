@@ -379,6 +379,12 @@ def test_a_terminal_shows_epochs_and_eta(tmp_path):
     progress.show()
     text = stream.getvalue()
     assert "0 of 2 done, 1 running, 1 waiting" in text and "a  epoch 3/5  ETA 0:0" in text
+    clock = progress._running["a"][1]
+    later = {"a": [(1, clock - 100.0), (2, clock - 90.0)]}  # ten seconds an epoch, the last one long ago
+    progress._epochs = later
+    assert progress._line(*progress._running["a"]).endswith("ETA 0:00")
+    progress._epochs = {"a": [(1, time.time() - 20.0), (2, time.time())]}
+    assert progress._line(*progress._running["a"]).endswith("ETA 1:00")
     progress.say("a line")
     assert "\033[2A\033[J" in stream.getvalue()  # the view is taken back before a line that stays
 

@@ -25,12 +25,14 @@ class Progress:
         self.total = len(jobs)
         self.counts = dict.fromkeys(("done", "failed", "blocked", "interrupted"), 0)
         self._running: dict[str, tuple[Job, float, int]] = {}  # name -> job, start, epochs done before
+        self._epochs: dict[str, list[tuple[int, float]]] = {}  # name -> epochs done and when that was seen
         self._elsewhere: dict[str, str] = {}
         self._lines = 0  # of the view that stands in the terminal
         self._shown = 0.0
 
     def started(self, job: Job) -> None:
         """A run begins, or is about to."""
+        self._epochs.pop(job.name, None)
         self._running[job.name] = (job, time.time(), epochs_done(job))
         if not self.live and job.name not in self._elsewhere:
             self.say(f"started {job.name}")
@@ -84,13 +86,19 @@ class Progress:
         return ", ".join(parts + ([f"{waiting} waiting"] if waiting else []))
 
     def _line(self, job: Job, start: float, before: int) -> str:
+        now = time.time()
         if not job.epochs:
-            return f"{job.name}  {_clock(time.time() - start)}"
+            return f"{job.name}  {_clock(now - start)}"
         done = epochs_done(job)
         line = f"{job.name}  epoch {min(done + 1, job.epochs)}/{job.epochs}"
         if done > before:
-            left = (time.time() - start) / (done - before) * (job.epochs - done)
-            line += f"  ETA {_clock(left)}"
+            # The first epoch also takes the time to load everything: once there are more, it does not count.
+            seen = self._epochs.setdefault(job.name, [(done, now)])
+            if seen[-1][0] != done:
+                seen.append((done, now))
+            (first, begun), (last, ended) = seen[0] if len(seen) > 1 else (before, start), seen[-1]
+            left = (ended - begun) / (last - first) * (job.epochs - done) - (now - ended)
+            line += f"  ETA {_clock(max(0.0, left))}"
         return line
 
     def _clear(self) -> None:

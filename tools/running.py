@@ -27,7 +27,7 @@ from tools.claims import Claim, holder
 
 LOG, RECORD = "run.log", "sweep.json"
 TAIL = 8  # lines of a failed run's log that a summary shows
-GRACE = 20.0  # seconds that an interrupted run has to end by itself
+GRACE = 60.0  # seconds that an interrupted run has to end by itself
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def _reason(job: Job, code: int) -> str:
         runs.read(path)
     except ValueError as error:
         return f"ended well, but {path} is {error}" if path.is_file() else f"ended well, but left no {path}"
-    return f"ended well, but {path} is of another configuration"
+    return f"ended well, but {path} is of another configuration: has a recipe changed meanwhile?"
 
 
 def _record(job: Job, detail: str, tail: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 from yacs.config import CfgNode
 
 from clip import class_vectors as vectors
@@ -19,7 +20,8 @@ from clip.class_vectors import ClassVectors, scale_of
 from clip.prompts import Prompts
 from clip.tokens import PromptTokens
 from clip.zoo import load_clip
-from dassl.data.data_manager import build_data_loader
+from dassl.data.data_manager import DataManager, build_data_loader
+from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import save_checkpoint, set_random_seed
@@ -40,6 +42,7 @@ class PromptTrainer(TrainerX):
     registered_name: ClassVar[str] = "prompt_learner"  # the folder of its checkpoints, as published
     transductive: ClassVar[bool] = False  # whether it learns from unlabelled images of the classes it is tested on
     needs_text: bool = True  # whether the text encoder is loaded
+    needs_labels: ClassVar[bool] = True  # whether training reads labels
     text_depends_on_image: ClassVar[bool] = False  # whether class vectors cannot be made once for all images
     final_models: ClassVar[tuple[str, ...]] = FINAL_MODELS
 
@@ -88,9 +91,20 @@ class PromptTrainer(TrainerX):
             )
 
     def build_data_loader(self) -> None:
-        """Dassl's loaders, and one over the test images of every class group that is reported."""
-        super().build_data_loader()
-        dataset = self.dm.dataset
+        """Dassl's loaders, and one over the test images of every class group that is reported (None without any)."""
+        # a user's own images are read by their data set's own wrapper
+        wrapper = getattr(DATASET_REGISTRY.get(self.cfg.DATASET.NAME), "image_wrapper", None)
+        self.dm = dm = DataManager(self.cfg, dataset_wrapper=wrapper)
+        self.train_loader_x, self.train_loader_u = dm.train_loader_x, dm.train_loader_u
+        self.val_loader, self.test_loader = dm.val_loader, dm.test_loader
+        self.num_classes, self.num_source_domains = dm.num_classes, dm.num_source_domains
+        self.lab2cname = dm.lab2cname
+        dataset = dm.dataset
+        if self.needs_labels and not getattr(dataset, "labelled", True):
+            raise ValueError(
+                f"{self.cfg.TRAINER.NAME} learns from labels, {self.cfg.DATASET.NAME} has none: "
+                "use PromptKD or zero-shot CLIP, or sort the images into class folders (DATASET.NAME Folder)"
+            )
         self.classnames: list[str] = list(dataset.classnames)
         self.all_classnames: list[str] = list(getattr(dataset, "all_classnames", dataset.classnames))
         everything = getattr(dataset, "full", dataset).test
@@ -98,10 +112,12 @@ class PromptTrainer(TrainerX):
         self.class_groups: dict[str, list[int]] = {name: labels[name] for name in self.reported_groups()}
         wanted = {label for group in self.class_groups.values() for label in group}
         items = [item for item in everything if item.label in wanted]
-        self.evaluation_loader = self._loader(items)
-        if self.cfg.TEST.FINAL_MODEL == "best_val" and self.val_loader is None:
+        self.evaluation_loader = self._loader(items) if items else None
+        chosen_on = {"best_val": self.val_loader, "last_step": self.train_loader_x}
+        if chosen_on.get(self.cfg.TEST.FINAL_MODEL, self.evaluation_loader) is None:
             raise ValueError(
-                f"TEST.FINAL_MODEL best_val: {self.cfg.DATASET.NAME} has no validation images; use last_step"
+                f"TEST.FINAL_MODEL {self.cfg.TEST.FINAL_MODEL}: {self.cfg.DATASET.NAME} has no images to choose on; "
+                "use last_step"
             )
 
     def _loader(self, items: list) -> Any:
@@ -112,6 +128,7 @@ class PromptTrainer(TrainerX):
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
             tfm=self.test_loader.dataset.transform,
             is_train=False,
+            dataset_wrapper=getattr(self.dm.dataset, "image_wrapper", None),
         )
 
     def reported_groups(self) -> list[str]:
@@ -353,7 +370,7 @@ class PromptTrainer(TrainerX):
         with self.precision.autocast():
             return evaluate(self.cfg, classify, loader, groups, names, self.device, predictions)
 
-    def test(self, split: str | None = None) -> float:
+    def test(self, split: str | None = None) -> float | None:
         """Accuracy (percent) of the first reported class group; writes the results.
 
         Args:
@@ -375,14 +392,24 @@ class PromptTrainer(TrainerX):
                 "accuracy"
             ]
         start, said = time.time(), Predictions(self.cfg.DATASET.ROOT)
-        metrics = self.evaluate(classify, said)
+        metrics = self.evaluate(classify, said) if self.evaluation_loader else self._predict(classify, said)
         path = results.write_result(self.output_dir, results.describe(self, metrics, time.time() - start))
         results.write_atomic(path.with_name(PREDICTIONS), said.text())
         if not self.text_depends_on_image:
             self.class_vectors(self.all_classnames).save(Path(self.output_dir) / vectors.FILE_NAME)
         print(f"Results written to {path}")
-        self.final_accuracy = metrics[first]["accuracy"]
+        self.final_accuracy = metrics[first]["accuracy"] if metrics else None
         return self.final_accuracy
+
+    @torch.no_grad()
+    def _predict(self, classify: Callable[[Tensor], Tensor], said: Predictions) -> dict[str, Any]:
+        """Classifies the training images where nothing is labelled: there are predictions, and no metrics."""
+        print("No labelled test images: the training images are classified, nothing is measured")
+        for batch in tqdm(self._loader(self.dm.dataset.train_x), desc="Predict", disable=None):
+            with self.precision.autocast():
+                logits = classify(self.parse_batch_test(batch)[0]).float().cpu()  # (B, C)
+            said.add("all", self.all_classnames, batch["impath"], torch.full((len(logits),), -1), logits)
+        return {}
 
     def unlabelled_images(self) -> int:
         """How many images were learned from without their labels."""

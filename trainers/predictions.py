@@ -33,7 +33,7 @@ class Predictions:
             group: its name.
             names: C class names of the group.
             paths: B files.
-            labels: (B,) indices of `names`.
+            labels: (B,) indices of `names`, or -1 for an image without a label.
             logits: (B, C) float32.
         """
         values, classes = logits.softmax(dim=1).topk(min(TOP, len(names)), dim=1)  # (B, TOP)
@@ -41,11 +41,13 @@ class Predictions:
         for path, label, top, probabilities in zip(
             paths, labels.tolist(), classes.tolist(), values.tolist(), strict=True
         ):
-            counts[names[label]][0] += int(top[0] == label)
-            counts[names[label]][1] += 1
+            if label >= 0:
+                counts[names[label]][0] += int(top[0] == label)
+                counts[names[label]][1] += 1
             pairs = zip(top, probabilities, strict=True)
             likeliest = [text for one, p in pairs for text in (names[one], f"{p:.6f}")]
-            self._rows.append([self._shown(path), group, names[label], names[top[0]], *likeliest])
+            shown = names[label] if label >= 0 else ""
+            self._rows.append([self._shown(path), group, shown, names[top[0]], *likeliest])
 
     def per_class(self, group: str) -> dict[str, float]:
         """Class name -> accuracy in percent, of the classes that have images; equal names share one entry."""

@@ -28,6 +28,7 @@ class PromptKD(PromptTrainer):
     registered_name = "VLPromptLearner"
     transductive = True
     needs_text = False
+    needs_labels = False
 
     @staticmethod
     def defaults() -> CfgNode:
@@ -140,7 +141,8 @@ class PromptKD(PromptTrainer):
 
     def before_train(self) -> None:
         super().before_train()
-        self.teacher_metrics = self.evaluate_teacher() if self.options.EVALUATE_TEACHER else None
+        measurable = self.options.EVALUATE_TEACHER and self.evaluation_loader is not None
+        self.teacher_metrics = self.evaluate_teacher() if measurable else None
 
     def evaluate_teacher(self) -> dict[str, Any]:
         """Accuracy of the teacher and of the zero-shot student; warns where the teacher is worse."""

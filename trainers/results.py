@@ -178,6 +178,7 @@ def describe(trainer: Any, metrics: dict[str, Any], seconds: float) -> dict[str,
     """
     cfg, dataset = trainer.cfg, trainer.dm.dataset
     train_images, spent = len(trainer.train_loader_x.dataset), trainer.spent
+    images = len(trainer.evaluation_loader.dataset) if trainer.evaluation_loader else train_images
     return {
         "format": FORMAT,
         "trainer": cfg.TRAINER.NAME,
@@ -200,7 +201,7 @@ def describe(trainer: Any, metrics: dict[str, Any], seconds: float) -> dict[str,
         "learned_parameters": sum(parameter.numel() for parameter in trainer.prompts.parameters()),
         "train_seconds": spent["train_seconds"],
         "train_images_per_second": spent["train_images"] / max(spent["train_seconds"], 1e-9),
-        "eval_images_per_second": len(trainer.evaluation_loader.dataset) / max(seconds, 1e-9),
+        "eval_images_per_second": images / max(seconds, 1e-9),
         "peak_memory_mb": peak_memory_mb(trainer.device),
         "config_hash": fingerprint(cfg),
         "settings": relevant(cfg),

@@ -18,6 +18,8 @@ from trainers.base import PromptTrainer
 class ZeroshotCLIP(PromptTrainer):
     """One template: the data set's own (CoOp, arXiv 2109.01134), or TEMPLATE."""
 
+    needs_labels = False
+
     @staticmethod
     def defaults() -> CfgNode:
         return CfgNode({"PREC": "fp32"})

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
-from sklearn.metrics import confusion_matrix, f1_score
 from yacs.config import CfgNode
 
 from dassl.utils import atomic_write
@@ -77,6 +76,8 @@ class Classification(EvaluatorBase):
         """
         if self._total == 0:
             raise ValueError("there is nothing to evaluate: no batch was processed; is the split empty?")
+        from sklearn.metrics import f1_score  # takes seconds to import
+
         counts = self._confusion()  # (N, N)
         accuracy = 100.0 * self._correct / self._total
         error = 100.0 - accuracy
@@ -99,6 +100,8 @@ class Classification(EvaluatorBase):
 
     def _confusion(self) -> torch.Tensor:
         """Counts (N, N), true label by predicted label, N above the largest label seen."""
+        from sklearn.metrics import confusion_matrix
+
         size = max(*self._y_true, *self._y_pred) + 1
         return torch.from_numpy(confusion_matrix(self._y_true, self._y_pred, labels=range(size)))
 
