@@ -10,7 +10,7 @@ from made_up import result, write
 
 from tools import collect, published, tables
 from tools.cells import ALL, NOTHING, Method
-from tools.tables import Difference, Value
+from tools.entries import Difference, Value
 
 
 def built(output, compare=True):

@@ -17,9 +17,10 @@ from made_up import result, write
 
 from tools import clusters, engines, running, sweep
 from tools.claims import Claim, holder
+from tools.jobs import Job, Outcome, now, result_of, state_of
 from tools.plan import jobs_of, read_plan
 from tools.progress import Progress
-from tools.running import Job, Stop, execute, result_of, state_of
+from tools.running import Stop, execute
 
 FAKE = Path(__file__).with_name("fake_run.py")
 
@@ -42,7 +43,7 @@ def options(*words: str):
     return sweep.parser().parse_args(list(words))
 
 
-def run_all(jobs: list[Job], *words: str) -> dict[str, running.Outcome]:
+def run_all(jobs: list[Job], *words: str) -> dict[str, Outcome]:
     outcomes = sweep.run(jobs, sweep.states_of(jobs), options(*words))
     return {outcome.name: outcome for outcome in outcomes}
 
@@ -199,11 +200,11 @@ def test_a_sweep_waits_for_what_another_runs_and_takes_its_failure(tmp_path):
 
 def test_a_failure_that_another_sweep_just_met_is_not_repeated(tmp_path):
     one = job(tmp_path, "a", "fail")
-    since = running._now()
+    since = now()
     execute(one)
     assert execute(one, since=since).state == "failed"
     assert starts(one) == [1]
-    execute(one, since=running._now())
+    execute(one, since=now())
     assert starts(one) == [2]
 
 
@@ -247,7 +248,7 @@ def test_interrupt_ends_what_runs_and_leaves_the_rest(tmp_path):
 
 def test_stopping_twice_kills(tmp_path):
     one, stop = job(tmp_path, "a", "wait"), Stop()
-    found: list[running.Outcome] = []
+    found: list[Outcome] = []
     thread = threading.Thread(target=lambda: found.append(execute(one, stop=stop)))
     thread.start()
     until(lambda: starts(one) == [1])
@@ -365,7 +366,7 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path):
     progress = Progress([one], stream)
     progress.started(one)
     progress.show()
-    progress.ended(running.Outcome("a", "done", seconds=75, deaths=("SIGKILL",)))
+    progress.ended(Outcome("a", "done", seconds=75, deaths=("SIGKILL",)))
     assert stream.getvalue() == "started a\n[1/1] done a (started again after SIGKILL; 1:15)\n"
 
 

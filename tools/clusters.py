@@ -14,8 +14,9 @@ from typing import Any
 
 from tools.claims import holder
 from tools.engines import DEATHS, POLL
+from tools.jobs import Job, Outcome
 from tools.progress import Progress
-from tools.running import Job, Outcome, execute
+from tools.running import execute
 from trainers.config import ROOT
 
 

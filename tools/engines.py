@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
+from tools.jobs import Job, Outcome
 from tools.progress import Progress
-from tools.running import Job, Outcome, Stop, execute
+from tools.running import Stop, execute
 
 POLL = 1.0  # seconds between looks at runs of other sweeps, and between views
 DEATHS = 2  # how often a killed run is started again

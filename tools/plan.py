@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from tools import recipes
+from tools.jobs import Job
 from tools.recipes import FULL_DATA, SHARED
-from tools.running import Job
 from trainers.config import ROOT
 
 BENCHMARK = ("caltech101", "dtd", "eurosat", "fgvc_aircraft", "food101", "imagenet", "oxford_flowers", "oxford_pets",
@@ -24,16 +24,8 @@ VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
 SHOTS = {"fewshot": (1, 2, 4, 8, 16)}  # where the plan names none; (16,) for the other protocols
 LEARNS_NOTHING = ("ZeroshotCLIP", "ZeroshotCLIP2")  # one run is enough for all seeds and shots
 STUDENTS = ("PromptKD",)  # learn from a teacher; in the few-shot protocol it is the teacher that has few images
-_TOLD_ELSEWHERE = {
-    "TRAINER.NAME",
-    "DATASET.NAME",
-    "DATASET.ROOT",
-    "SEED",
-    "OUTPUT_DIR",
-    "PROTOCOL",
-    "EVAL_ONLY",
-    "MODEL_DIR",
-}
+_TOLD_ELSEWHERE = {"TRAINER.NAME", "DATASET.NAME", "DATASET.ROOT", "SEED", "OUTPUT_DIR", "PROTOCOL", "EVAL_ONLY",
+                   "MODEL_DIR"}  # fmt: skip
 
 
 @dataclass

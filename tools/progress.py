@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from tools.running import Job, Outcome, epochs_done
+from tools.jobs import Job, Outcome, epochs_done
 
 
 class Progress:

@@ -12,7 +12,8 @@ from tabulate import tabulate
 
 from tools import published
 from tools.cells import METRICS, Average, Cell, Cells, Method
-from tools.tables import TEXT_HEADERS, Difference, Entry, Table, Value
+from tools.entries import Difference, Entry, Table, Value
+from tools.tables import TEXT_HEADERS
 
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
           "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<-": r"$\leftarrow$"}  # fmt: skip

@@ -1,4 +1,4 @@
-"""One run of a sweep: what state it is in, and running it once, however many sweeps ask for it.
+"""Running one run of a sweep once, however many sweeps ask for it.
 
     python -m tools.running output/sweep/jobs.json 3
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import json
 import os
 import signal
@@ -18,52 +17,17 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tools import runs
 from tools.claims import Claim, holder
+from tools.jobs import RECORD, Job, Outcome, failure_of, now, record_failure, result_of
 
-LOG, RECORD = "run.log", "sweep.json"
+LOG = "run.log"
 TAIL = 8  # lines of a failed run's log that a summary shows
 GRACE = 60.0  # seconds that an interrupted run has to end by itself
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run: a command that leaves results.json with this configuration hash in its directory."""
-
-    name: str
-    directory: Path
-    command: tuple[str, ...]
-    config_hash: str
-    needs: tuple[str, ...] = ()  # names of runs that must be done first: its teacher, its source
-    epochs: int = 0
-    eval_only: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self) | {"directory": self.directory.as_posix()}
-
-    @classmethod
-    def from_dict(cls, entries: Mapping[str, Any]) -> Job:
-        """Takes `to_dict` back."""
-        lists = {key: tuple(entries[key]) for key in ("command", "needs")}
-        return cls(**(dict(entries) | lists | {"directory": Path(entries["directory"])}))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: "done", "failed", "blocked" (what it needs failed), "interrupted" or "busy" (runs elsewhere)."""
-
-    name: str
-    state: str
-    detail: str = ""
-    tail: tuple[str, ...] = ()  # last lines of its log
-    deaths: tuple[str, ...] = ()  # how earlier attempts died, where they did
-    seconds: float = 0.0
-    log: str = ""
 
 
 @dataclass
@@ -83,46 +47,6 @@ class Stop:
                     os.killpg(process.pid, signal.SIGKILL)
                 else:
                     process.send_signal(signal.SIGINT)
-
-
-def result_of(job: Job) -> dict[str, Any] | None:
-    """The run's result, where it has left a valid one of this configuration."""
-    path = job.directory / "results.json"
-    if not path.is_file():
-        return None
-    try:
-        result = runs.read(path)
-    except ValueError:
-        return None
-    same = result["config_hash"] == job.config_hash and result["eval_only"] == job.eval_only
-    return result if same else None
-
-
-def failure_of(job: Job) -> dict[str, Any] | None:
-    """What sweep.json says of the run's last failure, where there is one of this configuration."""
-    try:
-        record = json.loads((job.directory / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and record.get("config_hash") == job.config_hash else None
-
-
-def state_of(job: Job) -> tuple[str, str]:
-    """(state, detail): "done", "running", "failed", "unfinished" or "missing"."""
-    if result_of(job):
-        return "done", ""
-    if owner := holder(job.directory):
-        return "running", owner
-    if failure := failure_of(job):
-        return "failed", str(failure["detail"])
-    done = epochs_done(job)
-    return ("unfinished", f"epoch {done} of {job.epochs}") if done else ("missing", "")
-
-
-def epochs_done(job: Job) -> int:
-    """Finished epochs, from the checkpoints."""
-    numbers = [path.name.rpartition("-")[2] for path in job.directory.glob("*/model.pth.tar-*")]
-    return max((int(number) for number in numbers if number.isdigit()), default=0)
 
 
 def execute(
@@ -168,14 +92,14 @@ def execute(
                 continue
             detail = f"killed by {died}, {len(deaths) + 1} times" if died else _reason(job, code)
             tail = tuple(_tail(log))
-            _record(job, detail, tail)
+            record_failure(job, detail, tail)
             return Outcome(job.name, "failed", detail, tail, **told)
 
 
 def _process(job: Job, environment: Mapping[str, str], claim: Claim, stop: Stop, attempt: int) -> int:
     """Runs the command once with its output in the log; returns its exit code (negative: the signal that ended it)."""
     with (job.directory / LOG).open("ab", buffering=0) as log:
-        log.write(f"---- {_now()} attempt {attempt}: {' '.join(job.command)}\n".encode())
+        log.write(f"---- {now()} attempt {attempt}: {' '.join(job.command)}\n".encode())
         try:
             process = subprocess.Popen(
                 job.command,
@@ -228,13 +152,6 @@ def _reason(job: Job, code: int) -> str:
     return f"ended well, but {path} is of another configuration: has a recipe changed meanwhile?"
 
 
-def _record(job: Job, detail: str, tail: Sequence[str]) -> None:
-    record = {"config_hash": job.config_hash, "detail": detail, "tail": list(tail), "finished": _now()}
-    partial = job.directory / f".{RECORD}.{os.getpid()}.part"
-    partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, job.directory / RECORD)
-
-
 def _tail(log: Path) -> list[str]:
     """The last lines of a log; of a line that a progress bar rewrote, its last form."""
     with log.open("rb") as file:
@@ -242,10 +159,6 @@ def _tail(log: Path) -> list[str]:
         text = file.read().decode(errors="replace")
     lines = [line.rstrip().rpartition("\r")[2] for line in text.split("\n")]
     return [line for line in lines if line][-TAIL:]
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

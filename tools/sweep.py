@@ -31,9 +31,9 @@ import yaml
 from tabulate import tabulate
 
 from tools import clusters, collect, engines
+from tools.jobs import Job, Outcome, failure_of, state_of
 from tools.plan import jobs_of, read_plan
 from tools.progress import Progress
-from tools.running import Job, Outcome, failure_of, state_of
 
 ENGINES = ("local", "ray", "slurm")
 

@@ -2,44 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
-from tools import published
 from tools.cells import ALL, METRICS, NOTHING, PROTOCOLS, Average, Cell, Cells, Method
-from tools.published import Published
-
-
-@dataclass(frozen=True)
-class Value:
-    """A percentage of a table."""
-
-    mean: float
-    std: float | None = None
-    note: str = ""
-    best: bool = False  # of its column and data set
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Ours minus the published number, in percentage points."""
-
-    value: float
-    verified: bool
-
-
-Entry = str | Value | Difference
-
-
-@dataclass(frozen=True)
-class Table:
-    """What every format prints."""
-
-    title: str
-    headers: list[str]
-    rows: list[list[Entry]]
-    notes: list[str] = field(default_factory=list)
-
+from tools.entries import Entry, Papers, Table, Value
 
 TEXT_HEADERS = ("method", "data set", "shots")  # the columns that say what a row is
 
@@ -78,7 +45,7 @@ def _by_metric(title: str, own: Cells, compare: bool) -> Table:
     metrics = _metrics(own)
     datasets = _datasets(own)
     seeds = _seeds(own)
-    papers = _Papers(compare)
+    papers = Papers(compare)
     blocks: list[tuple[list[Entry], Method, str, Cell]] = []
     for method, row in own.items():
         for name in datasets:
@@ -111,7 +78,7 @@ def _by_shots(title: str, own: Cells, compare: bool) -> Table:
     """A row for each method and data set, a column for each number of images a class: the few-shot curves."""
     metric = _metrics(own)[0]
     datasets, seeds = _datasets(own), _seeds(own)
-    papers = _Papers(compare)
+    papers = Papers(compare)
     shots = sorted({method.shots for method in own}, key=lambda k: (k == ALL, k))
     curves: dict[Method, dict[int, tuple[Method, dict[str, Cell]]]] = {}
     for method, row in own.items():
@@ -147,7 +114,7 @@ def _by_target(title: str, own: Cells, compare: bool) -> Table:
     source = next((method.source for method in own if method.source), "ImageNet")
     datasets, seeds = sorted(_datasets(own), key=lambda name: (name != source, name)), _seeds(own)
     targets = [name for name in datasets if name != source]
-    papers = _Papers(compare)
+    papers = Papers(compare)
     table: list[tuple[Method, list[Cell | None]]] = []
     for method, row in own.items():
         reached = {name: cell for name, cell in row.items() if name in targets}
@@ -215,52 +182,3 @@ def _count(method: Method, cell: Cell, seeds: set[int]) -> str:
 
 def _shots_heading(shots: int) -> str:
     return {ALL: "all images", NOTHING: "0 shots", 1: "1 shot"}.get(shots, f"{shots} shots")
-
-
-class _Papers:
-    """Published numbers of one table, and what must be said of them."""
-
-    def __init__(self, compare: bool) -> None:
-        self._compare = compare
-        self._used: list[Published] = []
-        self._students = False
-
-    def find(self, method: Method, cell: Cell, dataset: str, metric: str) -> Published | None:
-        """The number beside a cell; remembered for the notes."""
-        if not self._compare or not cell.runs:
-            return None
-        number = published.find(method, cell.datasets if isinstance(cell, Average) else [dataset], metric)
-        if number:
-            self._used.append(number)
-            self._students |= method.trainer == "PromptKD" and method.selection == "last epoch"
-        return number
-
-    @staticmethod
-    def beside(value: Entry, number: Published | None) -> list[Entry]:
-        """Two cells: the published number and the difference."""
-        if number is None or not isinstance(value, Value):
-            return ["", ""]
-        return [f"{number.value:.2f}" + ("" if number.verified else "?"), _difference(value, number)]
-
-    @staticmethod
-    def lines(head: Sequence[Entry], values: Sequence[Entry], numbers: Sequence[Published | None]) -> list[list[Entry]]:
-        """Two rows below ours: the published numbers and the differences; none where no number is known."""
-        if not any(numbers):
-            return []
-        pairs = [_Papers.beside(value, number) for value, number in zip(values, numbers, strict=True)]
-        return [["  paper", *head[1:], *(p for p, _ in pairs)], ["  difference", *head[1:], *(d for _, d in pairs)]]
-
-    def notes(self) -> list[str]:
-        """Which papers, which numbers are not verified, and where the comparison is not of like with like."""
-        notes = []
-        if self._used:
-            notes.append(f"paper: {'; '.join(dict.fromkeys(number.paper for number in self._used))}")
-        doubtful = dict.fromkeys(f"{n.paper}: {n.source}" for n in self._used if not n.verified)
-        notes += [f"? not verified ({source})" for source in doubtful]
-        if self._students:
-            notes.append("The published PromptKD picks the best epoch on test images; ours is the last epoch.")
-        return notes
-
-
-def _difference(value: Value, number: Published) -> Difference:
-    return Difference(value.mean - number.value, number.verified)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tools import published, tables
 from tools.cells import ALL, ELSEWHERE, METRICS, NOTHING, Average, Cell, Cells, Method
+from tools.entries import Difference, Entry, Table, Value
 from tools.report import charts
 from tools.report.details import details
-from tools.tables import Difference, Entry, Table, Value
 
 HERE = Path(__file__).parent
 # Nothing but what the page holds may be loaded.

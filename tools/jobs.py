@@ -1,0 +1,105 @@
+"""Runs of a sweep: what one is, how it ended, and what state its directory is in."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tools import runs
+from tools.claims import holder
+
+RECORD = "sweep.json"  # what is known of a run's last failure
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a command that leaves results.json with this configuration hash in its directory."""
+
+    name: str
+    directory: Path
+    command: tuple[str, ...]
+    config_hash: str
+    needs: tuple[str, ...] = ()  # names of runs that must be done first: its teacher, its source
+    epochs: int = 0
+    eval_only: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self) | {"directory": self.directory.as_posix()}
+
+    @classmethod
+    def from_dict(cls, entries: Mapping[str, Any]) -> Job:
+        """Takes `to_dict` back."""
+        lists = {key: tuple(entries[key]) for key in ("command", "needs")}
+        return cls(**(dict(entries) | lists | {"directory": Path(entries["directory"])}))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: "done", "failed", "blocked" (what it needs failed), "interrupted" or "busy" (runs elsewhere)."""
+
+    name: str
+    state: str
+    detail: str = ""
+    tail: tuple[str, ...] = ()  # last lines of its log
+    deaths: tuple[str, ...] = ()  # how earlier attempts died, where they did
+    seconds: float = 0.0
+    log: str = ""
+
+
+def result_of(job: Job) -> dict[str, Any] | None:
+    """The run's result, where it has left a valid one of this configuration."""
+    path = job.directory / "results.json"
+    if not path.is_file():
+        return None
+    try:
+        result = runs.read(path)
+    except ValueError:
+        return None
+    same = result["config_hash"] == job.config_hash and result["eval_only"] == job.eval_only
+    return result if same else None
+
+
+def failure_of(job: Job) -> dict[str, Any] | None:
+    """What sweep.json says of the run's last failure, where there is one of this configuration."""
+    try:
+        record = json.loads((job.directory / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("config_hash") == job.config_hash else None
+
+
+def state_of(job: Job) -> tuple[str, str]:
+    """(state, detail): "done", "running", "failed", "unfinished" or "missing"."""
+    if result_of(job):
+        return "done", ""
+    if owner := holder(job.directory):
+        return "running", owner
+    if failure := failure_of(job):
+        return "failed", str(failure["detail"])
+    done = epochs_done(job)
+    return ("unfinished", f"epoch {done} of {job.epochs}") if done else ("missing", "")
+
+
+def epochs_done(job: Job) -> int:
+    """Finished epochs, from the checkpoints."""
+    numbers = [path.name.rpartition("-")[2] for path in job.directory.glob("*/model.pth.tar-*")]
+    return max((int(number) for number in numbers if number.isdigit()), default=0)
+
+
+def record_failure(job: Job, detail: str, tail: Sequence[str]) -> None:
+    """Leaves sweep.json, which `failure_of` reads; `tail` is the end of the run's log."""
+    record = {"config_hash": job.config_hash, "detail": detail, "tail": list(tail), "finished": now()}
+    partial = job.directory / f".{RECORD}.{os.getpid()}.part"
+    partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, job.directory / RECORD)
+
+
+def now() -> str:
+    """ISO, UTC, to the microsecond."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
