@@ -233,5 +233,3 @@ def _folder_and_name(line: str, folders: Iterable[str]) -> tuple[str, str]:
     starts = [folder for folder in folders if line == folder or line.startswith((f"{folder} ", f"{folder}\t"))]
     folder = max(starts, key=len, default=line)
     return folder, line[len(folder) :].strip() or folder
-
-

@@ -86,11 +86,9 @@ def read_upright(path: str) -> Image.Image:
             return upright.convert("RGB")
     except Exception as error:  # PIL raises many kinds: OSError, SyntaxError, ValueError, DecompressionBombError, ...
         empty = os.path.isfile(path) and os.path.getsize(path) == 0
-        reason = "the file is empty" if empty else str(error).split("\n")[0]
-        raise OSError(
-            f'cannot read the image "{path}" ({reason}); replace it, or leave out all such with '
-            "DATASET.SKIP_BAD_IMAGES True"
-        ) from error
+        reason = str(error).split("\n")[0]
+        reason = "the file is empty" if empty else "a folder without images" if os.path.isdir(path) else reason
+        raise OSError(f'cannot read the image "{path}" ({reason})') from error
 
 
 class OwnImages(DatasetWrapper):
@@ -99,7 +97,10 @@ class OwnImages(DatasetWrapper):
     def __getitem__(self, idx: int) -> dict[str, Any]:
         item = self.data_source[idx]
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
-        image = read_upright(item.impath)
+        try:
+            image = read_upright(item.impath)
+        except OSError as error:
+            raise OSError(f"{error}; replace it, or leave out all such with DATASET.SKIP_BAD_IMAGES True") from error
         transforms = self.transform if isinstance(self.transform, list | tuple) else [self.transform]
         for number, transform in enumerate(transforms, start=1):
             output["img" if number == 1 else f"img{number}"] = self._transform_image(transform, image)

@@ -5,6 +5,7 @@
     python -m tools.launch xd_train CoOp imagenet                 # learns on the source
     python -m tools.launch xd_test CoOp eurosat dtd               # evaluates it elsewhere, without training again
     python -m tools.launch xd_test CoOp all dg                    # the ten targets, and the four ImageNet variants
+    python -m tools.launch folder PromptKD IMAGES CLASSES.txt     # a student of one's own images, without labels
 
 Then seeds (default 1 2 3), then KEY VALUE pairs for train.py; a student's teacher gets those that say how images are
 made and read (INPUT, DATALOADER, DATASET, USE_CUDA, VERBOSE) too, and TEACHER.KEY is for it alone. A student that is
@@ -13,6 +14,10 @@ sent elsewhere (xd_train PromptKD eurosat) learns from the target's images witho
 From the environment: DATA (where the data sets are), OUTPUT, SHOTS (16), SOURCE (imagenet), RECIPE (a recipe's name
 instead of the published one), TEACHER (a run, a published .pth.tar or a CLIP name instead of a teacher trained here),
 KD_WEIGHT. A run that is finished is not run again.
+
+With folder, CLASSES.txt has a class name a line, the default seed is 1 and the default TEACHER zero-shot ViT-L/14 (for
+MODEL.BACKBONE.NAME mini-student, mini-teacher). TEMPLATE ("a histology image of {}.") and TEST_DIR (a folder with a
+folder of labelled test images per class) count too. It ends with where the student and its predictions are.
 """
 
 from __future__ import annotations
@@ -25,11 +30,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools import collect
+from tools import collect, own_images
 from tools.plan import BENCHMARK, STUDENTS, VARIANTS, Plan, jobs_of
 from tools.running import Job, result_of
 
-COMMANDS = ("base2new", "fewshot", "xd_train", "xd_test")
+COMMANDS = ("base2new", "fewshot", "xd_train", "xd_test", "folder")
 
 
 def read_words(command: str, trainers: Sequence[str], words: Sequence[str]) -> list[Plan]:
@@ -89,7 +94,7 @@ def run(job: Job) -> None:
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    if result_of(job):
+    if result_of(job) or own_images.finished(job):
         print(f"Done already: {job.directory}", flush=True)
         return
     print(f"Running: {job.directory}", flush=True)
@@ -114,11 +119,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("trainers", help="one method, or several as CoOp,MaPLe")
     parser.add_argument("words", nargs=argparse.REMAINDER, help="data sets, shots (fewshot), seeds, KEY VALUE pairs")
     args = parser.parse_args(argv)
+    own = args.command == "folder"
     try:
-        plans = read_words(args.command, args.trainers.split(","), args.words)
-        for plan in plans:
-            for job in jobs_of(plan):
-                run(job)
+        if own and args.trainers != "PromptKD":
+            raise ValueError(f"folder {args.trainers}: images without labels are for PromptKD")
+        plans = [] if own else read_words(args.command, args.trainers.split(","), args.words)
+        jobs = own_images.jobs_of(args.words) if own else [job for plan in plans for job in jobs_of(plan)]
+        for job in jobs:
+            run(job)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -127,6 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.returncode if error.returncode > 0 else 1
     except KeyboardInterrupt:
         return 130
+    if own:
+        print("\n\n".join(map(own_images.tell, jobs)))
+        return 0
     return collect.main(folders(plans))
 
 

@@ -1,32 +1,32 @@
-"""Classifies images with a finished run: python -m tools.predict RUN IMAGE ... [--top 5] [--classes A B] [--json]"""
+"""Classifies images with a finished run.
+
+    python -m tools.predict RUN IMAGE ... [--top 5] [--classes A B] [--json]
+
+A folder stands for all images in it and below it. Images are read as those of a user's data sets are.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image
 from tabulate import tabulate
 
 import trainers  # noqa: F401  (registers the methods)
+from datasets.images import read_upright, walk_images
 from trainers.deployed import Deployed
 
 
 def predict(model: Deployed, path: Path, top: int) -> dict[str, object]:
-    """One image -> its path, and the `top` classes with their probabilities, the likeliest first.
+    """One image, read as those of a user's data sets are -> its path, and the `top` classes, the likeliest first.
 
     Raises:
         OSError: the file is no image that can be read; the message names it.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            probabilities = model.probabilities([image])[0]  # (C,)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise OSError(f"{path} is no image that can be read ({error})") from error
+    probabilities = model.probabilities([read_upright(str(path))])[0]  # (C,)
     values, labels = probabilities.topk(min(top, len(probabilities)))
     found = [
         {"class": model.classnames[label], "probability": value}
@@ -35,9 +35,16 @@ def predict(model: Deployed, path: Path, top: int) -> dict[str, object]:
     return {"path": str(path), "top": found}
 
 
+def images_of(paths: Sequence[Path]) -> Iterator[Path]:
+    """The paths, and in the place of a folder the images in it and below it (itself, where there are none)."""
+    for path in paths:
+        inside = [path / file for file in walk_images(path)] if path.is_dir() else []
+        yield from inside or [path]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 where the run or an image cannot be read."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="directory of a finished run")
     parser.add_argument("images", nargs="+", type=Path)
     parser.add_argument("--top", type=int, default=5, help="classes to show for each image")
@@ -53,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     failed = 0
-    for path in args.images:
+    for path in images_of(args.images):
         try:
             found = predict(model, path, args.top)
         except OSError as error:

@@ -36,33 +36,34 @@ def bars(groups: Sequence[tuple[str, Sequence[Bar]]], label: str) -> str:
         label: what the chart shows, for those who cannot see it.
     """
     names = list(dict.fromkeys(bar.name for _, own in groups for bar in own))
-    width, left, right, row = 420, 58, 36, 12
+    width, left, right, row = 420, 64, 42, 14
     scale = (width - left - right) / 100
     parts, y = [], 4
     for heading, own in groups:
-        parts.append(f'<text x="0" y="{y + 10}" class="head">{escape(_short(heading, 62))}</text>')
-        y += 15
+        parts.append(f'<text x="0" y="{y + 10}" class="head">{escape(_short(heading, 66))}</text>')
+        y += 16
         for bar in own:
             size = bar.mean * scale
             spread = "" if bar.std is None else f" ± {bar.std:.2f}"
             paper = "" if bar.paper is None else f"; paper {bar.paper:.2f}"
             parts.append(
                 f'<g><title>{escape(f"{heading}, {bar.name}: {bar.mean:.2f}{spread}{paper}")}</title>'
-                f'<text x="{left - 4}" y="{y + 9}" text-anchor="end">{escape(bar.name)}</text>'
+                f'<text x="{left - 4}" y="{y + 10}" text-anchor="end">{escape(bar.name)}</text>'
                 f'<rect x="{left}" y="{y + 1}" width="{size:.1f}" height="{row - 3}" rx="1.5" '
                 f'class="s{names.index(bar.name) % COLOURS}"/>'
                 + _whisker(left + size, y + row / 2 - 0.5, (bar.std or 0) * scale)
                 + (f'<line x1="{left + bar.paper * scale:.1f}" x2="{left + bar.paper * scale:.1f}" y1="{y - 1}" '
                    f'y2="{y + row - 1}" class="paper"/>' if bar.paper is not None else "")
-                + f'<text x="{width}" y="{y + 9}" text-anchor="end" class="num">{bar.mean:.1f}</text></g>'
+                + f'<text x="{width}" y="{y + 10}" text-anchor="end" class="num">{bar.mean:.1f}</text></g>'
             )  # fmt: skip
             y += row
         y += 5
     grid = "".join(
         f'<line x1="{left + tick * scale:.1f}" x2="{left + tick * scale:.1f}" y1="0" y2="{y}" class="grid"/>'
+        f'<text x="{left + tick * scale:.1f}" y="{y + 11}" text-anchor="middle">{tick}</text>'
         for tick in (0, 25, 50, 75, 100)
     )
-    return _svg(width, y, label, grid + "".join(parts))
+    return _svg(width, y + 15, label, grid + "".join(parts))
 
 
 def lines(series: Sequence[Line], label: str, x_names: dict[float, str] | None = None, unit: str = "") -> str:
@@ -77,7 +78,7 @@ def lines(series: Sequence[Line], label: str, x_names: dict[float, str] | None =
     points = [point for line in series for point in line.points if math.isfinite(point[1])]
     if not points:
         return ""
-    width, height, left, bottom, top, right = 420, 210, 44, 22, 8, 14
+    width, height, left, bottom, top, right = 420, 220, 50, 24, 8, 14
     xs = [x for x, _, _ in points]
     low = min(y - (std or 0) for _, y, std in points)
     high = max(y + (std or 0) for _, y, std in points)

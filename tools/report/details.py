@@ -77,8 +77,9 @@ def _number(value: Any, form: str) -> str | None:
     return form.format(value) if isinstance(value, (int, float)) else None
 
 
-def _listed(entries: dict[str, Any]) -> str:
-    return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in entries.items()) + "</dl>"
+def _listed(entries: dict[str, Any], kind: str = "facts") -> str:
+    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in entries.items())
+    return f'<dl class="{kind}">{rows}</dl>'
 
 
 def _per_class(run: Run) -> str:
@@ -188,10 +189,10 @@ def _curves(run: Run) -> str:
 def _configuration(run: Run) -> str:
     result = run.result
     versions = dict(result.get("versions") or {}) | {"commit": result.get("commit", "unknown")}
-    command = shlex.join(str(word) for word in result.get("command") or [])
+    command = shlex.join(["python", *map(str, result.get("command") or ["train.py"])])
     settings = dict(sorted((result.get("settings") or {}).items()))
     title = f"Configuration ({len(settings)} keys, hash {run.config_hash})"
     return (
         f"<h4>Command</h4><pre>{escape(command)}</pre><h4>Versions</h4>{_listed(versions)}"
-        f"<details><summary>{escape(title)}</summary>{_listed(settings)}</details>"
+        f"<details><summary>{escape(title)}</summary>{_listed(settings, 'keys')}</details>"
     )

@@ -1,0 +1,95 @@
+"""Checkpoints of a prompt trainer: what is learned, what it belongs to, and what a resumed run needs."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar
+
+from dassl.engine import TrainerX
+from dassl.utils import save_checkpoint
+from trainers import checkpoints
+
+
+class SavingTrainer(TrainerX):
+    """Writes and reads the checkpoints of `self.prompts`; PromptTrainer is built on it."""
+
+    registered_name: ClassVar[str] = "prompt_learner"  # the folder of its checkpoints, as published
+
+    def save_model(
+        self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None, model_name: str = ""
+    ) -> None:
+        """Writes what is learned, what it belongs to, and what a resumed run needs, in Dassl's form and place."""
+        state = {
+            "state_dict": self.prompts.state_dict(),
+            "epoch": epoch + 1,
+            "optimizer": self._optims[self.registered_name].state_dict(),
+            "scheduler": self._scheds[self.registered_name].state_dict(),
+            "val_result": val_result,
+            "belongs_to": self.belongs_to(),
+            "run": {"seed": self.seed, "best_result": float(self.best_result), "scaler": self.scaler.state_dict()}
+            | {"spent": dict(self.spent)}
+            | self.run_state(),
+        }
+        save_checkpoint(state, str(Path(directory) / self.registered_name), is_best=is_best, model_name=model_name)
+
+    def belongs_to(self) -> dict[str, Any]:
+        """What learned tensors mean nothing without: trainer, backbone, and classes where each has its own."""
+        return {"trainer": self.cfg.TRAINER.NAME, "backbone": self.cfg.MODEL.BACKBONE.NAME}
+
+    def run_state(self) -> dict[str, Any]:
+        """What a method keeps from epoch to epoch beside its parameters (tensors and plain values)."""
+        return {}
+
+    def load_run_state(self, state: dict[str, Any]) -> None:
+        """Takes `run_state` back."""
+
+    def resume_model_if_exist(self, directory: str) -> int:
+        """Continues an interrupted run from its newest checkpoint; returns the number of finished epochs."""
+        files = checkpoints.numbered(Path(directory) / self.registered_name)
+        if not files:
+            print("No checkpoint found, train from scratch")
+            return 0
+        path = files[max(files)]
+        content = self._load_checkpoint(path)
+        if "run" not in content:
+            raise ValueError(
+                f"{path} is not a checkpoint of this trainer to resume from; give it as MODEL.INIT_WEIGHTS"
+            )
+        # Stepped, not loaded: upstream Dassl's stored schedule holds objects that are bound to another optimiser.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            for _ in range(content["epoch"]):
+                self._scheds[self.registered_name].step()
+        self._optims[self.registered_name].load_state_dict(content["optimizer"])
+        run = content["run"]
+        self.seed, self.best_result, self.spent = run["seed"], run["best_result"], dict(run["spent"])
+        self.scaler.load_state_dict(run["scaler"])
+        self.load_run_state(run)
+        print(f"Resumed from {path} ({content['epoch']} epochs done)")
+        return int(content["epoch"])
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Loads what a run learned, ours or published: the epoch asked for, else the best, else the last.
+
+        Raises:
+            FileNotFoundError, ValueError: it is not there, or of another model.
+        """
+        path = checkpoints.latest(Path(directory) / self.registered_name, epoch)
+        content = self._load_checkpoint(path)
+        print(f'Loading weights to {self.registered_name} from "{path}" (epoch = {content.get("epoch")})')
+
+    def _load_checkpoint(self, path: Path) -> dict[str, Any]:
+        content = checkpoints.read_checkpoint(path)
+        belongs = content.get("belongs_to", self.belongs_to())
+        if belongs["backbone"] != self.cfg.MODEL.BACKBONE.NAME:
+            raise ValueError(
+                f"{path} was learned on backbone {belongs['backbone']}, this run has {self.cfg.MODEL.BACKBONE.NAME}: "
+                f"set MODEL.BACKBONE.NAME {belongs['backbone']}"
+            )
+        if (classes := belongs.get("classnames")) and list(classes) != self.belongs_to().get("classnames"):
+            raise ValueError(
+                f"{path} has tensors for each of {len(classes)} other classes (first {classes[0]!r}), none for these"
+            )
+        checkpoints.load_learned(self.prompts, content["state_dict"], path)
+        return content
