@@ -20,7 +20,7 @@ from clip.tokens import PromptTokens
 from clip.zoo import load_clip
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import set_random_seed
-from trainers import checkpoints, results
+from trainers import checkpoints, results, views
 from trainers.config import FINAL_MODELS, node_of
 from trainers.evaluation import check_input
 from trainers.precision import Precision
@@ -151,6 +151,7 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
     def before_epoch(self) -> None:
         """Random numbers of an epoch depend on the seed and the epoch alone, so a resumed run draws the same."""
         set_random_seed((self.seed * 100_003 + self.epoch) % 2**31)
+        views.set_epoch(self.train_loader_x, self.seed, self.epoch)
         self._epoch_start = time.time()
 
     def after_epoch(self) -> None:

@@ -8,6 +8,7 @@ from dassl.data.data_manager import DataManager, build_data_loader
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TrainerX
 from trainers import results
+from trainers.views import seeded_loader
 
 
 class TaskTrainer(TrainerX):
@@ -21,7 +22,8 @@ class TaskTrainer(TrainerX):
         # a user's own images are read by their data set's own wrapper
         wrapper = getattr(DATASET_REGISTRY.get(self.cfg.DATASET.NAME), "image_wrapper", None)
         self.dm = dm = DataManager(self.cfg, dataset_wrapper=wrapper)
-        self.train_loader_x, self.train_loader_u = dm.train_loader_x, dm.train_loader_u
+        self.train_loader_x = seeded_loader(dm.train_loader_x, self.cfg.DATASET.ROOT)
+        self.train_loader_u = dm.train_loader_u
         self.val_loader, self.test_loader = dm.val_loader, dm.test_loader
         self.num_classes, self.num_source_domains = dm.num_classes, dm.num_source_domains
         self.lab2cname = dm.lab2cname

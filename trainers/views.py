@@ -1,0 +1,86 @@
+"""Training images in an order and in views that follow from (seed, epoch, image) alone.
+
+So a run does not depend on the number of loader workers or processes, a resumed run sees what an unbroken one sees, and
+what a frozen teacher says of a view can be kept for later runs of the same seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, RandomSampler
+
+
+class SeededViews(Dataset):
+    """Dassl's training items, each transformed under random numbers of its own.
+
+    Args:
+        items: Dassl's DatasetWrapper, or one like it.
+        root: folder that image paths count from, so that a moved data set gives the same views.
+    """
+
+    def __init__(self, items: Dataset, root: str) -> None:
+        self.items, self.root = items, os.path.abspath(os.path.expanduser(root))
+        self._moment = torch.zeros(2, dtype=torch.int64).share_memory_()  # seed, epoch; workers that stay see it change
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def data_source(self) -> list[Any]:
+        """Dassl's Datum of each item."""
+        return self.items.data_source
+
+    def set_epoch(self, seed: int, epoch: int) -> None:
+        """The views that follow are those of this epoch."""
+        self._moment.copy_(torch.tensor([seed, epoch]))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path = os.path.relpath(self.items.data_source[index].impath, self.root)
+        seed = view_seed(*self._moment.tolist(), path)
+        # Only the CPU's generator: torch.manual_seed would reach into those of the devices.
+        generator, before, other = torch.default_generator, torch.get_rng_state(), random.getstate()
+        try:
+            generator.manual_seed(seed)
+            random.seed(seed)
+            return self.items[index]
+        finally:
+            torch.set_rng_state(before)
+            random.setstate(other)
+
+
+def view_seed(seed: int, epoch: int, path: str) -> int:
+    """Seed of the random numbers of a view, below 2**63: of an image path that counts from the data root."""
+    key = f"{seed}/{epoch}/{path.replace(os.sep, '/')}".encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
+
+
+def seeded_loader(loader: DataLoader, root: str) -> DataLoader:
+    """Dassl's training loader with seeded views and, where it draws images at random, a seeded order."""
+    dataset = SeededViews(loader.dataset, root)
+    sampler = loader.sampler
+    if isinstance(sampler, RandomSampler):
+        sampler = DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=True)
+    workers = loader.num_workers
+    return DataLoader(
+        dataset,
+        batch_size=loader.batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        drop_last=loader.drop_last,
+        pin_memory=loader.pin_memory,
+        persistent_workers=workers > 0,
+        generator=loader.generator,  # seeds the workers, and Dassl's samplers in our toolkit
+    )
+
+
+def set_epoch(loader: DataLoader, seed: int, epoch: int) -> None:
+    """The next pass over a seeded loader is that of this epoch."""
+    loader.dataset.set_epoch(seed, epoch)
+    if isinstance(loader.sampler, DistributedSampler):
+        loader.sampler.seed = seed
+        loader.sampler.set_epoch(epoch)
