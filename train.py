@@ -112,6 +112,14 @@ def main(argv: Sequence[str] | None = None) -> float | None:
     return getattr(trainer, "final_accuracy", None)
 
 
+def one_line(error: BaseException) -> str:
+    """An error's message; of one that a loader's worker raised, what comes after the worker's traceback."""
+    text = str(error).strip()
+    if "Original Traceback" in text:
+        text = text.splitlines()[-1].partition(": ")[2]  # "OSError: cannot read ..."
+    return " ".join(text.split())
+
+
 def command_line() -> int:
     """`main` for a shell: an error is one line, and the exit code says that there was one."""
     try:
@@ -122,7 +130,7 @@ def command_line() -> int:
     except (OSError, ValueError, RuntimeError, KeyError, FloatingPointError) as error:
         if os.environ.get("PROMPT_TRACEBACK"):
             raise
-        print(f"error: {' '.join(str(error).split())} (PROMPT_TRACEBACK=1 shows where)", file=sys.stderr)
+        print(f"error: {one_line(error)} (PROMPT_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     return 0
 
