@@ -63,13 +63,16 @@ def test_few_shot_curves(tmp_path):
                 entries = {"accuracy": 50.0 + shots + seed, "shots": shots}
                 write(tmp_path / f"{shots}-{seed}", result("CoOp", "Emoji", seed, **entries))
     write(tmp_path / "z", result("ZeroshotCLIP", "Emoji", accuracy=40.0))
+    write(tmp_path / "m", result("MaPLe", "Emoji", accuracy=60.0, shots=16))
     (table,) = built(tmp_path)
     assert table.headers == ["method", "data set", "0 shots", "1 shot", "2 shots", "16 shots"]
     rows = rows_of(table)
     zero, one, two, sixteen = rows["CoOp ViT-B/16", "Emoji"]
-    assert (zero, one.mean, two.mean, sixteen.mean) == ("missing", 52.5, 53.5, 67.0)
+    assert (zero, one.mean, two.mean, sixteen.mean) == ("", 52.5, 53.5, 67.0)  # nobody learns from 0 images
     assert (one.note, sixteen.note) == ("", "1 of 2 seeds")
-    assert rows["ZeroshotCLIP ViT-B/16", "Emoji"][0].mean == 40.0
+    zero_shot = rows["ZeroshotCLIP ViT-B/16", "Emoji"]
+    assert (zero_shot[0].mean, zero_shot[1:]) == (40.0, ["", "", ""])
+    assert rows["MaPLe ViT-B/16", "Emoji"][:3] == ["", "missing", "missing"]
 
 
 def test_cross_table_has_a_column_per_data_set_and_averages_the_targets(tmp_path):

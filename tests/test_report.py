@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from chromium import PROGRAM, Chromium
 from made_up import result, write
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
@@ -20,7 +18,6 @@ from tools.report import charts
 from tools.report.details import MATRIX, thumbnail
 from trainers.predictions import COLUMNS
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = '<img src="http://example.org/x">&"'
 
 
@@ -188,75 +185,96 @@ def test_ticks_span_the_values_with_round_numbers():
     assert charts._ticks(61.0, 61.0, 5)[0] <= 61.0 <= charts._ticks(61.0, 61.0, 5)[-1]
 
 
-# What a reader does, run inside the page; leaves what was seen in the body.
-VISIT = """<script>
-const seen = {};
-seen.requests = performance.getEntriesByType("resource").map((entry) => entry.name);
-const table = document.querySelector("table.sort");
-const column = (n) => [...table.tBodies[0].rows].map((row) => row.cells[n].textContent);
-const base = [...table.tHead.rows[0].cells].findIndex((cell) => cell.textContent === "base");
-const click = (n) => table.tHead.rows[0].cells[n].firstChild.click();
-click(base); seen.down = column(base); click(base); seen.up = column(base); seen.sort =
-  table.tHead.rows[0].cells[base].getAttribute("aria-sort");
-click(0); seen.names = column(0);
-const field = document.getElementById("filter");
-const filter = (text) => { field.value = text; field.dispatchEvent(new Event("input")); };
-const runs = () => [...document.querySelectorAll(".run")].filter((run) => run.checkVisibility()).length;
-seen.all = runs(); filter("PROMPTKD eurosat"); seen.filtered = runs();
-seen.told = document.getElementById("found").textContent;
-seen.tables = [...document.querySelectorAll("section.block")].filter((block) => block.checkVisibility()).length;
-filter("no such run"); seen.none = runs(); filter(""); seen.again = runs();
-seen.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-fetch("http://127.0.0.1:9/").then(() => { seen.fetched = true; }, () => { seen.fetched = false; }).then(() => {
-  document.body.innerHTML = ""; document.body.append(JSON.stringify(seen)); });
-</script>"""
+# What a reader does; each gives what is then to be seen.
+TABLE = """(() => {
+  const table = document.querySelector("table.sort"), headings = [...table.tHead.rows[0].cells];
+  const at = (name) => headings.findIndex((cell) => cell.textContent === name);
+  window.column = (name) => [...table.tBodies[0].rows].map((row) => row.cells[at(name)].textContent);
+  window.sorted = (name) => { headings[at(name)].firstChild.click(); return column(name); };
+  window.order = (name) => headings[at(name)].getAttribute("aria-sort");
+})()"""
+FILTER = """((text) => {
+  const field = document.getElementById("filter"), seen = (selector) =>
+    [...document.querySelectorAll(selector)].filter((element) => element.checkVisibility()).length;
+  field.value = text; field.dispatchEvent(new Event("input"));
+  return [seen(".run"), seen("section.block"), document.getElementById("found").textContent];
+})"""
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
-@pytest.mark.parametrize("size", ["1280,900", "500,900"])
-def test_in_chromium(output, tmp_path, size):
-    quiet, visited = tmp_path / "quiet.html", tmp_path / "visited.html"
-    text = made(output)
-    quiet.write_text(text, encoding="utf-8")
-    visited.write_text(text.replace("</body>", VISIT + "</body>"), encoding="utf-8")
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Chromium(tmp_path_factory.mktemp("profile")) as one:
+        yield one
 
-    def dump(path: Path) -> subprocess.CompletedProcess[str]:
-        words = [
-            *(
-                CHROMIUM,
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--no-first-run",
-                "--disable-sync",
-            ),
-            *(
-                "--disable-background-networking",
-                "--disable-component-update",
-                f"--user-data-dir={tmp_path / path.stem}",
-            ),
-            *(
-                "--enable-logging=stderr",
-                "--host-resolver-rules=MAP * ~NOTFOUND",
-                f"--window-size={size}",
-                "--virtual-time-budget=5000",
-            ),
-            *("--dump-dom", path.as_uri()),
-        ]
-        return subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
 
-    loaded = dump(quiet)
-    assert "<h1>Results</h1>" in loaded.stdout and "CONSOLE" not in loaded.stderr
-    found = re.search(r"<body>(\{.*\})", dump(visited).stdout)
-    seen = json.loads(found[1])
-    numbers = [float(cell.split()[0]) for cell in seen["down"] if cell != "missing"]
+chromium = pytest.mark.skipif(not PROGRAM, reason="no Chromium on this machine: apt-get install chromium")
+
+
+@chromium
+def test_page_opens_quietly_and_asks_for_nothing(output, browser):
+    made(output)
+    page = output.parent / "pages" / "report.html"
+    browser.open(page, 1280, 900)
+    assert browser.do("document.querySelector('h1').textContent") == "Results"
+    assert browser.console == []
+    assert [url for url in browser.requests if not url.startswith("data:")] == [page.as_uri()]
+    images = browser.do("[...document.images].map((image) => [image.complete, image.naturalWidth])")
+    assert images == [[True, 30]]
+    # The test sees what it is to see: an error, and a request, which the page's own policy stops.
+    browser.do("console.error('seen'); fetch('http://127.0.0.1:9/').then(() => 'fetched', () => 'stopped')")
+    assert browser.console[0] == "seen" and any("Content Security Policy" in line for line in browser.console[1:])
+
+
+@chromium
+def test_tables_sort_by_their_headings(output, browser):
+    made(output)
+    browser.open(output.parent / "pages" / "report.html", 1280, 900)
+    browser.do(TABLE)
+    down = browser.do("sorted('base')")
+    numbers = [float(cell.split()[0]) for cell in down]
     assert numbers == sorted(numbers, reverse=True) and numbers[0] > numbers[-1]
-    assert seen["up"] == seen["down"][::-1] and seen["sort"] == "ascending"
-    assert seen["names"] == sorted(seen["names"], key=str.lower)
-    assert [
-        name for name in seen["requests"] if not name.startswith("data:")
-    ] == []  # what the policy blocks would also be a line on the console
-    assert (seen["all"], seen["filtered"], seen["none"], seen["again"]) == (7, 2, 0, 7)
-    assert seen["told"] == "2 runs match" and seen["tables"] == 2  # its table and its chart
-    assert seen["wide"] <= 0 and seen["fetched"] is False  # wide tables scroll by themselves; the page loads nothing
+    assert browser.do("order('base')") == "descending"
+    assert browser.do("sorted('base')") == down[::-1] and browser.do("order('base')") == "ascending"
+    names = browser.do("sorted('method')")
+    assert names == sorted(names, key=str.lower) and browser.do("order('base')") == "none"
+
+
+@chromium
+def test_filter_shows_what_has_every_word(output, browser):
+    made(output)
+    browser.open(output.parent / "pages" / "report.html", 1280, 900)
+    assert browser.do(f"{FILTER}('')") == [7, 6, ""]
+    assert browser.do(f"{FILTER}('PROMPTKD eurosat')") == [2, 2, "2 runs match"]  # its table and its chart
+    assert browser.do(f"{FILTER}('no such run')") == [0, 0, "0 runs match"]
+    assert browser.do(f"{FILTER}('')")[0] == 7
+
+
+@chromium
+@pytest.mark.parametrize("width", [1280, 390])
+def test_light_dark_and_width(output, browser, width):
+    """Wide tables scroll by themselves, an open run fits too; in the dark, light letters stand on a dark ground."""
+    made(output)
+    shades = []
+    for dark in (False, True):
+        browser.open(output.parent / "pages" / "report.html", width, 844, dark)
+        browser.do("for (const run of document.querySelectorAll('details')) run.open = true")
+        assert browser.do("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+        colours = browser.do(
+            "['backgroundColor', 'color'].map((name) => "
+            "getComputedStyle(document.body)[name].match(/[0-9]+/g).map(Number))"
+        )
+        shades.append([sum(colour[:3]) for colour in colours])
+    (paper, ink), (dark_paper, dark_ink) = shades
+    assert paper > 3 * 230 > 3 * 60 > ink and dark_ink > 3 * 200 > 3 * 60 > dark_paper
+
+
+@chromium
+def test_print_has_no_filter_and_cuts_no_table(output, browser, tmp_path):
+    made(output)
+    browser.open(output.parent / "pages" / "report.html", 1280, 900)
+    browser.pdf(tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.do("document.querySelector('.filter').checkVisibility()") is False
+    style = "getComputedStyle(document.querySelector('.scroll')).overflowX"
+    assert browser.do(style) == "visible"

@@ -73,7 +73,8 @@ def execute(
     with claim:
         before = [f"the death of {claim.abandoned}"] if claim.abandoned else []
         if result_of(job):
-            return Outcome(job.name, "done", "already", deaths=tuple(before))
+            outlived = f", by a run that outlived {claim.abandoned}" if claim.abandoned else ""
+            return Outcome(job.name, "done", f"already{outlived}")
         failure = failure_of(job)
         if failure and since and failure["finished"] >= since:
             return Outcome(job.name, "failed", failure["detail"], tuple(failure["tail"]), log=str(log))

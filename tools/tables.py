@@ -101,7 +101,9 @@ def _by_shots(title: str, own: Cells, compare: bool) -> Table:
     for curve, name, line in lines:
         values: list[Entry] = []
         for i, point in enumerate(line):
-            values.append(_value(point[1], metric, best[i].get(name), seeds, point[0]) if point else "missing")
+            # What learns nothing has no curve, and what learns nothing at 0 shots: neither is missing there.
+            lacks = "missing" if (shots[i] == NOTHING) == (set(curves[curve]) == {NOTHING}) else ""
+            values.append(_value(point[1], metric, best[i].get(name), seeds, point[0]) if point else lacks)
         rows.append([curve.label, name, *values])
         numbers = [papers.find(point[0], point[1], name, metric) if point else None for point in line]
         rows += papers.lines(["", ""], values, numbers)

@@ -51,11 +51,12 @@ def page(cells: Cells, left_out: Sequence[str], sources: Sequence[str], gallery:
     skipped = "".join(f"<li>{escape(line)}</li>" for line in left_out)
     body = [
         f"<header><h1>Results</h1><p>{escape(head)}</p></header>"
-        '<div class="filter"><label>Filter <input id="filter" type="search" placeholder="method, data set, seed ..." autocomplete="off">'
+        '<div class="filter"><label>Filter <input id="filter" type="search" placeholder="method, data set, seed ..." '
+        'autocomplete="off">'
         '</label> <output id="found"></output></div><main>',
         "<p>Percent; mean ± standard deviation over seeds (n - 1). HM is the harmonic mean of the mean base and new "
-        "accuracies. Transductive methods stand in tables of their own. A heading sorts its table; a dark "
-        "tick on a bar is the published number.</p>",
+        "accuracies. Transductive methods stand in tables of their own. A heading sorts its table; a "
+        "tick across a bar is the published number.</p>",
         *(_table(table) for table in tables.build(cells)),
         _charts(cells),
         "<h2>Runs</h2>",
