@@ -80,8 +80,9 @@ def seeded_loader(loader: DataLoader, root: str) -> DataLoader:
 
 def set_epoch(loader: DataLoader, seed: int, epoch: int) -> None:
     """The next pass over a loader is that of this epoch; one that a trainer built by itself is left as it is."""
-    if isinstance(loader.dataset, SeededViews):
-        loader.dataset.set_epoch(seed, epoch)
+    if not isinstance(loader.dataset, SeededViews):
+        return
+    loader.dataset.set_epoch(seed, epoch)
     if isinstance(loader.sampler, DistributedSampler):
         loader.sampler.seed = seed
         loader.sampler.set_epoch(epoch)
