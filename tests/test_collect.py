@@ -1,5 +1,7 @@
 """The collector: what counts, what is left out, and the numbers of the tables, on made-up results.json files."""
 
+import csv
+import io
 import json
 import statistics
 
@@ -195,3 +197,39 @@ def test_left_out_files_are_printed(output, capsys):
     write(output / "x", "{")
     assert collect.main([str(output)]) == 0
     assert f"left out: {output / 'x' / 'results.json'}: broken" in capsys.readouterr().err
+
+
+def test_a_folder_of_everything_that_can_go_wrong(tmp_path, capsys):
+    """Each file that does not count is named once, with its reason; the numbers are those of the two that do."""
+    for seed, base in ((1, 80.0), (2, 90.0)):
+        write(tmp_path / "good" / str(seed), result(seed=seed, base=base))
+    whole = json.dumps(result(seed=3, base=10.0))
+    bad = {
+        "broken/empty": ("", "broken: no JSON from line 1 on"),
+        "broken/cut": (whole[: len(whole) // 2], "broken: no JSON from line 1 on"),
+        "broken/bytes": (b"\x80\x81", "broken: no text"),
+        "partial/no_seed": ({k: v for k, v in result(seed=4, base=10.0).items() if k != "seed"}, "partial: lacks seed"),
+        "partial/no_metrics": (result(seed=5, metrics={}), "partial: metrics have none"),
+        "foreign/other_tool": ('{"bleu": 31.4}', "foreign: no result of train.py"),
+        "foreign/other_format": (result(seed=6, base=10.0, format=9), "format 9: this version reads 1"),
+        "copy": (result(seed=1, base=80.0, finished="2027-01-01T00:00:00+00:00"), "duplicate: "),
+        "copy/of/a copy": (result(seed=1, base=99.0, finished="2028-01-01T00:00:00+00:00"), "duplicate: "),
+    }  # fmt: skip
+    paths = {write(tmp_path / name, content): reason for name, (content, reason) in bad.items()}
+    assert collect.main([str(tmp_path), "--format", "csv"]) == 0
+    printed = capsys.readouterr()
+    lines = printed.err.splitlines()
+    assert len(lines) == len(paths)
+    for path, reason in paths.items():
+        assert sum(line.startswith(f"left out: {path}: {reason}") for line in lines) == 1, path
+    (base,) = [row for row in csv.DictReader(io.StringIO(printed.out)) if row["metric"] == "base"]
+    assert (base["seeds"], base["n_seeds"], float(base["mean"])) == ("1 2", "2", 85.0)
+
+
+def test_only_what_does_not_count_is_no_result(tmp_path, capsys):
+    write(tmp_path / "a", "{")
+    write(tmp_path / "b", result(format=9))
+    assert collect.main([str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and [line.split(":")[0] for line in printed.err.splitlines()[:2]] == ["left out"] * 2
+    assert "no results under" in printed.err
