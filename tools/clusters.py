@@ -17,7 +17,8 @@ from tools.engines import DEATHS, POLL
 from tools.jobs import Job, Outcome
 from tools.progress import Progress
 from tools.running import execute
-from trainers.config import ROOT
+
+ROOT = Path(__file__).resolve().parents[1]  # not that of trainers: a Ray worker has no use for PyTorch
 
 
 @dataclass(frozen=True)
