@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -327,6 +328,14 @@ def test_ray_runs_a_sweep(tmp_path):
     states = {name: outcome.state for name, outcome in outcomes.items()}
     assert states == {"teacher": "done", "bad": "failed", "student": "done", "blocked": "blocked"}
     assert outcomes["teacher"].deaths == ("SIGKILL",)
+
+
+def test_ray_that_does_not_start_is_one_line(tmp_path, monkeypatch, capsys):
+    ray = types.SimpleNamespace(init=lambda **options: (_ for _ in ()).throw(Exception("timed out\nduring startup")))
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(sweep, "jobs_from", lambda args: [job(tmp_path, "a")])
+    assert sweep.main(["--engine", "ray", "--address", "10.0.0.1:6379"]) == 1
+    assert capsys.readouterr().err == "error: Ray does not start at --address 10.0.0.1:6379: timed out during startup\n"
 
 
 def test_slurm_arrays(tmp_path):

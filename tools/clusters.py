@@ -48,7 +48,7 @@ def run_ray(
 
     Raises:
         ValueError: Ray is not installed.
-        OSError: there is no cluster at the address.
+        OSError: there is no cluster at the address, or Ray does not start here.
     """
     try:
         import ray
@@ -60,7 +60,11 @@ def run_ray(
         options["address"] = cluster.address
     elif cluster.workers:
         options["num_cpus"] = cluster.workers * cluster.cpus
-    ray.init(**options)
+    try:
+        ray.init(**options)
+    except Exception as error:  # Ray raises anything from ConnectionError to Exception itself
+        where = f"at --address {cluster.address}" if cluster.address else "on this machine"
+        raise OSError(f"Ray does not start {where}: {str(error).strip() or repr(error)}") from error
     try:
         share = cluster.gpus if cluster.gpus is not None else min(1.0, ray.cluster_resources().get("GPU", 0.0))
         task = ray.remote(num_cpus=cluster.cpus, num_gpus=share, max_retries=DEATHS)(_ray_task)
@@ -85,8 +89,9 @@ def _collect_ray(ray: Any, jobs: Sequence[Job], references: dict[str, Any], prog
                 try:
                     outcomes[name] = ray.get(reference)
                 except ray.exceptions.RayError as error:
-                    lines = [line for line in str(error).splitlines() if line.strip()]
-                    outcomes[name] = Outcome(name, "failed", lines[-1] if lines else repr(error), tuple(lines[-8:]))
+                    # The cluster lost it, more often than it tries again; nothing is known against the run itself.
+                    told = " ".join(str(error).split()) or repr(error)
+                    outcomes[name] = Outcome(name, "interrupted", f"Ray lost it: {told[:200]}")
                 progress.ended(outcomes[name])
             for job in jobs:  # Ray decides when a run starts; its claim tells
                 if job.name not in outcomes and not progress.is_running(job) and holder(job.directory):
