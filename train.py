@@ -20,10 +20,11 @@ from yacs.config import CfgNode
 
 import datasets  # noqa: F401  (registers the data sets)
 import trainers  # noqa: F401  (registers the methods)
-from dassl.engine import build_trainer
+from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.utils import collect_env_info, set_random_seed, setup_logger
 from datasets.base import DATASET_DEFAULTS
-from trainers import config, results
+from trainers import config, distributed, results
+from trainers.base import PromptTrainer
 
 BASE = config.ROOT / "configs" / "base.yaml"
 
@@ -87,14 +88,26 @@ def configure(args: argparse.Namespace) -> CfgNode:
 def main(argv: Sequence[str] | None = None) -> float | None:
     """Runs one configuration; returns the accuracy (percent) of the first reported class group.
 
+    Started by torchrun it is one process of the run.
+
     Raises:
         OSError, ValueError and what else a run meets; the command line prints them as one line.
     """
-    args = parser().parse_args(argv)
-    cfg = configure(args)
-    if not cfg.EVAL_ONLY:
-        results.claim(cfg.OUTPUT_DIR, cfg)
-    setup_logger(cfg.OUTPUT_DIR)
+    with distributed.session():
+        args = parser().parse_args(argv)
+        cfg = configure(args)
+        distributed.connect(cfg.USE_CUDA)
+        return run(cfg, build_only=args.no_train)
+
+
+def run(cfg: CfgNode, build_only: bool = False) -> float | None:
+    """`main` for a configuration."""
+    if distributed.world_size() > 1:
+        check_several(cfg)
+    if distributed.is_main():
+        if not cfg.EVAL_ONLY:
+            results.claim(cfg.OUTPUT_DIR, cfg)
+        setup_logger(cfg.OUTPUT_DIR)
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
@@ -102,14 +115,23 @@ def main(argv: Sequence[str] | None = None) -> float | None:
         torch.backends.cudnn.benchmark = True
     if cfg.VERBOSE:
         print(f"** Configuration **\n{cfg}\n** Environment **\n{collect_env_info()}")
-    trainer = build_trainer(cfg)
-    if args.no_train:
+    with distributed.main_first():
+        trainer = build_trainer(cfg)
+    if build_only:
         return None
     if cfg.EVAL_ONLY:
         trainer.load_model(cfg.MODEL_DIR, epoch=cfg.LOAD_EPOCH if cfg.LOAD_EPOCH >= 0 else None)
         return trainer.test()
     trainer.train()
     return getattr(trainer, "final_accuracy", None)
+
+
+def check_several(cfg: CfgNode) -> None:
+    """Raises ValueError for what one process can do, and several cannot."""
+    if not issubclass(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), PromptTrainer):
+        raise ValueError(f"{cfg.TRAINER.NAME} was written for one process: run it without torchrun")
+    if cfg.SEED < 0:
+        raise ValueError("several processes must draw the same random numbers: give --seed, 0 or more")
 
 
 def one_line(error: BaseException) -> str:
@@ -125,12 +147,14 @@ def command_line() -> int:
     try:
         main()
     except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on from the last finished epoch", file=sys.stderr)
+        if distributed.tells_error():
+            print("\ninterrupted: the same command goes on from the last finished epoch", file=sys.stderr)
         return 130
     except (OSError, ValueError, RuntimeError, KeyError, FloatingPointError) as error:
         if os.environ.get("PROMPT_TRACEBACK"):
             raise
-        print(f"error: {one_line(error)} (PROMPT_TRACEBACK=1 shows where)", file=sys.stderr)
+        if distributed.tells_error():
+            print(f"error: {one_line(error)} (PROMPT_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     return 0
 

@@ -94,13 +94,17 @@ def read_upright(path: str) -> Image.Image:
 class OwnImages(DatasetWrapper):
     """Dassl's items (see DatasetWrapper), of images read by `read_upright`."""
 
+    def read(self, path: str) -> Image.Image:
+        """An image file as RGB."""
+        try:
+            return read_upright(path)
+        except OSError as error:
+            raise OSError(f"{error}; replace it, or leave out all such with DATASET.SKIP_BAD_IMAGES True") from error
+
     def __getitem__(self, idx: int) -> dict[str, Any]:
         item = self.data_source[idx]
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
-        try:
-            image = read_upright(item.impath)
-        except OSError as error:
-            raise OSError(f"{error}; replace it, or leave out all such with DATASET.SKIP_BAD_IMAGES True") from error
+        image = self.read(item.impath)
         transforms = self.transform if isinstance(self.transform, list | tuple) else [self.transform]
         for number, transform in enumerate(transforms, start=1):
             output["img" if number == 1 else f"img{number}"] = self._transform_image(transform, image)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ from clip.tokens import PromptTokens
 from clip.zoo import load_clip
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import set_random_seed
-from trainers import checkpoints, results, views
+from trainers import checkpoints, decoding, distributed, pipeline, results, views
 from trainers.config import FINAL_MODELS, node_of
 from trainers.evaluation import check_input
 from trainers.precision import Precision
@@ -82,6 +83,9 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
             raise ValueError(
                 f'PROTOCOL {cfg.PROTOCOL!r}: choose fewshot, cross, dg or "" (told from the rest of the run)'
             )
+        if not cfg.EVAL_ONLY:
+            distributed.check_batch(cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.TRAIN.ACCUMULATE)
+        decoding.check_options(cfg)
 
     def build_model(self) -> None:
         """Loads and freezes CLIP, builds what is learned, its optimiser and its schedule."""
@@ -106,8 +110,11 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         if self.needs_text:
             self.tokens(self.classnames)  # a class name that is too long shows now, not after an epoch
         learned = sum(1 for _ in self.prompts.parameters())
-        optimizer = build_optimizer(self.prompts, cfg.OPTIM) if learned else None
-        scheduler = build_lr_scheduler(optimizer, cfg.OPTIM) if learned else None
+        optim = scaled(cfg)
+        optimizer = build_optimizer(self.prompts, optim) if learned else None
+        scheduler = build_lr_scheduler(optimizer, optim) if learned else None
+        self._parallel: nn.Module | None = None
+        self._warned = False
         self.register_model(self.registered_name, self.prompts, optimizer, scheduler)
         print(results.parameter_table(self.prompts))
 
@@ -127,26 +134,50 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
     parse_batch_test = parse_batch_train
 
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
-        """One optimiser step; the losses for the log."""
-        images, labels = self.parse_batch_train(batch)
+        """One optimiser step; the losses for the log, means over all processes."""
         optimizer = self._optims[self.registered_name]
-        with self.precision.autocast():
-            parts = self.losses(images, labels)
+        optimizer.zero_grad(set_to_none=True)
+        parts = distributed.mean(self.add_gradients(batch))
         loss = torch.stack(list(parts.values())).sum()
         self.detect_anomaly(loss)
-        optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
         self.scaler.step(optimizer)
         self.scaler.update()
-        self.spent["train_images"] += len(images)
+        self.spent["train_images"] += len(batch["img"]) * distributed.world_size()
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         summary = {"loss": loss.item()}
         return summary if len(parts) == 1 else summary | {name: part.item() for name, part in parts.items()}
 
+    def add_gradients(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Computes the gradients of a batch in TRAIN.ACCUMULATE parts, one after the other; the batch's mean losses.
+
+        Each part counts by its share of the images, and the shares add up to 1: so a mean over images comes out as that
+        of the whole batch, and a term that no image enters counts once.
+        """
+        total: dict[str, Tensor] = {}
+        count = self.cfg.TRAIN.ACCUMULATE
+        for number, (share, some) in enumerate(pipeline.micro_batches(batch, count), start=1):
+            images, labels = self.parse_batch_train(some)
+            # Gradients of several processes are averaged once, after the last part.
+            waits = self._parallel is not None and number < count
+            with self._parallel.no_sync() if waits else nullcontext():
+                with self.precision.autocast():
+                    parts = (self._parallel or self.losses)(images, labels)
+                parts = {name: share * part for name, part in parts.items()}
+                self.scaler.scale(torch.stack(list(parts.values())).sum()).backward()
+            total = {name: total.get(name, 0) + part.detach() for name, part in parts.items()}
+        return total
+
     def logits(self, images: Tensor, text_features: Tensor) -> Tensor:
         """`s cos(f, g)` of prompted images and given text features: (B, 3, H, W), (C, D) -> (B, C) float32."""
         return vectors.cosine_logits(self.image_features(images), text_features, self.logit_scale)
+
+    def before_train(self) -> None:
+        """Resumes, and joins the processes of the run."""
+        super().before_train()
+        distributed.check_same(self.start_epoch, "finished epochs:")
+        views.check_shares(self.train_loader_x)
+        self._parallel = distributed.parallel(self.prompts, self.losses)
 
     def before_epoch(self) -> None:
         """Random numbers of an epoch depend on the seed and the epoch alone, so a resumed run draws the same."""
@@ -157,6 +188,7 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
     def after_epoch(self) -> None:
         """Keeps the newest checkpoint to resume from, each CHECKPOINT_FREQth, and the best where that is asked for."""
         self.spent["train_seconds"] += time.time() - self._epoch_start
+        self._warn_of_slow_loader()
         cfg = self.cfg
         value = None
         if cfg.TEST.FINAL_MODEL != "last_step" and not cfg.TEST.NO_TEST:
@@ -167,8 +199,18 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         self.save_model(self.epoch, self.output_dir, val_result=value)
         done, frequency = self.epoch + 1, cfg.TRAIN.CHECKPOINT_FREQ
         for epoch, path in checkpoints.numbered(Path(self.output_dir) / self.registered_name).items():
-            if epoch < done and not (frequency > 0 and epoch % frequency == 0):
+            if epoch < done and not (frequency > 0 and epoch % frequency == 0) and distributed.is_main():
                 path.unlink()
+        distributed.barrier()  # what was written is there for all
+
+    def _warn_of_slow_loader(self) -> None:
+        """Says once in a run that the GPU waits for images; on a CPU both are the same cores, and no advice helps."""
+        loader = self.train_loader_x
+        if self.device.type == "cpu" or self._warned or not isinstance(loader, pipeline.TimedLoader):
+            return
+        if advice := pipeline.starvation(loader):
+            print(advice)
+            self._warned = True
 
     def after_train(self) -> None:
         """Evaluates the deployed model and writes the results."""
@@ -181,3 +223,16 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         elapsed = round(time.time() - self.time_start)
         print(f"Elapsed: {datetime.timedelta(seconds=elapsed)}")
         self.close_writer()
+
+
+def scaled(cfg: CfgNode) -> CfgNode:
+    """cfg.OPTIM, its LR times batch / SCALE_LR_TO_BATCH where that is not 0 (linear scaling, arXiv 1706.02677)."""
+    reference, batch, optim = cfg.OPTIM.SCALE_LR_TO_BATCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.OPTIM
+    if reference < 0:
+        raise ValueError(f"OPTIM.SCALE_LR_TO_BATCH {reference}: give the batch size that OPTIM.LR is for, or 0 (off)")
+    if reference:
+        optim = optim.clone()
+        optim.defrost()
+        optim.LR = optim.LR * batch / reference
+        print(f"Learning rate {optim.LR:g} = {cfg.OPTIM.LR:g} x {batch} / {reference} (OPTIM.SCALE_LR_TO_BATCH)")
+    return optim

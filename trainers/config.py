@@ -31,6 +31,12 @@ def default_config(dataset_defaults: Mapping[str, Any]) -> CfgNode:
     cfg.EVAL_ONLY = False
     cfg.MODEL_DIR = ""  # the run to evaluate
     cfg.LOAD_EPOCH = -1  # its epoch; negative: the best if there is one, else the last
+    cfg.OPTIM.SCALE_LR_TO_BATCH = 0  # batch size that LR is for: LR is multiplied by BATCH_SIZE / this; 0: LR as it is
+    cfg.TRAIN.ACCUMULATE = 1  # parts of a batch that are computed one after the other, to save memory
+    cfg.DATALOADER.PREFETCH_FACTOR = 2  # batches that each worker has ready
+    cfg.DATALOADER.DECODED_CACHE_GB = 0.0  # decoded training images kept, at most so many GiB a process; 0: none
+    cfg.DATALOADER.DECODED_CACHE_DIR = ""  # where; "": the system's temporary folder
+    cfg.INPUT.DRAFT = 0.0  # JPEGs decoded at 1/2, 1/4 or 1/8 where both sides stay >= this x SIZE; 0: in full
     cfg.TRAINER.MODAL = "base2novel"  # PromptKD: "base2novel" or "cross"
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # classes that train: "all", "base" or "new"
     for key, value in dataset_defaults.items():

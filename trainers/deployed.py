@@ -77,6 +77,8 @@ def _input_only(cfg: CfgNode) -> CfgNode:
     """Dassl's configuration with the run's INPUT, which is all that a transform reads; nothing is printed."""
     own = get_cfg_default()
     for key, value in cfg.INPUT.items():
+        if key not in own.INPUT:  # ours, and of training
+            continue
         own.INPUT[key] = tuple(value) if isinstance(own.INPUT[key], tuple) else value
     own.VERBOSE = False
     return own

@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 from clip import image_statistics
 from clip.prompting import shape_of
 from dassl.evaluation import build_evaluator
+from trainers.pipeline import classified
 from trainers.predictions import Predictions
 
 
@@ -35,7 +36,7 @@ def evaluate(
         loader: batches whose labels index `classnames`.
         groups: name -> labels of that class group; groups may share labels.
         classnames: C names.
-        device: where images go.
+        device: where images go. Of several processes each computes a share of them, and all get the same numbers.
         predictions: takes what is said of each image, where that is wanted.
 
     Returns:
@@ -48,17 +49,17 @@ def evaluate(
         place[name][labels] = torch.arange(len(labels))
         evaluators[name] = build_evaluator(cfg, lab2cname={i: classnames[label] for i, label in enumerate(labels)})
     counts = dict.fromkeys(groups, 0)
-    for batch in tqdm(loader, desc="Evaluate", disable=None):
-        logits = classify(batch["img"].to(device, non_blocking=True)).float().cpu()  # (B, C)
+    results = classified(loader, classify, len(classnames), device)
+    for files, given, logits in tqdm(results, desc="Evaluate", total=len(loader), disable=None):
         for name, labels in groups.items():
-            own = place[name][batch["label"]]  # (B,)
+            own = place[name][given]  # (B,)
             inside = own >= 0
             if inside.any():
                 among = logits[inside][:, labels]  # (b, classes of the group)
                 evaluators[name].process(among, own[inside])
                 counts[name] += int(inside.sum())
                 if predictions is not None:
-                    paths = [path for path, kept in zip(batch["impath"], inside.tolist(), strict=True) if kept]
+                    paths = [path for path, kept in zip(files, inside.tolist(), strict=True) if kept]
                     predictions.add(name, [classnames[label] for label in labels], paths, own[inside], among)
     measured = {}
     for name, evaluator in evaluators.items():

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from dassl.engine import TrainerX
 from dassl.utils import save_checkpoint
-from trainers import checkpoints
+from trainers import checkpoints, distributed
 
 
 class SavingTrainer(TrainerX):
@@ -19,7 +19,12 @@ class SavingTrainer(TrainerX):
     def save_model(
         self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None, model_name: str = ""
     ) -> None:
-        """Writes what is learned, what it belongs to, and what a resumed run needs, in Dassl's form and place."""
+        """Writes what is learned, what it belongs to, and what a resumed run needs, in Dassl's form and place.
+
+        Of several processes the main one does.
+        """
+        if not distributed.is_main():
+            return
         state = {
             "state_dict": self.prompts.state_dict(),
             "epoch": epoch + 1,
@@ -32,6 +37,11 @@ class SavingTrainer(TrainerX):
             | self.run_state(),
         }
         save_checkpoint(state, str(Path(directory) / self.registered_name), is_best=is_best, model_name=model_name)
+
+    def init_writer(self, log_dir: str) -> None:
+        """Opens the TensorBoard log; of several processes the main one has it."""
+        if distributed.is_main():
+            super().init_writer(log_dir)
 
     def belongs_to(self) -> dict[str, Any]:
         """What learned tensors mean nothing without: trainer, backbone, and classes where each has its own."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from dassl.data.data_manager import DataManager, build_data_loader
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TrainerX
-from trainers import results
+from trainers import decoding, results
 from trainers.views import seeded_loader
 
 
@@ -21,8 +21,9 @@ class TaskTrainer(TrainerX):
         """Dassl's loaders, and one over the test images of every class group that is reported (None without any)."""
         # a user's own images are read by their data set's own wrapper
         wrapper = getattr(DATASET_REGISTRY.get(self.cfg.DATASET.NAME), "image_wrapper", None)
-        self.dm = dm = DataManager(self.cfg, dataset_wrapper=wrapper)
-        self.train_loader_x = seeded_loader(dm.train_loader_x, self.cfg.DATASET.ROOT)
+        self.dm = dm = DataManager(self.cfg, dataset_wrapper=decoding.wrapper(self.cfg, wrapper))
+        prefetch = self.cfg.DATALOADER.PREFETCH_FACTOR
+        self.train_loader_x = seeded_loader(dm.train_loader_x, self.cfg.DATASET.ROOT, prefetch)
         self.train_loader_u = dm.train_loader_u
         self.val_loader, self.test_loader = dm.val_loader, dm.test_loader
         self.num_classes, self.num_source_domains = dm.num_classes, dm.num_source_domains

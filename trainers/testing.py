@@ -15,8 +15,9 @@ from tqdm import tqdm
 from clip import class_vectors as vectors
 from clip.class_vectors import ClassVectors
 from dassl.engine import TrainerX
-from trainers import results
+from trainers import distributed, results
 from trainers.evaluation import evaluate
+from trainers.pipeline import classified
 from trainers.predictions import FILE_NAME as PREDICTIONS
 from trainers.predictions import Predictions
 
@@ -40,9 +41,7 @@ class TestingTrainer(TrainerX):
         features = self.class_vectors(classnames).features
         return lambda images: self.logits(images, features)
 
-    def evaluate(
-        self, classify: Callable[[Tensor], Tensor], predictions: Predictions | None = None
-    ) -> dict[str, Any]:
+    def evaluate(self, classify: Callable[[Tensor], Tensor], predictions: Predictions | None = None) -> dict[str, Any]:
         """Any classifier over all classes, on the test images of the reported class groups."""
         self.set_model_mode("eval")
         groups, loader = self.class_groups, self.evaluation_loader
@@ -86,11 +85,12 @@ class TestingTrainer(TrainerX):
             ]
         start, said = time.time(), Predictions(self.cfg.DATASET.ROOT)
         metrics = self.evaluate(classify, said) if self.evaluation_loader else self._predict(classify, said)
-        path = results.write_result(self.output_dir, results.describe(self, metrics, time.time() - start))
-        results.write_atomic(path.with_name(PREDICTIONS), said.text())
-        if not self.text_depends_on_image:
-            self.class_vectors(self.all_classnames).save(Path(self.output_dir) / vectors.FILE_NAME)
-        print(f"Results written to {path}")
+        if distributed.is_main():
+            path = results.write_result(self.output_dir, results.describe(self, metrics, time.time() - start))
+            results.write_atomic(path.with_name(PREDICTIONS), said.text())
+            if not self.text_depends_on_image:
+                self.class_vectors(self.all_classnames).save(Path(self.output_dir) / vectors.FILE_NAME)
+            print(f"Results written to {path}")
         self.final_accuracy = metrics[first]["accuracy"] if metrics else None
         return self.final_accuracy
 
@@ -98,8 +98,9 @@ class TestingTrainer(TrainerX):
     def _predict(self, classify: Callable[[Tensor], Tensor], said: Predictions) -> dict[str, Any]:
         """Classifies the training images where nothing is labelled: there are predictions, and no metrics."""
         print("No labelled test images: the training images are classified, nothing is measured")
-        for batch in tqdm(self._loader(self.dm.dataset.train_x), desc="Predict", disable=None):
-            with self.precision.autocast():
-                logits = classify(self.parse_batch_test(batch)[0]).float().cpu()  # (B, C)
-            said.add("all", self.all_classnames, batch["impath"], torch.full((len(logits),), -1), logits)
+        loader, names = self._loader(self.dm.dataset.train_x), self.all_classnames
+        with self.precision.autocast():
+            shown = tqdm(classified(loader, classify, len(names), self.device), "Predict", len(loader), disable=None)
+            for files, _, logits in shown:  # logits (B, C)
+                said.add("all", names, files, torch.full((len(logits),), -1), logits)
         return {}

@@ -14,6 +14,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, RandomSampler
 
+from trainers import distributed
+from trainers.pipeline import TimedLoader, rebuilt
+
 
 class SeededViews(Dataset):
     """Dassl's training items, each transformed under random numbers of its own.
@@ -59,23 +62,39 @@ def view_seed(seed: int, epoch: int, path: str) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
 
 
-def seeded_loader(loader: DataLoader, root: str) -> DataLoader:
-    """Dassl's training loader with seeded views and, where it draws images at random, a seeded order."""
-    dataset = SeededViews(loader.dataset, root)
-    sampler = loader.sampler
+def seeded_loader(loader: DataLoader, root: str, prefetch: int = 2) -> DataLoader:
+    """Dassl's training loader with seeded views and, where it draws images at random, a seeded order.
+
+    Each of several processes gets its share of the same batches (see `check_shares`).
+
+    Args:
+        loader: Dassl's, of the batch of all processes.
+        root: see SeededViews.
+        prefetch: batches that each worker has ready.
+    """
+    dataset, sampler, size = SeededViews(loader.dataset, root), loader.sampler, distributed.world_size()
     if isinstance(sampler, RandomSampler):
-        sampler = DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=True)
-    workers = loader.num_workers
-    return DataLoader(
-        dataset,
-        batch_size=loader.batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        drop_last=loader.drop_last,
-        pin_memory=loader.pin_memory,
-        persistent_workers=workers > 0,
-        generator=loader.generator,  # seeds the workers, and Dassl's samplers in our toolkit
-    )
+        # rank, rank + size, ... of one order: the shares of the first batch_size images are the first batch, and so on
+        sampler = DistributedSampler(dataset, num_replicas=size, rank=distributed.rank(), shuffle=True, drop_last=True)
+    own = {"dataset": dataset, "sampler": sampler, "batch_size": max(1, loader.batch_size // size)}
+    return rebuilt(loader, prefetch, TimedLoader, **own, persistent_workers=loader.num_workers > 0)
+
+
+def check_shares(loader: DataLoader) -> None:
+    """Raises ValueError where several processes cannot share a loader: its sampler is for one, or no batch is full."""
+    size = distributed.world_size()
+    if size == 1:
+        return
+    if not isinstance(loader.sampler, DistributedSampler):
+        raise ValueError(
+            f"{type(loader.sampler).__name__} draws images for one process: with {size} of them set "
+            "DATALOADER.TRAIN_X.SAMPLER RandomSampler"
+        )
+    if len(loader.dataset) < loader.batch_size * size:
+        raise ValueError(
+            f"{len(loader.dataset)} training images are less than one batch of {loader.batch_size * size}, and {size} "
+            "processes need a whole one: lower DATALOADER.TRAIN_X.BATCH_SIZE"
+        )
 
 
 def set_epoch(loader: DataLoader, seed: int, epoch: int) -> None:
