@@ -330,6 +330,20 @@ def test_ray_runs_a_sweep(tmp_path):
     assert outcomes["teacher"].deaths == ("SIGKILL",)
 
 
+def test_a_run_that_a_cluster_lost_is_told_and_run_by_the_next_sweep(tmp_path, monkeypatch, capsys):
+    one = job(tmp_path, "a")
+    monkeypatch.setattr(sweep, "jobs_from", lambda args: [one])
+    lost = types.SimpleNamespace(get=lambda reference: (_ for _ in ()).throw(LookupError("the raylet\ndied")))
+    lost.exceptions = types.SimpleNamespace(RayError=LookupError)
+    lost.wait = lambda references, **_: (references, [])
+    (outcome,) = clusters._collect_ray(lost, [one], {"a": "reference"}, Progress([one], io.StringIO()))
+    assert (outcome.state, outcome.detail) == ("lost", "Ray: the raylet died")
+    monkeypatch.setattr(clusters, "run_ray", lambda *_: [outcome])
+    assert sweep.main(["--engine", "ray"]) == 1
+    assert "LOST a: Ray: the raylet died\n1 runs: 1 lost\nthe same command goes on" in capsys.readouterr().out
+    assert run_all([one])["a"].state == "done"
+
+
 def test_ray_that_does_not_start_is_one_line(tmp_path, monkeypatch, capsys):
     ray = types.SimpleNamespace(init=lambda **options: (_ for _ in ()).throw(Exception("timed out\nduring startup")))
     monkeypatch.setitem(sys.modules, "ray", ray)

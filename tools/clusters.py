@@ -91,7 +91,7 @@ def _collect_ray(ray: Any, jobs: Sequence[Job], references: dict[str, Any], prog
                 except ray.exceptions.RayError as error:
                     # The cluster lost it, more often than it tries again; nothing is known against the run itself.
                     told = " ".join(str(error).split()) or repr(error)
-                    outcomes[name] = Outcome(name, "interrupted", f"Ray lost it: {told[:200]}")
+                    outcomes[name] = Outcome(name, "lost", f"Ray: {told[:200]}")
                 progress.ended(outcomes[name])
             for job in jobs:  # Ray decides when a run starts; its claim tells
                 if job.name not in outcomes and not progress.is_running(job) and holder(job.directory):

@@ -41,7 +41,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: "done", "failed", "blocked" (what it needs failed), "interrupted" or "busy" (runs elsewhere)."""
+    """How a run ended.
+
+    Its state is "done", "failed", "blocked" (what it needs failed), "lost" (by its cluster, which tells nothing about
+    the run), "interrupted" or "busy" (runs elsewhere).
+    """
 
     name: str
     state: str

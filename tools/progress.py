@@ -23,7 +23,7 @@ class Progress:
         self.stream = stream or sys.stdout
         self.live = self.stream.isatty()
         self.total = len(jobs)
-        self.counts = dict.fromkeys(("done", "failed", "blocked", "interrupted"), 0)
+        self.counts = dict.fromkeys(("done", "failed", "blocked", "lost", "interrupted"), 0)
         self._running: dict[str, tuple[Job, float, int]] = {}  # name -> job, start, epochs done before
         self._epochs: dict[str, list[tuple[int, float]]] = {}  # name -> epochs done and when that was seen
         self._elsewhere: dict[str, str] = {}

@@ -116,7 +116,7 @@ def listing(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]]) -> str:
 
 
 def _counts(states: Sequence[str]) -> str:
-    order = ("done", "running", "unfinished", "missing", "failed", "taken", "blocked", "interrupted")
+    order = ("done", "running", "unfinished", "missing", "failed", "taken", "blocked", "lost", "interrupted")
     parts = [f"{states.count(state)} {state}" for state in order if state in states]
     return f"{len(states)} runs: {', '.join(parts)}"
 
@@ -157,14 +157,16 @@ def summary(outcomes: Sequence[Outcome]) -> str:
         if outcome.state == "failed":
             lines += [f"FAILED {outcome.name}: {outcome.detail}", *(f"    {line}" for line in outcome.tail)]
             lines += [f"    log: {outcome.log}"] if outcome.log else []
-        elif outcome.state == "blocked":
-            lines.append(f"BLOCKED {outcome.name}: {outcome.detail}")
+        elif outcome.state in ("blocked", "lost"):
+            lines.append(f"{outcome.state.upper()} {outcome.name}: {outcome.detail}")
     retried = [outcome for outcome in outcomes if outcome.deaths]
     lines += [f"started again: {outcome.name}, after {', '.join(outcome.deaths)}" for outcome in retried]
     states = [outcome.state for outcome in outcomes]
     lines.append(_counts(states))
     if "failed" in states:
         lines.append("--retry runs failed ones again")
+    if "lost" in states:
+        lines.append("the same command goes on with those that the cluster lost")
     return "\n".join(lines)
 
 
