@@ -51,7 +51,7 @@ def jobs_of(words: Sequence[str]) -> list[Job]:
         raise ValueError(
             "two things are needed, IMAGES CLASSES.txt: a folder of images and a file with a class name a line"
         )
-    images, classes = (Path(words.pop(0)).expanduser().absolute() for _ in range(2))
+    images, classes = (Path(os.path.abspath(os.path.expanduser(words.pop(0)))) for _ in range(2))
     if not images.is_dir():
         raise FileNotFoundError(f"{images} is no folder of images")
     if not classes.is_file():
@@ -99,7 +99,7 @@ def _options(words: Sequence[str], images: Path) -> dict[str, str]:
     backbone = options.get("MODEL.BACKBONE.NAME", "")
     teacher = os.environ.get("TEACHER") or ("mini-teacher" if backbone.startswith("mini-") else TEACHER)
     if Path(teacher).expanduser().exists():  # a run or a file; any other is a name
-        teacher = str(Path(teacher).expanduser().absolute())
+        teacher = os.path.abspath(os.path.expanduser(teacher))
     return options | {"TRAINER.PROMPTKD.TEACHER": teacher}
 
 
