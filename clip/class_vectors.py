@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clip.prompting import encode_text, takes_text_prompts
+from clip.prompting import takes_text_prompts
+from clip.text import encode_texts
 from clip.tokens import class_prompt, embed
 
 FILE_NAME = "class_vectors.safetensors"
@@ -113,14 +114,12 @@ def scale_of(clip: nn.Module) -> float:
 
 
 @torch.no_grad()
-def encode_prompts(clip: nn.Module, texts: Sequence[str], chunk: int = 256) -> Tensor:
-    """Un-normalised text features (C, D) float32 of plain texts, `chunk` at a time: memory does not grow with C."""
+def encode_prompts(clip: nn.Module, texts: Sequence[str]) -> Tensor:
+    """Un-normalised text features (C, D) float32 of plain texts, in parts: memory does not grow with C."""
     if not takes_text_prompts(clip):
         tokens = clip.tokenizer(list(texts)).to(clip.logit_scale.device)
-        return torch.cat([clip.encode_text(part).float() for part in tokens.split(chunk)])
-    tokens = embed(clip, texts)
-    parts = [tokens[start : start + chunk] for start in range(0, len(tokens), chunk)]
-    return torch.cat([encode_text(clip, part.embeddings, part.eot).float() for part in parts])
+        return torch.cat([clip.encode_text(part).float() for part in tokens.split(256)])
+    return encode_texts(clip, embed(clip, texts))[0].float()
 
 
 def template_features(

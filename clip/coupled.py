@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import copy
 
-import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from clip.prompting import encode_image, encode_text, shape_of
-from clip.prompts import Prompts, check_text, check_vision, insert_context
+from clip.prompting import encode_image, shape_of
+from clip.prompts import Prompts, check_text, check_vision
+from clip.text import encode_texts
 from clip.tokens import PromptTokens
-
-TEXT_CHUNK = 256  # prompts at a time where each image has its own
 
 
 class ConditionalPrompts(Prompts):
@@ -33,40 +30,10 @@ class ConditionalPrompts(Prompts):
         self.meta_net.add_module("relu", nn.ReLU())
         self.meta_net.add_module("linear2", nn.Linear(hidden, shape.text_width))
 
-    def encode_text_for(
-        self, clip: nn.Module, tokens: PromptTokens, image_features: Tensor, chunk: int = TEXT_CHUNK
-    ) -> Tensor:
-        """Text features of C classes for each of B images.
-
-        Pairs of image and class are encoded `chunk` at a time. Where gradients are wanted and there are more pairs than
-        that, each chunk's inner results are computed again in the backward pass instead of kept, so that memory grows
-        with the chunk and not with B * C.
-
-        Args:
-            clip: the frozen model.
-            tokens: C prompts.
-            image_features: (B, D) of unit norm.
-            chunk: pairs at a time.
-
-        Returns:
-            (B, C, D), not normalised.
-        """
+    def encode_text_for(self, clip: nn.Module, tokens: PromptTokens, image_features: Tensor) -> Tensor:
+        """Text features of C classes for each of B images: (B, D) of unit norm -> (B, C, D), not normalised."""
         contexts = self.ctx + self.meta_net(image_features.to(self.ctx.dtype))[:, None]  # (B, n, d)
-        n_images, n_classes = len(contexts), len(tokens)
-
-        def encode(pairs: Tensor) -> Tensor:
-            """(P,) numbers of pairs -> (P, D)."""
-            part = tokens.take(pairs % n_classes)
-            embeddings = insert_context(part, contexts[pairs // n_classes], self.position)
-            return encode_text(clip, embeddings, part.eot)
-
-        pairs = torch.arange(n_images * n_classes, device=contexts.device)
-        again = torch.is_grad_enabled() and len(pairs) > chunk
-        parts = [
-            checkpoint(encode, part, use_reentrant=False, preserve_rng_state=False) if again else encode(part)
-            for part in pairs.split(chunk)
-        ]
-        return torch.cat(parts).unflatten(0, (n_images, n_classes))  # (B, C, D)
+        return encode_texts(clip, tokens, contexts, chunk=self.text_chunk)
 
 
 class CompoundPrompts(Prompts):

@@ -15,6 +15,8 @@ from open_clip.model import CLIP
 from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
+from clip import blocks
+
 
 @dataclass(frozen=True)
 class ClipShape:
@@ -75,19 +77,28 @@ def encode_image(visual: nn.Module, images: Tensor, prompts: Sequence[Tensor] = 
     Returns:
         (B, D), not normalised.
     """
-    if not len(prompts):
+    if not isinstance(visual, VisionTransformer) or not visual.transformer.batch_first:
         return visual(images)
-    x = visual._embeds(images)  # (B, 1 + patches, d), after ln_pre
+    class_token_only = visual.attn_pool is None and visual.pool_type == "tok"
+    walk = getattr(visual, "compiled_walk", walk_image)
+    pooled, _ = visual._pool(walk(visual, visual._embeds(images), list(prompts), class_token_only))  # (B, d)
+    return pooled if visual.proj is None else pooled @ visual.proj
+
+
+def walk_image(visual: nn.Module, x: Tensor, prompts: Sequence[Tensor], class_token_only: bool) -> Tensor:
+    """Embedded patches through the blocks: (B, 1 + patches, d) -> the same, or (B, 1, d) of the class token."""
     patches = x.shape[1]
-    # ln_pre works token by token, so the prompt may pass through it alone, once for the whole batch.
-    x = torch.cat([x, _for_batch(visual.ln_pre(prompts[0]), x)], dim=1)  # (B, 1 + patches + n, d)
-    for index, block in enumerate(visual.transformer.resblocks):
+    if prompts:
+        # ln_pre works token by token, so the prompt may pass through it alone, once for the whole batch.
+        x = torch.cat([x, _for_batch(visual.ln_pre(prompts[0]), x)], dim=1)  # (B, 1 + patches + n, d)
+    *inner, last = visual.transformer.resblocks
+    for index, block in enumerate(inner):
         if 0 < index < len(prompts):
             x = torch.cat([x[:, :patches], _for_batch(prompts[index], x)], dim=1)
-        x = block(x)
-    class_token_only = visual.attn_pool is None and visual.pool_type == "tok"
-    pooled, _ = visual._pool(x[:, :1] if class_token_only else x[:, :patches])  # (B, d)
-    return pooled if visual.proj is None else pooled @ visual.proj
+        x = blocks.whole(block, x)
+    if len(inner) < len(prompts) and inner:
+        x = torch.cat([x[:, :patches], _for_batch(prompts[len(inner)], x)], dim=1)
+    return blocks.of_first_token(last, x) if class_token_only else blocks.whole(last, x)[:, :patches]
 
 
 def encode_text(clip: nn.Module, embeddings: Tensor, eot: Tensor, prompts: Sequence[Tensor] = ()) -> Tensor:
@@ -111,8 +122,14 @@ def encode_text(clip: nn.Module, embeddings: Tensor, eot: Tensor, prompts: Seque
         if 0 < index <= len(prompts):
             prompt = prompts[index - 1]
             x = torch.cat([x[:, :1], _for_batch(prompt, x), x[:, 1 + prompt.shape[0] :]], dim=1)
-        x = block(x, attn_mask=mask)
-    x = tower.ln_final(x[torch.arange(len(x), device=x.device), eot])  # (C, d)
+        x = blocks.whole(block, x, mask)
+    return project_text(clip, x[torch.arange(len(x), device=x.device), eot])
+
+
+def project_text(clip: nn.Module, x: Tensor) -> Tensor:
+    """What a text encoder does to its read-outs: (..., d) -> (..., D)."""
+    tower = text_tower(clip)
+    x = tower.ln_final(x)
     projection = tower.text_projection
     if projection is None:
         return x

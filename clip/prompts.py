@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from clip.prompting import encode_image, encode_text, shape_of, takes_text_prompts, takes_visual_prompts
+from clip.prompting import encode_image, shape_of, takes_text_prompts, takes_visual_prompts
+from clip.text import encode_texts
 from clip.tokens import PromptTokens, class_prompt, count_tokens, embed
 
 INIT_STD = 0.02  # of every randomly initialised prompt (CoOp, arXiv 2109.01134, section 4.1)
@@ -36,6 +37,8 @@ class Prompts(nn.Module):
     Raises:
         ValueError: the model takes no such prompts, a depth exceeds its blocks, or the phrase is too short.
     """
+
+    text_chunk: int = 0  # texts that are encoded at a time: TRAIN.TEXT_CHUNK, see clip.memory
 
     def __init__(
         self,
@@ -94,15 +97,16 @@ class Prompts(nn.Module):
         Raises:
             ValueError: contexts of other classes than these.
         """
-        embeddings = tokens.embeddings
-        if self.ctx is not None:
-            if self.ctx.dim() == 3 and len(self.ctx) != len(tokens):
-                raise ValueError(
-                    f"class-specific contexts of {len(self.ctx)} classes say nothing of {len(tokens)} others: "
-                    "evaluate the classes they were trained on, or train one context for all (CSC False)"
-                )
-            embeddings = insert_context(tokens, self.ctx, self.position)
-        return encode_text(clip, embeddings, tokens.eot, self.text_prompts)
+        contexts = self.ctx
+        each = contexts is not None and contexts.dim() == 3
+        if each and len(contexts) != len(tokens):
+            raise ValueError(
+                f"class-specific contexts of {len(contexts)} classes say nothing of {len(tokens)} others: "
+                "evaluate the classes they were trained on, or train one context for all (CSC False)"
+            )
+        if contexts is not None and not each:
+            contexts = contexts[None]  # (1, n, d)
+        return encode_texts(clip, tokens, contexts, self.text_prompts, self.position, each, self.text_chunk)[0]
 
     def encode_image(self, clip: nn.Module, images: Tensor) -> Tensor:
         """Un-normalised image features: (B, 3, H, W) -> (B, D)."""
@@ -168,30 +172,6 @@ def initial_context(clip: nn.Module, n_ctx: int, phrase: str, n_classes: int = 0
         return torch.randn(*classes, n_ctx, shape_of(clip).text_width) * INIT_STD
     words = embed(clip, [phrase]).embeddings[0, 1 : 1 + n_ctx].float()
     return words.expand(*classes, *words.shape).clone()
-
-
-def insert_context(tokens: PromptTokens, ctx: Tensor, position: str = "end") -> Tensor:
-    """Puts a context in the place of the words that stand for it.
-
-    Args:
-        tokens: prompts "<words> <class name>.", n words in place of the context.
-        ctx: (n, d) for all, or (C, n, d) for each prompt.
-        position: "end": context, name; "middle": half, name, half; "front": name, context (CoOp, arXiv 2109.01134,
-            equations 2 and 3).
-
-    Returns:
-        (C, L, d).
-    """
-    x, n = tokens.embeddings, ctx.shape[-2]
-    ctx = ctx.to(x.dtype).expand(len(x), -1, -1)  # (C, n, d)
-    before = {"end": n, "middle": n // 2, "front": 0}[position]
-    if before == n:
-        return torch.cat([x[:, :1], ctx, x[:, 1 + n :]], dim=1)
-    rows = []
-    for row, context, length in zip(x, ctx, tokens.name_lengths, strict=True):
-        name, rest = row[1 + n : 1 + n + length], row[1 + n + length :]
-        rows.append(torch.cat([row[:1], context[:before], name, context[before:], rest]))
-    return torch.stack(rows)
 
 
 def _normal(n: int, width: int) -> nn.Parameter:

@@ -72,24 +72,26 @@ def class_prompt(template: str, classname: str) -> str:
 class PromptTokens:
     """C prompts, embedded, and cut after the last end-of-text token among them.
 
-    `embeddings` (C, L, d) are token embeddings without positions, `eot` (C,) the read-out positions on the same device,
+    `embeddings` (C, L, d) are token embeddings without positions; `eot` (C,) the read-out positions on the same device,
+    and `ends` the same as numbers; `common` how many first tokens all prompts share, none of them a read-out;
     `name_lengths` the number of tokens of each class name where the prompts came from names.
     """
 
     embeddings: Tensor
     eot: Tensor
+    ends: tuple[int, ...]
+    common: int
     name_lengths: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.eot)
 
-    def __getitem__(self, rows: slice) -> PromptTokens:
-        return PromptTokens(self.embeddings[rows], self.eot[rows], self.name_lengths[rows])
-
     def take(self, rows: Tensor) -> PromptTokens:
         """The prompts of these numbers (P,), in this order, repeated where a number is."""
-        lengths = tuple(self.name_lengths[row] for row in rows.tolist()) if self.name_lengths else ()
-        return PromptTokens(self.embeddings[rows], self.eot[rows], lengths)
+        numbers = rows.tolist()
+        lengths = tuple(self.name_lengths[row] for row in numbers) if self.name_lengths else ()
+        ends = tuple(self.ends[row] for row in numbers)
+        return PromptTokens(self.embeddings[rows], self.eot[rows], ends, self.common, lengths)
 
 
 def embed(clip: nn.Module, texts: Sequence[str], name_lengths: Sequence[int] = ()) -> PromptTokens:
@@ -106,8 +108,11 @@ def embed(clip: nn.Module, texts: Sequence[str], name_lengths: Sequence[int] = (
     if tower.attn_mask is not None:  # causal: nothing behind the last read-out can reach it
         ids = ids[:, : int(eot.max()) + 1]
     table = tower.token_embedding.weight
+    ends = tuple(eot.tolist())
+    common = min(int((ids == ids[0]).all(0).cumprod(0).sum()), *ends) if ends else 0
     with torch.no_grad():
-        return PromptTokens(tower.token_embedding(ids.to(table.device)), eot.to(table.device), tuple(name_lengths))
+        embeddings = tower.token_embedding(ids.to(table.device))  # (C, L, d)
+        return PromptTokens(embeddings, eot.to(table.device), ends, common, tuple(name_lengths))
 
 
 def _read_out_positions(tower: nn.Module, ids: Tensor) -> Tensor:

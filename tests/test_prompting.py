@@ -9,7 +9,7 @@ from torch import nn
 
 from clip.class_vectors import ClassVectors, cosine_logits, encode_prompts, template_features, weights_hash
 from clip.prompting import encode_image, shape_of
-from clip.prompts import Prompts, StudentPrompts, insert_context, projector
+from clip.prompts import Prompts, StudentPrompts, projector
 from clip.templates import (
     IMAGENET_TEMPLATES,
     IMAGENET_TEMPLATES_SELECT,
@@ -17,6 +17,7 @@ from clip.templates import (
     dataset_template,
     ensemble_templates,
 )
+from clip.text import insert_context
 from clip.tokens import embed, tokenize
 from clip.zoo import load_clip
 
@@ -39,7 +40,6 @@ def test_without_prompts_it_is_open_clip(clip):
     assert torch.allclose(encode_image(clip.visual, images), clip.encode_image(images), atol=1e-5)
     texts = [f"a photo of a {name}." for name in CLASSES]
     assert torch.allclose(encode_prompts(clip, texts), clip.encode_text(tokenize(texts)), atol=1e-5)
-    assert torch.allclose(encode_prompts(clip, texts, chunk=2), encode_prompts(clip, texts), atol=1e-5)
 
 
 def test_text_is_cut_after_the_last_end_of_text(clip):

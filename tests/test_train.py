@@ -106,8 +106,8 @@ def test_student_distils_and_is_evaluated_without_teacher_or_text(run, teacher, 
         raise AssertionError("an evaluation must not do this")
 
     monkeypatch.setattr("trainers.promptkd.load_teacher", refuse)
-    monkeypatch.setattr("clip.prompts.encode_text", refuse)
-    monkeypatch.setattr("clip.class_vectors.encode_text", refuse)
+    monkeypatch.setattr("clip.prompts.encode_texts", refuse)
+    monkeypatch.setattr("clip.class_vectors.encode_texts", refuse)
     text_parts = []
     build = PromptKD.build_model
     monkeypatch.setattr(PromptKD, "build_model", lambda self: (build(self), text_parts.append(self.clip.transformer)))

@@ -16,6 +16,7 @@ from yacs.config import CfgNode
 
 from clip import class_vectors as vectors
 from clip.class_vectors import ClassVectors, scale_of
+from clip.compiling import compile_image_encoder
 from clip.prompts import Prompts
 from clip.tokens import PromptTokens
 from clip.zoo import load_clip
@@ -79,6 +80,8 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         """Refuses what would only fail, or mislead, later."""
         if cfg.TEST.FINAL_MODEL not in self.final_models:
             raise ValueError(f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL!r}: choose one of {', '.join(self.final_models)}")
+        if cfg.TRAIN.TEXT_CHUNK < -1:
+            raise ValueError(f"TRAIN.TEXT_CHUNK {cfg.TRAIN.TEXT_CHUNK}: give 0 (automatic), texts at a time, or -1")
         if cfg.PROTOCOL not in ("", "fewshot", "cross", "dg"):
             raise ValueError(
                 f'PROTOCOL {cfg.PROTOCOL!r}: choose fewshot, cross, dg or "" (told from the rest of the run)'
@@ -99,7 +102,10 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         check_input(cfg, self.clip, cfg.MODEL.BACKBONE.NAME)
         self.logit_scale = scale_of(self.clip)
         self.prompts = self.build_prompts(self.options, self.clip, self.classnames)
+        self.prompts.text_chunk = cfg.TRAIN.TEXT_CHUNK
         self.clip = self.precision.store(self.clip)
+        if cfg.MODEL.COMPILE:
+            compile_image_encoder(self.clip)
         self.prompts.to(self.device)
         if cfg.MODEL.INIT_WEIGHTS:
             state = checkpoints.read_checkpoint(cfg.MODEL.INIT_WEIGHTS)["state_dict"]

@@ -1,0 +1,37 @@
+"""torch.compile of a frozen image encoder, an option: it costs a minute at the start and pays over long runs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from open_clip.transformer import VisionTransformer
+from torch import nn
+
+from clip.prompting import walk_image
+
+
+def compile_image_encoder(clip: nn.Module) -> None:
+    """Compiles the walk through the blocks of a model's image encoder; `encode_image` then uses it.
+
+    Shapes are static: each batch size, and training and evaluation, are compiled on first use. On CUDA the launches of
+    a whole walk are replayed as one graph ("reduce-overhead"). An image encoder that is no Vision Transformer is left
+    as it is, which a line says.
+
+    Raises:
+        ValueError: torch.compile does not work on this machine; the message says what is missing.
+    """
+    device = clip.logit_scale.device
+    if not isinstance(clip.visual, VisionTransformer):
+        print(f"MODEL.COMPILE: this image encoder is a {type(clip.visual).__name__}, which is not compiled")
+        return
+    mode = "reduce-overhead" if device.type == "cuda" else "default"
+    build = partial(torch.compile, dynamic=False, mode=mode)
+    try:
+        build(torch.square)(torch.ones(4, device=device))
+    except Exception as error:  # a compiler, its headers or Triton may be missing, each with a type of its own
+        raise ValueError(
+            f"MODEL.COMPILE True: torch.compile does not work here ({' '.join(str(error).split())[:200]}): "
+            "install what it misses (a C++ compiler; for CUDA also Triton), or set MODEL.COMPILE False"
+        ) from error
+    clip.visual.compiled_walk = build(walk_image)
