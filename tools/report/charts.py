@@ -87,7 +87,9 @@ def lines(series: Sequence[Line], label: str, x_names: dict[float, str] | None =
     x_low, x_high = min(xs), max(xs)
 
     def px(x: float) -> float:
-        return left + (width - left - right) * ((x - x_low) / (x_high - x_low) if x_high > x_low else 0.5)
+        share = (x - x_low) / (x_high - x_low) if x_high > x_low else 0.5
+        inset = 8 if x_names else 0  # a named tick is a point: it shall not lie on the axis
+        return left + inset + (width - left - inset - right) * share
 
     def py(y: float) -> float:
         return top + (height - top - bottom) * (1 - (y - low) / (high - low))

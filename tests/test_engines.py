@@ -1,0 +1,173 @@
+"""Where the runs of a sweep go: GPUs of this machine, Ray, SLURM; and what is shown of them."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import threading
+import time
+import types
+
+import pytest
+from fake_jobs import job, run_all, starts, until
+
+from tools import clusters, engines, running, sweep
+from tools.jobs import Job, Outcome
+from tools.progress import Progress
+
+
+def test_slots_pin_each_run_to_a_gpu():
+    assert engines.slots(0, 1, ["2", "5"]) == [{"CUDA_VISIBLE_DEVICES": "2"}, {"CUDA_VISIBLE_DEVICES": "5"}]
+    assert [place["CUDA_VISIBLE_DEVICES"] for place in engines.slots(0, 2, ["0", "1"])] == ["0", "1", "0", "1"]
+    assert engines.slots(1, 1, ["0", "1"]) == [{"CUDA_VISIBLE_DEVICES": "0"}]
+    assert engines.slots(0, 1, []) == [{}]
+    assert len(engines.slots(2, 1, [])) == 2
+    with pytest.raises(ValueError, match="--per-gpu 2"):
+        engines.slots(3, 1, ["0", "1"])
+
+
+def test_visible_gpus_are_those_of_the_environment(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
+    assert engines.visible_gpus() == ["1", "3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert engines.visible_gpus() == []
+
+
+def test_runs_see_their_gpu_and_no_two_at_a_time_share_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    jobs = [job(tmp_path, name, "wait") for name in "ab"]
+    thread = threading.Thread(target=run_all, args=(jobs,))
+    thread.start()
+    until(lambda: starts(*jobs) == [1, 1])
+    seen = {(one.directory / "starts").read_text().split()[1] for one in jobs}
+    for one in jobs:
+        (one.directory / "go").touch()
+    thread.join(30)
+    assert seen == {"4", "7"}
+
+
+def test_ray_is_asked_for_by_name_where_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ValueError, match="requirements-ray.txt"):
+        run_all([job(tmp_path, "a")], "--engine", "ray")
+
+
+def test_ray_runs_a_sweep(tmp_path):
+    pytest.importorskip("ray")
+    teacher, bad = job(tmp_path, "teacher", "die-once"), job(tmp_path, "bad", "fail")
+    student = job(tmp_path, "student", needs=(teacher,))
+    blocked = job(tmp_path, "blocked", needs=(bad,))
+    outcomes = run_all([teacher, bad, student, blocked], "--engine", "ray", "--workers", "2")
+    states = {name: outcome.state for name, outcome in outcomes.items()}
+    assert states == {"teacher": "done", "bad": "failed", "student": "done", "blocked": "blocked"}
+    assert outcomes["teacher"].deaths == ("SIGKILL",)
+
+
+def test_a_run_that_a_cluster_lost_is_told_and_run_by_the_next_sweep(tmp_path, monkeypatch, capsys):
+    one = job(tmp_path, "a")
+    monkeypatch.setattr(sweep, "jobs_from", lambda args: [one])
+    lost = types.SimpleNamespace(get=lambda reference: (_ for _ in ()).throw(LookupError("the raylet\ndied")))
+    lost.exceptions = types.SimpleNamespace(RayError=LookupError)
+    lost.wait = lambda references, **_: (references, [])
+    (outcome,) = clusters._collect_ray(lost, [one], {"a": "reference"}, Progress([one], io.StringIO()))
+    assert (outcome.state, outcome.detail) == ("lost", "Ray: the raylet died")
+    monkeypatch.setattr(clusters, "run_ray", lambda *_: [outcome])
+    assert sweep.main(["--engine", "ray"]) == 1
+    assert "LOST a: Ray: the raylet died\n1 runs: 1 lost\nthe same command goes on" in capsys.readouterr().out
+    assert run_all([one])["a"].state == "done"
+
+
+@pytest.mark.parametrize(("share", "together"), [("0.5", True), ("1", False)])
+def test_ray_on_a_cluster_by_its_address_shares_a_gpu(tmp_path, share, together):
+    """A cluster that says it has one GPU: two halves run at a time on it, two wholes one after the other."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    jobs = [job(tmp_path, name, "wait") for name in "ab"]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False})
+    found: list[dict[str, Outcome]] = []
+    words = ("--engine", "ray", "--address", cluster.address, "--gpus", share)
+    thread = threading.Thread(target=lambda: found.append(run_all(jobs, *words)))
+    try:
+        thread.start()
+        until(lambda: sum(starts(*jobs)) == (2 if together else 1), 120)
+        if not together:
+            time.sleep(1.0)
+            assert sum(starts(*jobs)) == 1
+        for one in jobs:
+            (one.directory / "go").touch()
+        thread.join(120)
+    finally:
+        cluster.shutdown()
+    assert {outcome.state for outcome in found[0].values()} == {"done"} and starts(*jobs) == [1, 1]
+    assert {(one.directory / "starts").read_text().split()[1] for one in jobs} == {"0"}  # CUDA_VISIBLE_DEVICES
+
+
+def test_ray_that_does_not_start_is_one_line(tmp_path, monkeypatch, capsys):
+    ray = types.SimpleNamespace(init=lambda **options: (_ for _ in ()).throw(Exception("timed out\nduring startup")))
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(sweep, "jobs_from", lambda args: [job(tmp_path, "a")])
+    assert sweep.main(["--engine", "ray", "--address", "10.0.0.1:6379"]) == 1
+    assert capsys.readouterr().err == "error: Ray does not start at --address 10.0.0.1:6379: timed out during startup\n"
+
+
+def test_slurm_arrays(tmp_path):
+    teacher, other = job(tmp_path, "teacher"), job(tmp_path, "other")
+    student = job(tmp_path, "student", needs=(teacher,))
+    script = clusters.write_slurm([teacher, other, student], tmp_path / "s lurm", ["--partition=gpu", "--gpus=1"], 4)
+    lines = script.read_text().splitlines()
+    first, second = ((script.parent / f"stage{stage}.sbatch").read_text().splitlines() for stage in (0, 1))
+    assert "#SBATCH --array=0,1%4" in first and "#SBATCH --array=2%4" in second
+    assert {"#SBATCH --partition=gpu", "#SBATCH --gpus=1", "#SBATCH --requeue"} <= set(first)
+    assert "afterany" not in lines[-2] and '--dependency="afterany:$id"' in lines[-1]
+    for text in (script, script.parent / "stage0.sbatch"):
+        subprocess.run(["bash", "-n", str(text)], check=True)
+
+
+def test_a_slurm_task_runs_its_job_and_minds_what_it_needs(tmp_path, capsys):
+    teacher = job(tmp_path, "teacher")
+    student = job(tmp_path, "student", needs=(teacher,))
+    listed = clusters.write_slurm([teacher, student], tmp_path / "slurm").parent / "jobs.json"
+    assert running.main([str(listed), "1"]) == 1
+    assert "student needs teacher, which is not done" in capsys.readouterr().err
+    assert running.main([str(listed), "0"]) == 0
+    assert running.main([str(listed), "1"]) == 0
+    assert starts(teacher, student) == [1, 1]
+
+
+# ---- progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_plain_lines_where_there_is_no_terminal(tmp_path):
+    stream, one = io.StringIO(), job(tmp_path, "a")
+    progress = Progress([one], stream)
+    progress.started(one)
+    progress.show()
+    progress.ended(Outcome("a", "done", seconds=75, deaths=("SIGKILL",)))
+    assert stream.getvalue() == "started a\n[1/1] done a (started again after SIGKILL; 1:15)\n"
+
+
+def test_a_terminal_shows_epochs_and_eta(tmp_path):
+    stream = Terminal()
+    one = Job("a", tmp_path / "a", (), "0", epochs=5)
+    progress = Progress([one, job(tmp_path, "b")], stream)
+    progress.started(one)
+    (tmp_path / "a" / "learner").mkdir(parents=True)
+    (tmp_path / "a" / "learner" / "model.pth.tar-2").touch()
+    progress.show()
+    text = stream.getvalue()
+    assert "0 of 2 done, 1 running, 1 waiting" in text and "a  epoch 3/5  ETA 0:0" in text
+    clock = progress._running["a"][1]
+    later = {"a": [(1, clock - 100.0), (2, clock - 90.0)]}  # ten seconds an epoch, the last one long ago
+    progress._epochs = later
+    assert progress._line(*progress._running["a"]).endswith("ETA 0:00")
+    progress._epochs = {"a": [(1, time.time() - 20.0), (2, time.time())]}
+    assert progress._line(*progress._running["a"]).endswith("ETA 1:00")
+    progress.say("a line")
+    assert "\033[2A\033[J" in stream.getvalue()  # the view is taken back before a line that stays

@@ -1,0 +1,116 @@
+"""Plans: the runs that they name, in which order, and mistakes in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from made_up import result, write
+
+from tools import sweep
+from tools.jobs import state_of
+from tools.plan import jobs_of, read_plan
+
+PLAN = {"trainers": ["ZeroshotCLIP", "PromptSRC", "PromptKD"], "datasets": ["eurosat"], "seeds": [1, 2]}
+
+
+@pytest.fixture
+def plan_file(tmp_path, monkeypatch):
+    for name in ("DATA", "OUTPUT"):
+        monkeypatch.delenv(name, raising=False)
+
+    def make(**changes) -> str:
+        path = tmp_path / "plan.yaml"
+        path.write_text(json.dumps(PLAN | {"output": str(tmp_path / "out")} | changes))  # JSON is YAML
+        return str(path)
+
+    return make
+
+
+def names(plan_file: str, **given) -> list[str]:
+    return [one.name for one in jobs_of(read_plan(plan_file, given))]
+
+
+def test_plan_adds_one_teacher_for_all_seeds_and_runs_zero_shot_once(plan_file):
+    found = jobs_of(read_plan(plan_file(), {}))
+    methods = [one.name.split("/")[3] for one in found]
+    assert methods == ["ZeroshotCLIP", "PromptSRC", "PromptSRC", "PromptSRC", "PromptKD", "PromptKD"]
+    (teacher,) = {name for one in found for name in one.needs}
+    assert "vit_l14" in teacher and teacher.endswith("seed1")
+    assert [one.needs for one in found if one.name.split("/")[3] == "PromptKD"] == [(teacher,), (teacher,)]
+    assert str(found[0].directory.parents[6]) in " ".join(found[-1].command)
+
+
+def test_command_line_wins_over_the_file(plan_file):
+    assert names(plan_file(), trainers=["CoOp"], seeds=[7]) == ["base2new/eurosat/shots_16/CoOp/vit_b16_ctxv1/seed7"]
+
+
+def test_a_grid_gives_each_point_a_directory_of_its_own(plan_file):
+    path = plan_file(grid={"TRAINER.PROMPTKD.KD_WEIGHT": [100, 200], "OPTIM.LR": [0.1]}, seeds=[1])
+    found = jobs_of(read_plan(path, {}))
+    recipes = [one.name.split("/")[4] for one in found]
+    assert sum("+KD_WEIGHT=100+LR=0.1" in recipe for recipe in recipes) == 1
+    assert sum("KD_WEIGHT" in recipe for recipe in recipes) == 2
+    assert len({one.config_hash for one in found}) == len(found)
+
+
+def test_a_grid_over_images_reaches_the_teacher(plan_file):
+    path = plan_file(trainers=["PromptKD"], grid={"DATALOADER.K_TRANSFORMS": [1, 2]}, seeds=[1])
+    found = jobs_of(read_plan(path, {}))
+    assert len(found) == 4 and all("K_TRANSFORMS=" in one.name for one in found)
+    assert all(one.name.split("+")[-1].split("/")[0] in one.needs[0] for one in found if one.needs)
+
+
+def test_done_in_one_sweep_is_done_in_another_by_its_configuration(plan_file, tmp_path):
+    one = jobs_of(read_plan(plan_file(trainers=["CoOp"], seeds=[1]), {}))[0]
+    write(one.directory, result("CoOp", config_hash=one.config_hash))
+    assert state_of(one)[0] == "done"
+    other = jobs_of(read_plan(plan_file(trainers=["CoOp"], seeds=[1]), {"set": {"OPTIM.LR": 0.5}}))[0]
+    assert other.directory == one.directory and state_of(other)[0] == "missing"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trainers": ["PromptKDD"]}, "no method 'PromptKDD'; closest: PromptKD"),
+        ({"datasets": ["eurosatt"]}, "closest: eurosat"),
+        ({"protocols": ["base2novel"]}, "no protocol 'base2novel'; closest: base2new"),
+        ({"trainers": []}, "names no trainers"),
+        ({"seeds": [1, 1]}, "names 1 twice in seeds"),
+        ({"seeds": ["one"]}, "whole numbers"),
+        ({"grid": {"OPTIM.LR": 0.1}}, "give a list of values"),
+        ({"grid": {"SEED": [1, 2]}}, "SEED: a plan says this by"),
+        ({"set": ["OPTIM.LR"]}, "must be a dict"),
+        ({"trainer": ["CoOp"]}, "a plan has no trainer; closest: trainers"),
+        ({"set": {"OPTIM.LRR": 1}}, "no configuration key OPTIM.LRR; closest: OPTIM.LR"),
+    ],
+)
+def test_mistakes_in_a_plan_are_one_line_before_anything_runs(plan_file, capsys, changes, message):
+    assert sweep.main([plan_file(**changes)]) == 1
+    said = capsys.readouterr().err
+    assert message in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "OPTIM.LR"], "stands alone"),
+        (["--grid", "OPTIM.LR"], "give its values"),
+        (["--workers", "-1"], "at least 1"),
+        (["no_such.yaml"], "no plan no_such.yaml"),
+    ],
+)
+def test_mistakes_on_the_command_line(capsys, words, message):
+    assert sweep.main(words) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_slurm_from_the_command_line(plan_file, capsys, tmp_path):
+    words = [plan_file(trainers=["PromptKD"]), "--engine", "slurm", "--slurm", "partition=gpu", "--time=1:00:00"]
+    with pytest.raises(SystemExit):  # argparse takes --time for an option of its own
+        sweep.main(words)
+    assert sweep.main([*words[:-1], "time=1:00:00"]) == 0
+    script = Path(capsys.readouterr().out.split("bash ")[-1].strip())
+    assert script.is_relative_to(tmp_path / "out" / "slurm")
+    assert "#SBATCH --time=1:00:00" in (script.parent / "stage1.sbatch").read_text()
