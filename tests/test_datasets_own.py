@@ -1,4 +1,4 @@
-"""Folder and Unlabeled: a user's own images, in every state that they come in."""
+"""Folder: a user's own labelled images, in every state that they come in."""
 
 import json
 import os
@@ -6,16 +6,13 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 from trees import dataset_cfg, write_class_tree, write_image, write_json, write_lines
 
 from dassl.config import get_cfg_default
 from dassl.data import DataManager
 from datasets.folder import Folder
-from datasets.images import OwnImages, image_suffixes, read_upright, walk_images
+from datasets.images import OwnImages, walk_images
 from datasets.unlabeled import Unlabeled
 
 
@@ -261,62 +258,6 @@ def test_empty_files(own: Path, capsys: pytest.CaptureFixture[str]):
         assert "left out train/stroma/zero.png (empty file)" in capsys.readouterr().out
 
 
-# Images
-
-
-def save(path: Path, array: np.ndarray, mode: str | None = None, **options) -> str:
-    Image.fromarray(array, mode).save(path, **options) if mode else Image.fromarray(array).save(path, **options)
-    return str(path)
-
-
-def test_modes(tmp_path: Path):
-    red = np.zeros((4, 6, 4), dtype=np.uint8)  # (H, W, RGBA)
-    red[..., 0], red[:, :3, 3] = 255, 255
-    shown = np.asarray(read_upright(save(tmp_path / "alpha.png", red)))
-    assert shown.shape == (4, 6, 3)
-    assert (shown[:, :3] == (255, 0, 0)).all() and (shown[:, 3:] == 255).all(), "transparent is white"
-    Image.fromarray(red).quantize(4).save(tmp_path / "palette.png")
-    assert np.asarray(read_upright(str(tmp_path / "palette.png")))[0, 0].tolist() == [255, 0, 0]
-    grey = np.linspace(0, 65535, 24).astype(np.uint16).reshape(4, 6)
-    deep = np.asarray(read_upright(save(tmp_path / "deep.png", grey)))
-    assert np.abs(deep[..., 0].astype(int) - (grey >> 8)).max() <= 1 and len(np.unique(deep)) > 20
-    assert np.array_equal(np.asarray(read_upright(save(tmp_path / "deep.tiff", grey))), deep)
-    Image.fromarray(red[..., :3]).convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
-    assert np.abs(np.asarray(read_upright(str(tmp_path / "cmyk.jpg"))).astype(int) - (255, 0, 0)).max() < 8
-    Image.fromarray(grey > 30000).save(tmp_path / "bits.png")
-    assert set(np.asarray(read_upright(str(tmp_path / "bits.png"))).ravel()) == {0, 255}
-
-
-def test_rotated_by_exif(tmp_path: Path):
-    array = np.zeros((4, 8, 3), dtype=np.uint8)
-    array[:, :4] = 255  # the left half is white
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn 90 degrees clockwise to be upright
-    upright = np.asarray(read_upright(save(tmp_path / "turned.png", array, exif=exif)))
-    assert upright.shape == (8, 4, 3) and (upright[:4] == 255).all() and (upright[4:] == 0).all()
-
-
-def test_images_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    whole = write_image(tmp_path / "whole.png", size=(64, 64))
-    cut = tmp_path / "cut.png"
-    cut.write_bytes(whole.read_bytes()[:-30])
-    (tmp_path / "empty.png").touch()
-    (tmp_path / "page.jpg").write_text("<html>")
-    save(tmp_path / "float.tiff", np.ones((2, 2), dtype=np.float32))
-    for name, why in (("cut.png", ""), ("empty.png", "the file is empty"), ("page.jpg", ""), ("float.tiff", "8 or 16")):
-        with pytest.raises(OSError, match=f"cannot read the image .*{name}.*{why}") as error:
-            read_upright(str(tmp_path / name))
-        assert "\n" not in str(error.value)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(OSError, match="whole.png.*decompression bomb"):
-        read_upright(str(whole))
-
-
-def test_suffixes():
-    assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2"} <= image_suffixes()
-    assert not {".pdf", ".eps", ".mpg", ".txt", ".json", ".csv", ".mat", ".h5"} & image_suffixes()
-
-
 def test_loader_reads_own_images(own: Path):
     cfg = get_cfg_default()
     cfg.DATASET.NAME, cfg.DATASET.ROOT = "Folder", str(own)
@@ -331,91 +272,3 @@ def test_loader_reads_own_images(own: Path):
     manager = DataManager(cfg, dataset_wrapper=OwnImages)
     item = manager.train_loader_x.dataset[0]
     assert len(item["img"]) == 2 and item["img0"].shape == (3, 8, 8) and item["index"] == 0
-
-
-# Unlabeled
-
-
-@pytest.fixture
-def pool(tmp_path: Path) -> Path:
-    root = tmp_path / "pool"
-    for index in range(5):
-        write_image(root / f"{index}.png")
-        write_image(root / "batch 2" / f"{index}.jpg")
-    write_lines(root / "classnames.txt", ["Red fox", "polar bear", "otter"])
-    return root
-
-
-def test_unlabeled(pool: Path):
-    data = Unlabeled(dataset_cfg(pool))
-    assert not data.labelled and data.classnames == data.all_classnames == ["Red fox", "polar bear", "otter"]
-    assert data.num_classes == 3 and data.lab2cname == {0: "Red fox", 1: "polar bear", 2: "otter"}
-    assert [Path(d.impath).name for d in data.train_x][:2] == ["0.png", "1.png"] and len(data.train_x) == 10
-    assert {d.label for d in data.train_x} == {-1}
-    assert data.full.test == [] and data.test == data.train_x and data.groups["new"] == [2]
-    with pytest.raises((IndexError, RuntimeError)):  # a loss that needs labels cannot be computed by mistake
-        torch.nn.functional.cross_entropy(torch.zeros(1, 3), torch.tensor([data.train_x[0].label]))
-
-
-def test_unlabeled_with_test_folder(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    for folder in (tmp_path / "test", pool / "held out"):
-        write_image(folder / "red_fox" / "1.png")
-        write_image(folder / "Otter" / "2.png")
-        data = Unlabeled(dataset_cfg(pool, TEST_DIR=str(folder), subsample="new"))
-        assert len(data.train_x) == 10, "test images are not trained on"
-        assert [(Path(d.impath).name, d.label, d.classname) for d in data.full.test] == [
-            ("2.png", 2, "otter"),
-            ("1.png", 0, "Red fox"),
-        ]
-        assert all(Path(d.impath).is_file() for d in data.full.test)
-        assert data.classnames == ["otter"] and [(d.label, d.classname) for d in data.test] == [(0, "otter")]
-        assert "1 of 3 classes have no test images: polar bear" in capsys.readouterr().out
-    write_image(pool / "held out" / "oter" / "2.png")
-    with pytest.raises(ValueError, match="oter is no class of the class list; did you mean 'otter'?"):
-        Unlabeled(dataset_cfg(pool, TEST_DIR="held out"))
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "names"),
-    [
-        ("classnames.json", '["cat", "dog"]', ["cat", "dog"]),
-        ("c.txt", "\ufeffn01440764 tench\r\nn01443537 goldfish\r\n", ["tench", "goldfish"]),
-        ("c.txt", "n01440764 tench\nstreet sign", ["n01440764 tench", "street sign"]),
-    ],
-)
-def test_class_lists(pool: Path, file: str, content: str, names: list[str]):
-    (pool / file).write_text(content, encoding="utf-8")
-    assert Unlabeled(dataset_cfg(pool, CLASSNAMES=file)).classnames == names
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("cat", "1 class .cat.; a classifier needs two"),
-        ("", "0 class"),
-        ("cat\ndog\nCat", "cannot tell apart: 'cat' = 'Cat'"),
-    ],
-)
-def test_wrong_class_lists(pool: Path, content: str, message: str):
-    (pool / "classnames.txt").write_text(content)
-    with pytest.raises(ValueError, match=message):
-        Unlabeled(dataset_cfg(pool))
-
-
-def test_unlabeled_without_what_it_needs(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    write_json({"0": "cat"}, pool / "map.json")
-    with pytest.raises(ValueError, match="map.json is not a list of class names"):
-        Unlabeled(dataset_cfg(pool, CLASSNAMES="map.json"))
-    with pytest.raises(FileNotFoundError, match="DATASET.CLASSNAMES none.txt is neither in"):
-        Unlabeled(dataset_cfg(pool, CLASSNAMES="none.txt"))
-    with pytest.raises(FileNotFoundError, match="DATASET.TEST_DIR none is neither in"):
-        Unlabeled(dataset_cfg(pool, TEST_DIR="none"))
-    Unlabeled(dataset_cfg(pool, shots=4))
-    assert "DATASET.NUM_SHOTS 4 does not apply to images without labels" in capsys.readouterr().out
-    for path in [*pool.glob("*.png"), *pool.glob("*/*.jpg")]:
-        path.unlink()
-    with pytest.raises(ValueError, match="Unlabeled: no images in .*pool"):
-        Unlabeled(dataset_cfg(pool))
-    (pool / "classnames.txt").unlink()
-    with pytest.raises(FileNotFoundError, match="no class list; put classnames.txt"):
-        Unlabeled(dataset_cfg(pool))

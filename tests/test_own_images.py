@@ -1,4 +1,7 @@
-"""A user's own images without labels: distilled, predicted, by one command; and what bad input gets on the way."""
+"""A user's own images without labels: distilled, predicted, by one command; and what bad input gets on the way.
+
+Long because all of it is about the same few fixtures: a folder, a class list, tiny models and the command.
+"""
 
 from __future__ import annotations
 
