@@ -15,6 +15,7 @@ from clip.prompts import StudentPrompts
 from clip.templates import dataset_template, ensemble_templates
 from clip.zoo import load_clip
 from dassl.engine import TRAINER_REGISTRY
+from trainers import teacher_cache
 from trainers.base import PromptTrainer
 from trainers.evaluation import check_input
 from trainers.promptsrc import mean_kl
@@ -48,6 +49,12 @@ class PromptKD(PromptTrainer):
                 "CTX_INIT": "a photo of a",
                 "UNLABELLED": "all",  # classes whose images train in base2novel: "all" (as published) or "base"
                 "EVALUATE_TEACHER": True,
+                # The teacher's features of training images, kept on disk (docs/teacher-cache.md): "" is off, "exact"
+                # changes no number, "views" has few views of an image come again, an approximation.
+                "TEACHER_CACHE": "",
+                "CACHE_VIEWS": 4,  # K of "views": epoch e has the views of epoch e % K, in an order of its own
+                "CACHE_DIR": "",  # shared by runs; "" is ~/.cache/promptkd/teacher
+                "CACHE_GB": 20.0,  # of all that is in it; above, the least recently used that no run uses goes
             }
         )
 
@@ -60,6 +67,7 @@ class PromptKD(PromptTrainer):
             raise ValueError(f"TRAINER.MODAL {cfg.TRAINER.MODAL!r}: choose base2novel or cross")
         if options.UNLABELLED not in ("all", "base"):
             raise ValueError(f"TRAINER.PROMPTKD.UNLABELLED {options.UNLABELLED!r}: choose all or base")
+        teacher_cache.check_options(cfg)
 
     def build_data_loader(self) -> None:
         """Trains on the images of all classes, whatever SUBSAMPLE_CLASSES says, unless UNLABELLED is base."""
@@ -93,7 +101,8 @@ class PromptKD(PromptTrainer):
     def build_prompts(self, options: CfgNode, clip: nn.Module, classnames: Sequence[str]) -> StudentPrompts:
         """The teacher comes first: its class vectors give the projector its size."""
         stored = Path(self.cfg.MODEL_DIR) / FILE_NAME
-        self.teacher, self.teacher_metrics = None, None
+        self.teacher, self.teacher_metrics, self.cache = None, None, None
+        self.teacher_images = {"read": 0, "computed": 0}
         if self.cfg.EVAL_ONLY and stored.is_file():
             self.vectors = ClassVectors.load(stored).select(self.all_classnames)
         else:
@@ -141,6 +150,9 @@ class PromptKD(PromptTrainer):
 
     def before_train(self) -> None:
         super().before_train()
+        if self.options.TEACHER_CACHE:
+            data, counts = self.train_loader_x.dataset, self.teacher_images
+            self.cache = teacher_cache.open_cache(self.cfg, self.teacher, data, self.precision, self.seed, counts)
         measurable = self.options.EVALUATE_TEACHER and self.evaluation_loader is not None
         self.teacher_metrics = self.evaluate_teacher() if measurable else None
 
@@ -168,14 +180,39 @@ class PromptKD(PromptTrainer):
 
     def teacher_result(self) -> dict[str, Any]:
         described = dict(self.vectors.source) if self.teacher is None else dict(self.teacher.description)
-        return described | (self.teacher_metrics or {})
+        return described | (self.teacher_metrics or {}) | ({"cache": self.cache.result()} if self.cache else {})
+
+    def before_epoch(self) -> None:
+        super().before_epoch()
+        if self.cache:
+            self.train_loader_x.dataset.set_epoch(self.seed, self.cache.start_epoch(self.epoch))
+
+    def after_train(self) -> None:
+        if self.cache:
+            self.cache.finish(self.device)
+        super().after_train()
+
+    def run_state(self) -> dict[str, Any]:
+        return super().run_state() | ({"teacher_images": dict(self.teacher_images)} if self.cache else {})
+
+    def load_run_state(self, state: dict[str, Any]) -> None:
+        super().load_run_state(state)
+        self.teacher_images |= state.get("teacher_images", {})
+
+    def parse_batch_train(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, H, W) and, in the place of labels, which never enter, their numbers (B,) for the cache."""
+        images, labels = super().parse_batch_train(batch)
+        return images, batch["index"] if self.cache else labels
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The paper's equation 3, weighted; labels are not read."""
+        """The paper's equation 3, weighted; in the place of labels may be what `parse_batch_train` says."""
         student = self.logits(images, self.vectors.features)  # (B, C)
-        return {
-            "loss_kd": self.options.KD_WEIGHT * mean_kl(student, self.teacher.logits(images), self.options.TEMPERATURE)
-        }
+        if self.cache:
+            features = self.cache.features(labels, images, self.teacher.image_features)  # (B, D)
+            teacher = self.teacher.class_vectors.logits(features)  # (B, C)
+        else:
+            teacher = self.teacher.logits(images)
+        return {"loss_kd": self.options.KD_WEIGHT * mean_kl(student, teacher, self.options.TEMPERATURE)}
 
     def class_vectors(self, classnames: Sequence[str]) -> ClassVectors:
         """The teacher's, which the student's features are compared to."""

@@ -21,14 +21,18 @@ from tabulate import tabulate
 from torch import nn
 from yacs.config import CfgNode
 
+from trainers import distributed
 from trainers.config import ROOT, as_dict, node_of
 
 FORMAT = 1
 # Keys that change where or how fast a run computes, not what: two runs that differ in these alone are the same run.
 _WHERE = {
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "EVAL_ONLY", "MODEL_DIR", "LOAD_EPOCH", "DATASET.ROOT",
-    "DATALOADER.NUM_WORKERS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ",
+    "DATALOADER.NUM_WORKERS", "DATALOADER.PREFETCH_FACTOR", "DATALOADER.DECODED_CACHE_GB",
+    "DATALOADER.DECODED_CACHE_DIR", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "TRAINER.PROMPTKD.CACHE_DIR",
+    "TRAINER.PROMPTKD.CACHE_GB",
 }  # fmt: skip
+_CACHE = ("TRAINER.PROMPTKD.TEACHER_CACHE", "TRAINER.PROMPTKD.CACHE_VIEWS")
 
 
 def harmonic_mean(base: float, new: float) -> float:
@@ -50,6 +54,8 @@ def relevant(cfg: CfgNode) -> dict[str, Any]:
                 flat[name] = value
 
     walk(as_dict(cfg), "")
+    if flat.get(_CACHE[0]) != "views":  # else the teacher cache changes no number
+        flat = {name: value for name, value in flat.items() if name not in _CACHE}
     return flat
 
 
@@ -123,6 +129,7 @@ def environment(device: torch.device) -> dict[str, Any]:
             "open_clip": open_clip.__version__,
         },
         "device": f"{device.type}: {name}",
+        "processes": distributed.world_size(),
         "commit": _commit(),
         "command": sys.argv,
     }

@@ -33,9 +33,14 @@ class Teacher:
     description: dict[str, Any]  # what results say of it
 
     @torch.no_grad()
+    def image_features(self, images: Tensor) -> Tensor:
+        """Un-normalised: (B, 3, H, W) -> (B, D)."""
+        return self.prompts.encode_image(self.clip, images)
+
+    @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C) float32."""
-        return self.class_vectors.logits(self.prompts.encode_image(self.clip, images))
+        return self.class_vectors.logits(self.image_features(images))
 
 
 def load_teacher(
