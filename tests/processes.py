@@ -1,0 +1,53 @@
+"""Jobs for torchrun: `processes.py JOBS.json`, a list of {"argv": words of train.py, "state": file, "fails": rank}.
+
+Each process writes what it has learned to "state" with its number behind it. A job that "fails" raises in the first
+step, on that process alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import train
+from trainers import distributed
+from trainers.base import PromptTrainer
+
+one_run = train.main
+
+
+def run(job: dict) -> None:
+    """One job, in the session that all share."""
+    built = []
+    build, step = train.build_trainer, PromptTrainer.add_gradients
+    train.build_trainer = lambda cfg: built.append(build(cfg)) or built[-1]
+
+    def fail(self, batch):
+        if distributed.rank() == job["fails"]:
+            raise OSError("this process has no image")
+        return step(self, batch)
+
+    PromptTrainer.add_gradients = fail if "fails" in job else step
+    try:
+        one_run(job["argv"])
+    finally:
+        train.build_trainer = build
+    state = {"learned": built[0].prompts.state_dict(), "averaged": getattr(built[0], "averaged", {})}
+    torch.save(state | {"accuracy": built[0].final_accuracy}, f"{job['state']}-{distributed.rank()}")
+
+
+def main() -> None:
+    """All jobs, one after the other."""
+    with distributed.session():
+        for job in json.loads(Path(sys.argv[1]).read_text()):
+            run(job)
+
+
+if __name__ == "__main__":
+    train.main = main  # for the command line to run, which says what it says of errors
+    sys.exit(train.command_line())

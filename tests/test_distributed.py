@@ -1,0 +1,151 @@
+"""Two processes learn, measure and write what one does: `torchrun --nproc_per_node=2`, gloo on the CPU."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SIZE, result
+from test_train import SRC
+
+import train
+from trainers import checkpoints
+from trainers.config import ROOT
+
+# Test batches of 6 are three: one process has two of them, and the last is of three images.
+FAST = ["DATALOADER.NUM_WORKERS", "0", "VERBOSE", "False", "USE_CUDA", "False", "DATALOADER.TEST.BATCH_SIZE", "6"]
+LEARN = ["OPTIM.WARMUP_EPOCH", "0", "OPTIM.MAX_EPOCH", "2", "TRAIN.CHECKPOINT_FREQ", "1"]
+FOLDERS = {"PromptSRC": "VLPromptLearner", "PromptKD": "VLPromptLearner", "CoOp": "prompt_learner"}
+
+
+def torchrun(*words: str) -> subprocess.CompletedProcess:
+    """Two processes of a program."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PROMPT_TRACEBACK": "", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *words]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+
+
+@pytest.fixture(scope="module")
+def argv(clips, data_root):
+    """`argv(trainer, output, words...)` -> the words of train.py for a tiny run."""
+
+    def words(trainer: str, output: Path, *more: str) -> list[str]:
+        return [
+            *("--root", data_root, "--seed", "1", "--trainer", trainer, "--output-dir", str(output)),
+            *("--dataset-config-file", str(ROOT / "configs/datasets/eurosat.yaml"), *more[: more.count("--eval-only")]),
+            *("MODEL.BACKBONE.NAME", clips["student"], "INPUT.SIZE", f"({SIZE}, {SIZE})", *FAST, *LEARN),
+            *("DATALOADER.TRAIN_X.BATCH_SIZE", "4", *more[more.count("--eval-only") :]),
+        ]
+
+    return words
+
+
+@pytest.fixture(scope="module")
+def runs(argv, clips, tmp_path_factory) -> tuple[Path, str, str]:
+    """A folder with each run by "one" and by "two" processes, and what the two printed."""
+    folder = tmp_path_factory.mktemp("runs")
+    teacher = ["TRAINER.PROMPTKD.TEACHER", clips["teacher"], "TRAINER.PROMPTKD.PROMPT_DEPTH_VISION", "2"]
+    learns = ["TRAINER.PROMPTKD.KD_WEIGHT", "50", "OPTIM.LR", "0.005", "DATALOADER.TRAIN_X.BATCH_SIZE", "10"]
+    options = {
+        "PromptSRC": [*SRC, "OPTIM.LR", "0.05"],
+        "PromptKD": [*teacher, *learns, "TEST.FINAL_MODEL", "best_val"],
+        "CoOp": ["TRAINER.COOP.N_CTX", "3", "OPTIM.LR", "0.05", "TRAIN.ACCUMULATE", "2"],
+    }
+    jobs = []
+    for trainer, words in options.items():
+        train.main(argv(trainer, folder / "one" / trainer, *words))
+        jobs.append({"argv": argv(trainer, folder / "two" / trainer, *words), "state": str(folder / trainer)})
+    evaluates = ["--eval-only", *options["CoOp"], "MODEL_DIR", str(folder / "one/CoOp")]
+    jobs.append({"argv": argv("CoOp", folder / "two/again", *evaluates), "state": str(folder / "again")})
+    broken = {"argv": argv("CoOp", folder / "two/broken", *options["CoOp"]), "state": "", "fails": 1}
+    (folder / "jobs.json").write_text(json.dumps([*jobs, broken]))
+    done = torchrun(str(Path(__file__).with_name("processes.py")), str(folder / "jobs.json"))
+    assert (folder / "again-1").is_file(), done.stderr
+    return folder, done.stdout, done.stderr
+
+
+def learned(run: Path, epoch: int) -> dict[str, torch.Tensor]:
+    return checkpoints.read_checkpoint(run / FOLDERS[run.name] / f"model.pth.tar-{epoch}")["state_dict"]
+
+
+def predictions(run: Path) -> list[dict[str, str]]:
+    with open(run / "predictions.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("trainer", FOLDERS)
+def test_same_weights_as_one_process(runs, trainer):
+    """To rounding: far nearer than an epoch moves them. PromptKD has BatchNorm, PromptSRC its mean over epochs."""
+    one, two = (runs[0] / name / trainer for name in ("one", "two"))
+    first, last, found = learned(one, 1), learned(one, 2), learned(two, 2)
+    moved = {name: (value - first[name]).abs().max() for name, value in last.items()}
+    # a bias before BatchNorm has no gradient but rounding's
+    assert all(value > 1e-4 for name, value in moved.items() if name != "projector.0.bias"), moved
+    for name, value in last.items():
+        assert (found[name] - value).abs().max() <= 2e-4 * moved[name] + 1e-6, name
+
+
+@pytest.mark.parametrize("trainer", FOLDERS)
+def test_processes_agree(runs, trainer):
+    """Both hold the same, bit for bit: weights, BatchNorm's statistics, GPA's sums, and the accuracy."""
+    first, second = (torch.load(runs[0] / f"{trainer}-{rank}", weights_only=True) for rank in (0, 1))
+    for part in ("learned", "averaged"):
+        assert first[part].keys() == second[part].keys()
+        assert all(torch.equal(value, second[part][name]) for name, value in first[part].items())
+    assert first["accuracy"] == second["accuracy"] and (trainer != "PromptSRC" or first["averaged"])
+
+
+@pytest.mark.parametrize("trainer", FOLDERS)
+def test_same_measures_and_files(runs, trainer):
+    one, two = (runs[0] / name / trainer for name in ("one", "two"))
+    assert {path.relative_to(one) for path in one.rglob("*") if "tfevents" not in path.name} == {
+        path.relative_to(two) for path in two.rglob("*") if "tfevents" not in path.name
+    }
+    assert len(list(two.rglob("*tfevents*"))) == 1
+    mine, theirs = result(one), result(two)
+    assert mine["metrics"] == theirs["metrics"] and mine["config_hash"] == theirs["config_hash"]
+    assert (mine["teacher"] or {}).get("metrics") == (theirs["teacher"] or {}).get("metrics")
+    assert (mine["processes"], theirs["processes"]) == (1, 2)
+    for row, other in zip(predictions(one), predictions(two), strict=True):
+        assert [row[key] for key in ("path", "group", "label", "prediction")] == [
+            other[key] for key in ("path", "group", "label", "prediction")
+        ]
+        assert float(row["p1"]) == pytest.approx(float(other["p1"]), abs=1e-4)
+
+
+def test_evaluation_is_the_same_to_the_bit(runs):
+    """Each image once, in the same order, in the same batches."""
+    assert (runs[0] / "two/again/predictions.csv").read_bytes() == (runs[0] / "one/CoOp/predictions.csv").read_bytes()
+    assert result(runs[0] / "two/again")["metrics"] == result(runs[0] / "one/CoOp")["metrics"]
+
+
+def test_losses_in_the_log_are_means_over_processes(runs):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    values = []
+    for name in ("one", "two"):
+        events = EventAccumulator(str(runs[0] / name / "PromptSRC" / "tensorboard")).Reload()
+        values.append([event.value for event in events.Scalars("train/loss_ce")])
+    assert values[0] == pytest.approx(values[1], rel=1e-4) and len(values[0]) == 6
+
+
+def test_one_process_prints_and_one_tells_of_an_error(runs):
+    _, out, err = runs
+    assert out.count("Loading CLIP") == 5 and out.count("Finish training") == 3
+    assert [line for line in err.splitlines() if line.startswith("error:")] == [
+        "error: this process has no image (PROMPT_TRACEBACK=1 shows where)"
+    ]
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(argv, tmp_path):
+    words = argv("CoOp", tmp_path / "run", "DATALOADER.TRAIN_X.BATCH_SIZE", "5")
+    done = torchrun("train.py", *words)
+    assert done.returncode != 0
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and "cannot be shared equally: set it to 4 or 6, or use 1 processes" in errors[0]
