@@ -85,8 +85,8 @@ def tiny(clips: dict[str, str], data_root: str, tmp_path: Path, monkeypatch: pyt
     (root / "eurosat").symlink_to(Path(data_root) / "eurosat")
     write_class_tree(root / "dtd" / "images", dict.fromkeys(["banded", "dotted", "woven"], 10))
 
-    def here(command: tuple[str, ...], check: bool) -> None:
-        assert Path(command[1]) == ROOT / "train.py" and check
+    def here(command: tuple[str, ...], check: bool, pass_fds: tuple[int, ...]) -> None:
+        assert Path(command[1]) == ROOT / "train.py" and check and pass_fds
         with (tmp_path / "runs.txt").open("a") as file:
             file.write(" ".join(command) + "\n")
         train.main(list(command[2:]))

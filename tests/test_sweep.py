@@ -13,7 +13,7 @@ import pytest
 from fake_jobs import FAKE, job, run_all, starts, until
 from made_up import result, write
 
-from tools import running, sweep
+from tools import launch, running, sweep
 from tools.claims import Claim, holder
 from tools.jobs import Job, Outcome, now, result_of, state_of
 from tools.running import Stop, execute
@@ -186,6 +186,20 @@ def test_a_run_outlives_its_killed_launcher_and_is_not_started_beside_it(tmp_pat
     assert (outcome.state, outcome.deaths) == ("done", ())  # nothing was started again
     assert outcome.detail.startswith(f"already, by a run that outlived process {launcher.pid}")
     assert starts(one) == [1]
+
+
+def test_a_script_waits_for_what_a_sweep_runs(tmp_path, capfd):
+    one = job(tmp_path, "a", "wait")
+    sweeping = threading.Thread(target=execute, args=(one,))
+    sweeping.start()
+    until(lambda: starts(one) == [1])
+    script = threading.Thread(target=launch.run, args=(one,))
+    script.start()
+    until(lambda: f"Waiting for {one.directory}: process {os.getpid()}" in capfd.readouterr().out)
+    (one.directory / "go").touch()
+    sweeping.join(30)
+    script.join(30)
+    assert "Done already" in capfd.readouterr().out and starts(one) == [1]
 
 
 # ---- Ctrl-C

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import socket
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 try:
@@ -13,6 +16,7 @@ except ImportError:  # Windows: everything but sweeps works there
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".sweep.lock"
+POLL = 1.0  # seconds between tries of who waits
 
 
 class Claim:
@@ -74,3 +78,27 @@ def holder(directory: Path) -> str | None:
         return os.read(descriptor, 200).decode(errors="replace").strip()
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def turn(directory: Path, say: Callable[[str], None]) -> Iterator[tuple[int, ...]]:
+    """Waits for the claim on a directory and holds it.
+
+    Args:
+        directory: of the run.
+        say: told once who has it, where one must wait.
+
+    Yields:
+        descriptors for the run's process; none where the system has no such locks, and two are not kept apart.
+    """
+    if fcntl is None:
+        yield ()
+        return
+    waited = False
+    while not (claim := Claim.take(directory)):
+        if not waited:
+            say(f"Waiting for {directory}: {holder(directory) or 'another process'}")
+        waited = True
+        time.sleep(POLL)
+    with claim:
+        yield (claim.descriptor,)

@@ -31,8 +31,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools import collect, own_images
+from tools.claims import turn
+from tools.jobs import Job, result_of
 from tools.plan import BENCHMARK, STUDENTS, VARIANTS, Plan, jobs_of
-from tools.running import Job, result_of
 
 COMMANDS = ("base2new", "fewshot", "xd_train", "xd_test", "folder")
 
@@ -94,11 +95,12 @@ def run(job: Job) -> None:
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    if result_of(job) or own_images.finished(job):
-        print(f"Done already: {job.directory}", flush=True)
-        return
-    print(f"Running: {job.directory}", flush=True)
-    subprocess.run(job.command, check=True)
+    with turn(job.directory, lambda line: print(line, flush=True)) as descriptors:
+        if result_of(job) or own_images.finished(job):
+            print(f"Done already: {job.directory}", flush=True)
+            return
+        print(f"Running: {job.directory}", flush=True)
+        subprocess.run(job.command, check=True, pass_fds=descriptors)
 
 
 def folders(plans: Sequence[Plan]) -> list[str]:
