@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ import pytest
 from fake_jobs import job, run_all, starts, until
 
 from tools import clusters, engines, running, sweep
+from tools.claims import holder
 from tools.jobs import Job, Outcome
 from tools.progress import Progress
 
@@ -102,6 +105,23 @@ def test_ray_on_a_cluster_by_its_address_shares_a_gpu(tmp_path, share, together)
         cluster.shutdown()
     assert {outcome.state for outcome in found[0].values()} == {"done"} and starts(*jobs) == [1, 1]
     assert {(one.directory / "starts").read_text().split()[1] for one in jobs} == {"0"}  # CUDA_VISIBLE_DEVICES
+
+
+def test_interrupt_reaches_the_runs_of_ray(tmp_path):
+    pytest.importorskip("ray")
+    jobs = [job(tmp_path, "a", "wait"), job(tmp_path, "b", "wait")]
+
+    def interrupt() -> None:
+        until(lambda: starts(jobs[0]) == [1], 120)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    outcomes = run_all(jobs, "--engine", "ray", "--workers", "1")
+    helper.join()
+    assert {outcome.state for outcome in outcomes.values()} == {"interrupted"}
+    until(lambda: not holder(jobs[0].directory))
+    assert starts(*jobs) == [1, 0] and not (jobs[0].directory / "sweep.json").exists()
 
 
 def test_ray_that_does_not_start_is_one_line(tmp_path, monkeypatch, capsys):
