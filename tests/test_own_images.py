@@ -47,7 +47,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 def distil(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Path, str]]:
     """`distil(images, classes, words...)` -> the last run's directory and what was printed; runs in this process."""
 
-    def here(command: tuple[str, ...], check: bool, pass_fds: tuple[int, ...]) -> None:
+    def here(command: tuple[str, ...], check: bool, pass_fds: tuple[int, ...] = ()) -> None:
         assert Path(command[1]) == ROOT / "train.py" and check
         train.main(list(command[2:]))
 
