@@ -115,6 +115,8 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _check_metrics(metrics: Mapping[str, Any]) -> None:
+    if not metrics:
+        raise ValueError("predictions only: it had no labelled test images")
     groups = [group for group in GROUPS if group in metrics]
     if not groups:
         raise ValueError(f"partial: metrics have none of {', '.join(GROUPS)}")

@@ -78,7 +78,8 @@ def load_teacher(
             features = F.normalize(prompts.encode_text(clip, prompts.tokens(clip, classnames)).float(), dim=-1)
     made_by = f"{description['trainer']} on {description['backbone']}"
     told = {key: str(description[key]) for key in ("dataset", "shots") if key in description}
-    origin = {"made_by": made_by, "source": source, "weights": weights_hash(prompts)} | told
+    template = " | ".join(templates) if description["trainer"] == "ZeroshotCLIP" else prompts.template
+    origin = {"made_by": made_by, "source": source, "weights": weights_hash(prompts), "template": template} | told
     vectors = ClassVectors(tuple(classnames), features, scale_of(clip), origin)
     return Teacher(clip, prompts, vectors, description)
 

@@ -84,7 +84,9 @@ class TestingTrainer(TrainerX):
                 "accuracy"
             ]
         start, said = time.time(), Predictions(self.cfg.DATASET.ROOT)
-        metrics = self.evaluate(classify, said) if self.evaluation_loader else self._predict(classify, said)
+        metrics = self.evaluate(classify, said) if self.evaluation_loader else {}
+        if not (metrics and getattr(self.dm.dataset, "labelled", True)):
+            self._predict(classify, said)
         if distributed.is_main():
             path = results.write_result(self.output_dir, results.describe(self, metrics, time.time() - start))
             results.write_atomic(path.with_name(PREDICTIONS), said.text())
@@ -95,12 +97,12 @@ class TestingTrainer(TrainerX):
         return self.final_accuracy
 
     @torch.no_grad()
-    def _predict(self, classify: Callable[[Tensor], Tensor], said: Predictions) -> dict[str, Any]:
-        """Classifies the training images where nothing is labelled: there are predictions, and no metrics."""
-        print("No labelled test images: the training images are classified, nothing is measured")
+    def _predict(self, classify: Callable[[Tensor], Tensor], said: Predictions) -> None:
+        """Classifies the training images, of which nobody knows the label: predictions, and no metrics."""
+        alone = "No labelled test images: the training images are classified, nothing is measured"
+        print("The training images are classified too" if self.evaluation_loader else alone)
         loader, names = self._loader(self.dm.dataset.train_x), self.all_classnames
         with self.precision.autocast():
             shown = tqdm(classified(loader, classify, len(names), self.device), "Predict", len(loader), disable=None)
             for files, _, logits in shown:  # logits (B, C)
                 said.add("all", names, files, torch.full((len(logits),), -1), logits)
-        return {}
