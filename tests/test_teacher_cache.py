@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +11,7 @@ from conftest import result, tiny_config, write_clip
 from PIL import Image
 from test_train import KD, learned
 
-from trainers import cache_store, teacher_cache
-from trainers.config import ROOT
+from trainers import cache_store
 from trainers.promptkd import PromptKD
 from trainers.teacher import Teacher
 
@@ -102,23 +98,6 @@ def test_anything_the_features_depend_on_misses(distil, clips, tmp_path):
         found, _ = distil(name, *words.pop("words", ()), epochs=1, **words)
         assert found["teacher"]["cache"]["read"] == 0, name
     assert counts(distil("again", epochs=1)[0]) == (IMAGES, 0)
-
-
-def test_learned_prompts_and_build_of_a_teacher_count(clips):
-    """A PromptSRC teacher is its visual prompts, too; and its tower's heads, which the weights do not tell."""
-    from clip.prompts import Prompts
-    from clip.zoo import load_clip
-
-    clip = load_clip(clips["teacher"])
-    prompts = Prompts(clip, n_text=2, n_vision=2, depth_vision=2)
-    teacher = Teacher(clip, prompts, None, {})
-    before = teacher_cache.teacher_key(teacher)
-    torch.nn.init.normal_(prompts.ctx)  # class vectors come from it, image features do not
-    assert teacher_cache.teacher_key(teacher) == before
-    torch.nn.init.normal_(prompts.vision_prompts[1])
-    learned_other = teacher_cache.teacher_key(teacher)
-    clip.visual.transformer.resblocks[0].attn.num_heads *= 2
-    assert len({str(key) for key in (before, learned_other, teacher_cache.teacher_key(teacher))}) == 3
 
 
 def test_a_changed_image_misses(distil, data_root, tmp_path):
@@ -264,38 +243,3 @@ def test_options_that_cannot_be_meant(distil, words, message):
 def test_a_seed_that_is_not_fixed_is_refused(distil):
     with pytest.raises(ValueError, match="give --seed"):
         distil("run", seed=-1)
-
-
-WRITER = """
-import sys
-from pathlib import Path
-import torch
-from trainers.cache_store import Entry, Store
-from trainers.teacher_cache import TeacherCache
-folder, order = sys.argv[1], int(sys.argv[2])
-counts = {"read": 0, "computed": 0}
-cache = TeacherCache(Entry(Store(Path(folder), 10**9), {"a": 1}, {}, 400), "views", 3, counts)
-for epoch in range(12):
-    view = cache.start_epoch(epoch)
-    for rows in torch.randperm(400, generator=torch.Generator().manual_seed(order + epoch)).split(16):
-        images = (rows * 7 + view).float()[:, None]
-        kept = cache.features(rows, images, lambda some: some.expand(-1, 64) * 3)
-        assert torch.equal(kept, images.expand(-1, 64) * 3), (epoch, rows)
-assert counts["read"] + counts["computed"] == 4800 and counts["computed"] <= 1200, counts
-cache.finish(torch.device("cpu"))
-"""
-
-
-def test_two_processes_at_once(tmp_path):
-    """Both fill and read the same three views, in other orders, and find nothing but what belongs to a row."""
-    command = [sys.executable, "-c", WRITER, str(tmp_path / "cache")]
-    runs = [
-        subprocess.Popen([*command, str(order)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for order in (0, 100)
-    ]
-    said = [process.communicate()[0] for process in runs]
-    assert [process.returncode for process in runs] == [0, 0], said
-    assert "damaged" not in "".join(said)
-    assert len(list(Path(tmp_path / "cache").glob("*/view-*"))) == 3
-    third = subprocess.run([*command, "7"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "4800 read from the cache, 0 computed" in third.stdout

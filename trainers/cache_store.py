@@ -67,7 +67,7 @@ class ViewFile:
         return torch.from_numpy(data).view(self.dtype), there, int(((sums != 0) & ~there).sum())
 
     def write(self, numbers: np.ndarray, features: Tensor) -> None:
-        """Keeps features (B, D) of images (B,).
+        """Keeps features (B, D) of images (B,) that no other process has kept meanwhile.
 
         Raises:
             ValueError: of another type or width.
@@ -77,9 +77,15 @@ class ViewFile:
             found = f"{features.dtype} of {features.shape[1]} channels"
             raise ValueError(f"{self.path} is for {self.dtype} of {self.dim} channels, the teacher gives {found}")
         file = self.file.fileno()
-        for number, row in zip(numbers.tolist(), as_bytes(features), strict=True):
-            if os.pwrite(file, row, self.start + number * self.row_bytes) == self.row_bytes:
-                os.pwrite(file, np.array(checksum(row), _SUM), number * _SUM.itemsize)
+        fcntl.flock(file, fcntl.LOCK_EX)  # or one's row might stay with the other's checksum
+        try:
+            for number, row in zip(numbers.tolist(), as_bytes(features), strict=True):
+                if self.sums[number] == checksum(self.rows[number]):
+                    continue
+                if os.pwrite(file, row, self.start + number * self.row_bytes) == self.row_bytes:
+                    os.pwrite(file, np.array(checksum(row), _SUM), number * _SUM.itemsize)
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Gives the file back; the mapping goes with the last array of it."""

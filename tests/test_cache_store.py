@@ -1,0 +1,62 @@
+"""The teacher cache: what tells teachers apart, and two processes at once; tests/test_teacher_cache.py trains with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import torch
+
+from clip.prompts import Prompts
+from clip.zoo import load_clip
+from trainers import cache_store, teacher_cache
+from trainers.teacher import Teacher
+
+
+def test_learned_prompts_and_build_of_a_teacher_count(clips):
+    """A PromptSRC teacher is its visual prompts, too; and its tower's heads, which the weights do not tell."""
+    clip = load_clip(clips["teacher"])
+    prompts = Prompts(clip, n_text=2, n_vision=2, depth_vision=2)
+    teacher = Teacher(clip, prompts, None, {})
+    before = teacher_cache.teacher_key(teacher)
+    torch.nn.init.normal_(prompts.ctx)  # class vectors come from it, image features do not
+    assert teacher_cache.teacher_key(teacher) == before
+    torch.nn.init.normal_(prompts.vision_prompts[1])
+    learned_other = teacher_cache.teacher_key(teacher)
+    clip.visual.transformer.resblocks[0].attn.num_heads *= 2
+    assert len({str(key) for key in (before, learned_other, teacher_cache.teacher_key(teacher))}) == 3
+
+
+def fill(folder: Path, order: float, start: object, say: object) -> None:
+    """Two passes over 20 views of 400 images; features are known numbers of image, view and who computed them."""
+    torch.set_num_threads(1)
+    counts = {"read": 0, "computed": 0}
+    entry = cache_store.Entry(cache_store.Store(folder, 10**9), {"a": 1}, {}, 400)
+    cache = teacher_cache.TeacherCache(entry, "views", 20, counts)
+    right = True
+    for epoch in range(40):
+        start.wait()  # each view is made by both at the same time
+        view = cache.start_epoch(epoch)
+        for rows in torch.randperm(400, generator=torch.Generator().manual_seed(int(1000 * order) + epoch)).split(16):
+            images = (rows * 7 + view).float()[:, None]
+            by = cache.features(rows, images, lambda some: some.expand(-1, 64) * 3 + order) - images * 3
+            right &= bool(((by == 0) | (by == 0.5)).all() and (by == by[:, :1]).all())
+    cache.finish(torch.device("cpu"))
+    say.put((right, counts))
+
+
+def test_two_processes_at_once(tmp_path, capfd):
+    """Both fill and read the same views, in other orders, and find nothing but what belongs to a row."""
+    context = multiprocessing.get_context("fork")
+    start, say = context.Barrier(2), context.Queue()
+    runs = [context.Process(target=fill, args=(tmp_path, order, start, say)) for order in (0, 0.5)]
+    for process in runs:
+        process.start()
+    found = [say.get(timeout=120) for _ in runs]
+    for process in runs:
+        process.join()
+    assert all(right for right, _ in found) and "damaged" not in capfd.readouterr().out
+    assert sorted(path.name for path in tmp_path.glob("*/view-*")) == [f"view-{n:04d}.float32.64" for n in range(20)]
+    computed = [counts["computed"] for _, counts in found]
+    assert all(counts["read"] + counts["computed"] == 40 * 400 for _, counts in found)
+    assert max(computed) <= 20 * 400 <= sum(computed)  # nothing is computed again, and nothing was lost
