@@ -1,4 +1,4 @@
-"""The teacher cache: what tells teachers apart, and two processes at once; tests/test_teacher_cache.py trains with it."""
+"""The teacher cache: what tells teachers apart, and two processes at once. test_teacher_cache.py trains with it."""
 
 from __future__ import annotations
 
