@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,9 @@ def runs(argv, clips, tmp_path_factory) -> tuple[Path, str, str]:
         jobs.append({"argv": argv(trainer, folder / "two" / trainer, *words), "state": str(folder / trainer)})
     evaluates = ["--eval-only", *options["CoOp"], "MODEL_DIR", str(folder / "one/CoOp")]
     jobs.append({"argv": argv("CoOp", folder / "two/again", *evaluates), "state": str(folder / "again")})
+    resumed = shutil.copytree(folder / "one/CoOp", folder / "two/resumed/CoOp")
+    (resumed / "prompt_learner/model.pth.tar-2").unlink()
+    jobs.append({"argv": argv("CoOp", resumed, *options["CoOp"]), "state": str(folder / "resumed")})
     broken = {"argv": argv("CoOp", folder / "two/broken", *options["CoOp"]), "state": "", "fails": 1}
     (folder / "jobs.json").write_text(json.dumps([*jobs, broken]))
     done = torchrun(str(Path(__file__).with_name("processes.py")), str(folder / "jobs.json"))
@@ -79,16 +83,19 @@ def predictions(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("trainer", FOLDERS)
+@pytest.mark.parametrize("trainer", [*FOLDERS, "resumed/CoOp"])
 def test_same_weights_as_one_process(runs, trainer):
-    """To rounding: far nearer than an epoch moves them. PromptKD has BatchNorm, PromptSRC its mean over epochs."""
-    one, two = (runs[0] / name / trainer for name in ("one", "two"))
+    """To rounding: far nearer than an epoch moves them. PromptKD has BatchNorm, PromptSRC its mean over epochs.
+
+    "resumed": one process had the first epoch, two have the second.
+    """
+    one, two = runs[0] / "one" / Path(trainer).name, runs[0] / "two" / trainer
     first, last, found = learned(one, 1), learned(one, 2), learned(two, 2)
     moved = {name: (value - first[name]).abs().max() for name, value in last.items()}
     # a bias before BatchNorm has no gradient but rounding's
     assert all(value > 1e-4 for name, value in moved.items() if name != "projector.0.bias"), moved
     for name, value in last.items():
-        assert (found[name] - value).abs().max() <= 2e-4 * moved[name] + 1e-6, name
+        assert (found[name] - value).abs().max() <= 1e-3 * moved[name] + 1e-6, name
 
 
 @pytest.mark.parametrize("trainer", FOLDERS)
@@ -137,7 +144,7 @@ def test_losses_in_the_log_are_means_over_processes(runs):
 
 def test_one_process_prints_and_one_tells_of_an_error(runs):
     _, out, err = runs
-    assert out.count("Loading CLIP") == 5 and out.count("Finish training") == 3
+    assert out.count("Loading CLIP") == 6 and out.count("Finish training") == 4
     assert [line for line in err.splitlines() if line.startswith("error:")] == [
         "error: this process has no image (PROMPT_TRACEBACK=1 shows where)"
     ]
