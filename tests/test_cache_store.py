@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from pathlib import Path
 
 import torch
+from conftest import result
+from test_distributed import argv, torchrun  # noqa: F401  (argv is a fixture)
+from test_train import KD
 
 from clip.prompts import Prompts
 from clip.zoo import load_clip
@@ -60,3 +64,27 @@ def test_two_processes_at_once(tmp_path, capfd):
     computed = [counts["computed"] for _, counts in found]
     assert all(counts["read"] + counts["computed"] == 40 * 400 for _, counts in found)
     assert max(computed) <= 20 * 400 <= sum(computed)  # nothing is computed again, and nothing was lost
+
+
+def test_two_processes_of_one_run(argv, clips, tmp_path):  # noqa: F811
+    """Each keeps and reads the images of its share; the run's numbers are those without a cache."""
+    cache = ["TRAINER.PROMPTKD.CACHE_DIR", str(tmp_path / "cache"), "TRAINER.PROMPTKD.TEACHER_CACHE"]
+    words = [*KD, "TRAINER.PROMPTKD.TEACHER", clips["teacher"], "TRAINER.PROMPTKD.EVALUATE_TEACHER", "False"]
+    words += ["DATALOADER.TRAIN_X.BATCH_SIZE", "10"]
+    runs = {"plain": [], "filling": [*cache, "exact"], "filled": [*cache, "exact"]}
+    jobs = [
+        {"argv": argv("PromptKD", tmp_path / name, *words, *more), "state": str(tmp_path / f"{name}.pt")}
+        for name, more in runs.items()
+    ]
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    done = torchrun(str(Path(__file__).with_name("processes.py")), str(tmp_path / "jobs.json"))
+    assert "Teacher images: 60 read from the cache, 0 computed" in done.stdout, done.stderr
+    found = {name: result(tmp_path / name)["teacher"].get("cache") for name in runs}
+    exact = {"mode": "exact"}
+    assert found == {
+        "plain": None,
+        "filling": exact | {"read": 0, "computed": 60},
+        "filled": exact | {"read": 60, "computed": 0},
+    }
+    plain, *others = (torch.load(tmp_path / f"{name}.pt-0", weights_only=True)["learned"] for name in runs)
+    assert all(torch.equal(value, other[name]) for other in others for name, value in plain.items())
