@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import time
 from pathlib import Path
 
@@ -173,9 +174,18 @@ def test_cache_is_exact_bounded_and_removed(tmp_path, monkeypatch):
     for number in range(3):
         assert np.array_equal(kept[number]["img"], plain[number]["img"])
     assert read == [data[2].impath]
-    assert Path(kept.cache.path).is_file()
-    kept.cache._remove()  # as at the end of the process
-    assert not Path(kept.cache.path).exists()
+    assert not list(tmp_path.glob("decoded-*"))  # it has no name, so that nothing stays behind
+
+
+def test_workers_that_are_not_forked_find_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("multiprocessing.get_start_method", lambda: "spawn")
+    cache = decoding.DecodedCache(str(tmp_path), 1000, 2)
+    image = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 5, 3))
+    cache.get(1, lambda: image)
+    theirs = pickle.loads(pickle.dumps(cache))
+    assert np.array_equal(theirs.get(1, lambda: None), image)
+    cache._remove()  # as at the end of the process
+    assert not list(tmp_path.iterdir())
 
 
 def test_workers_share_the_cache(run, clips, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import math
+import multiprocessing
 import os
 import tempfile
 import weakref
@@ -109,8 +110,8 @@ def read_draft(path: str, edge: int, upright: bool = False) -> Image.Image | Non
 class DecodedCache:
     """Pixels of images by number, in one file that all workers of a loader map into memory; bounded, exact.
 
-    The file is reserved on disk at once, so that it cannot fill up later, and removed at the end. While memory lasts
-    the system keeps it there; in a folder of /dev/shm it is nowhere else.
+    The file is reserved on disk at once, so that it cannot fill up later, and goes with the run. While memory lasts the
+    system keeps it there; in a folder of /dev/shm it is nowhere else.
 
     Args:
         folder: where the file is made.
@@ -141,6 +142,8 @@ class DecodedCache:
         finally:
             os.close(descriptor)
         self._open()
+        if multiprocessing.get_start_method() == "fork":
+            self._remove()  # workers inherit it open; without a name it goes with the last process, however that ends
 
     def _open(self) -> None:
         head = (1 + 3 * self.items) * 8
