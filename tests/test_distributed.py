@@ -126,9 +126,18 @@ def test_same_measures_and_files(runs, trainer):
         assert float(row["p1"]) == pytest.approx(float(other["p1"]), abs=1e-4)
 
 
-def test_evaluation_is_the_same_to_the_bit(runs):
-    """Each image once, in the same order, in the same batches."""
-    assert (runs[0] / "two/again/predictions.csv").read_bytes() == (runs[0] / "one/CoOp/predictions.csv").read_bytes()
+def test_evaluation_is_the_same(runs):
+    """Each image once, in the same order; probabilities to rounding, which depends on the number of threads."""
+    tables = []
+    for name in ("two/again", "one/CoOp"):
+        with (runs[0] / name / "predictions.csv").open(newline="") as file:
+            tables.append(list(csv.reader(file)))
+    (head, *two), (_, *one) = tables
+    numbers = [column for column, name in enumerate(head) if name in ("p1", "p2", "p3", "p4", "p5")]
+    assert len(two) == 15 and len(numbers) == 5
+    assert [row[:4] for row in two] == [row[:4] for row in one]  # path, group, label, prediction
+    for ours, theirs in zip(two, one, strict=True):
+        assert [float(ours[n]) for n in numbers] == pytest.approx([float(theirs[n]) for n in numbers], abs=1e-5)
     assert result(runs[0] / "two/again")["metrics"] == result(runs[0] / "one/CoOp")["metrics"]
 
 
