@@ -19,31 +19,29 @@ from clip import blocks
 from clip.memory import in_parts
 from clip.prompting import project_text, text_tower
 
+TABLE_COST = 64  # rows that one more table of equal lengths must save to be worth its launches
+
 
 @dataclass(frozen=True)
 class Endings:
-    """The tokens of c texts from position `start` to their read-outs, laid end to end: N rows, at most S a text.
+    """The tokens of c texts from position P to their read-outs, laid end to end: N rows.
 
-    `texts` (N,) and `positions` (N,) say which token a row is. `grid` (c * S,) gives the row at each place of a padded
-    (c, S) table, `cells` (N,) the place of each row in it. `read_out` (c,) is each text's last row, `lengths` (c,) its
-    number of rows.
+    `tables` says how the rows lie: c_1 texts of S_1 rows each, then c_2 of S_2, ... A text that is shorter than its
+    table repeats its last row, which no other row sees: attention is causal. `texts` (N,) and `positions` (N,) say
+    which token a row is, `read_out` (c,) is each text's row to read, `behind` the places (c_i, 1, S_i) of a table
+    behind them, None where there are none.
     """
 
-    start: int
+    tables: tuple[tuple[int, int], ...]
     texts: Tensor
     positions: Tensor
-    grid: Tensor
-    cells: Tensor
     read_out: Tensor
-    lengths: Tensor
-
-    def __len__(self) -> int:
-        return len(self.lengths)
+    behind: tuple[Tensor | None, ...]
 
 
 @lru_cache(maxsize=64)  # the same classes at every step
 def lay_out(ends: tuple[int, ...], start: int, at_once: int, device: torch.device) -> tuple[list[Endings], Tensor]:
-    """Splits C texts, sorted by length so that tables hold little padding, into parts of `at_once`.
+    """Sorts C texts by length and splits them into parts of `at_once`.
 
     Args:
         ends: position at which each text is read out.
@@ -54,19 +52,37 @@ def lay_out(ends: tuple[int, ...], start: int, at_once: int, device: torch.devic
     Returns:
         The parts, and the place of each text in the parts, one after the other: (C,).
     """
-    read_out = torch.tensor(ends)
-    order = read_out.argsort(stable=True) if len(ends) > at_once else torch.arange(len(ends))
+    lengths = torch.tensor(ends) + 1 - start  # (C,)
+    order = lengths.argsort(stable=True)
     parts = []
-    for texts in order.split(at_once):
-        lengths = read_out[texts] + 1 - start  # (c,)
-        inside = torch.arange(int(lengths.max())) < lengths[:, None]  # (c, S)
-        text, place = inside.nonzero(as_tuple=True)  # (N,) each
-        # places behind a text hold its last row once more: causal attention never looks there
-        grid = (lengths.cumsum(0) - lengths)[:, None] + torch.arange(inside.shape[1]).minimum(lengths[:, None] - 1)
-        cells = inside.flatten().nonzero()[:, 0]
-        numbers = (texts[text], place + start, grid.flatten(), cells, lengths.cumsum(0) - 1, lengths)
-        parts.append(Endings(start, *(number.to(device) for number in numbers)))
+    for chosen in order.split(at_once):
+        tables = even_tables(lengths[chosen].tolist())
+        texts, positions, read_out, behind, offset = [], [], [], [], 0
+        for rows, (count, size) in zip(chosen.split([count for count, _ in tables]), tables, strict=True):
+            last = lengths[rows, None] - 1  # (c_i, 1)
+            texts.append(rows.repeat_interleave(size))
+            positions.append((start + torch.arange(size).minimum(last)).flatten())
+            read_out.append(offset + torch.arange(count) * size + last[:, 0])
+            hidden = torch.arange(size) > last
+            behind.append(hidden[:, None].to(device) if hidden.any() else None)
+            offset += count * size
+        rows = (torch.cat(numbers).to(device) for numbers in (texts, positions, read_out))
+        parts.append(Endings(tuple(tables), *rows, tuple(behind)))
     return parts, order.argsort().to(device)
+
+
+def even_tables(lengths: list[int]) -> list[tuple[int, int]]:
+    """Groups sorted lengths into tables (count, longest) so that rows, and TABLE_COST for each table, are fewest."""
+    firsts = [i for i, length in enumerate(lengths) if i == 0 or length != lengths[i - 1]] + [len(lengths)]
+    best: dict[int, tuple[int, list[tuple[int, int]]]] = {0: (0, [])}
+    for stop in firsts[1:]:
+        size = lengths[stop - 1]
+        options = [(best[first], (stop - first, size)) for first in firsts if first < stop]
+        best[stop] = min(
+            ((cost + table[0] * size + TABLE_COST, [*tables, table]) for (cost, tables), table in options),
+            key=lambda option: option[0],
+        )
+    return best[len(lengths)][1]
 
 
 def encode_endings(
@@ -127,27 +143,27 @@ def pass_beginning(clip: nn.Module, x: Tensor, prompts: Sequence[Tensor]) -> lis
 def pass_endings(clip: nn.Module, x: Tensor, memory: Sequence[tuple[Tensor, Tensor]], part: Endings) -> Tensor:
     """The rows of c texts through the encoder, seeing a beginning's keys and values: (G, N, d) -> (G, c, D)."""
     *inner, last = text_tower(clip).transformer.resblocks
-    size = part.grid.numel() // len(part)  # S
-    behind = torch.ones(size, size, dtype=torch.bool, device=x.device).triu_(1)
+    sizes = [count * size for count, size in part.tables]
     for block, (keys, values) in zip(inner, memory, strict=False):
-        q, k, v = (table.index_select(2, part.grid).unflatten(2, (len(part), size)) for table in project(block, x))
-        attended = attend(q, k, v, keys, values, behind).flatten(2, 3)  # (G, heads, c S, d / heads)
-        x = blocks.finish(block, x, attended.index_select(2, part.cells))
-    # of the last block only the read-outs are wanted
-    asking = x.index_select(1, part.read_out)  # (G, c, d)
+        attended = []
+        for (count, size), rows in zip(part.tables, blocks.project(block, x).split(sizes, dim=3), strict=True):
+            q, k, v = rows.unflatten(3, (count, size)).unbind()  # (G, heads, c_i, S_i, d / heads) each
+            behind = torch.ones(size, size, dtype=torch.bool, device=x.device).triu_(1)
+            attended.append(attend(q, k, v, keys, values, behind).flatten(2, 3))
+        x = blocks.finish(block, x, torch.cat(attended, dim=2))
+    asking = x.index_select(1, part.read_out)  # (G, c, d): of the last block only the read-outs are wanted
     q, k, v = blocks.project_apart(last, x, asking)
-    k, v = (table.index_select(2, part.grid).unflatten(2, (len(part), size)) for table in (k, v))
-    behind = (torch.arange(size, device=x.device) >= part.lengths[:, None])[:, None]  # (c, 1, S)
-    attended = attend(q[:, :, :, None], k, v, *memory[-1], behind).flatten(2, 3)  # (G, heads, c, d / heads)
-    return project_text(clip, blocks.finish(last, asking, attended))
+    counts = [count for count, _ in part.tables]
+    attended = []
+    for (count, size), own, *rows, behind in zip(
+        part.tables, q.split(counts, dim=2), k.split(sizes, dim=2), v.split(sizes, dim=2), part.behind, strict=True
+    ):
+        own_k, own_v = (table.unflatten(2, (count, size)) for table in rows)
+        attended.append(attend(own[:, :, :, None], own_k, own_v, *memory[-1], behind).flatten(2, 3))
+    return project_text(clip, blocks.finish(last, asking, torch.cat(attended, dim=2)))
 
 
-def project(block: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
-    """Queries, keys and values of rows, each laid out for `index_select`."""
-    return tuple(blocks.project(block, x).contiguous())
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, behind: Tensor) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, behind: Tensor | None) -> Tensor:
     """Attention of c short texts to one beginning and to themselves, without a copy of the beginning for each text.
 
     Args:
@@ -161,7 +177,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, behind
     q = q * q.shape[-1] ** -0.5
     count = q.shape[2:4]
     first = (q.flatten(2, 3) @ keys.transpose(-1, -2)).unflatten(2, count)  # (G, h, c, Q, P)
-    own = (q @ k.transpose(-1, -2)).masked_fill(behind, float("-inf"))  # (G, h, c, Q, S)
+    own = q @ k.transpose(-1, -2)  # (G, h, c, Q, S)
+    if behind is not None:
+        own = own.masked_fill(behind, float("-inf"))
     weights = torch.cat([first, own], dim=-1).softmax(dim=-1).to(v.dtype)
     first, own = weights.split([keys.shape[2], k.shape[3]], dim=-1)
     return (first.flatten(2, 3) @ values).unflatten(2, count) + own @ v

@@ -142,7 +142,10 @@ def projector(in_dim: int, out_dim: int, n_layers: int) -> nn.Sequential:
         raise ValueError(f"a projector of {n_layers} layers: PROJECT_LAYER is 1, 2 or 3")
     layers: list[nn.Module] = []
     for _ in range(n_layers - 1):
-        layers += [nn.Linear(in_dim, out_dim), nn.BatchNorm1d(out_dim), nn.ReLU()]
+        linear = nn.Linear(in_dim, out_dim)
+        # BatchNorm takes any constant away: this bias has no gradient, and what autograd finds is rounding noise.
+        linear.bias.register_hook(torch.zeros_like)
+        layers += [linear, nn.BatchNorm1d(out_dim), nn.ReLU()]
         in_dim = out_dim
     return nn.Sequential(*layers, nn.Linear(in_dim, out_dim))
 
