@@ -1,0 +1,64 @@
+"""The comparison is fair (both sides compute the same losses, gradients and logits) and the program prints its rows."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import steps
+from benchmarks.ours import METHODS, Bench
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return Bench("small", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_both_sides_compute_the_same(bench, name):
+    torch.manual_seed(0)
+    images, labels = torch.randn(3, 3, bench.image_size, bench.image_size), torch.tensor([0, 4, 2])
+    method = bench.method(name, 6, images)
+    learned = list(method.prompts.parameters())
+    values = [side[0](images, labels) for side in (method.ours, method.published)]
+    torch.testing.assert_close(values[0], values[1], rtol=1e-4, atol=1e-6)
+    ours, theirs = (torch.autograd.grad(value, learned) for value in values)
+    scale = max(gradient.abs().max() for gradient in theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * scale.item())
+    method.prompts.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(method.ours[1](images), method.published[1](images), rtol=1e-4, atol=1e-3)
+
+
+def test_rows(tmp_path, capsys):
+    words = ["--sizes", "small", "--classes", "5", "--batch", "2", "--repeats", "1", "--json", str(tmp_path / "x.json")]
+    assert steps.main([*words, "--methods", "PromptKD", "PromptKD cached", "CoOp"]) == 0
+    rows = json.loads((tmp_path / "x.json").read_text())["rows"]
+    assert [(row["method"], row["part"]) for row in rows] == [
+        ("PromptKD", "train"),
+        ("PromptKD", "eval of 1,000"),
+        ("PromptKD cached", "train"),
+        ("CoOp", "train"),
+        ("CoOp", "eval of 1,000"),
+    ]
+    assert all(row["ours"] > 0 and row["published"] > 0 and row["floor"] > 0 for row in rows)
+    assert rows[2]["published"] == rows[0]["published"]  # the published step knows no cache
+    assert rows[3]["ours_kept"] < rows[3]["published_kept"] / 4
+    assert "published/ours" in capsys.readouterr().out
+
+
+def test_what_does_not_fit_is_said(capsys):
+    words = ["--sizes", "small", "--classes", "5", "--batch", "2", "--repeats", "1", "--methods", "CoOp"]
+    assert steps.main([*words, "--parts", "train", "--limit-gb", "1e-6"]) == 0
+    assert "does not fit: keeps about" in capsys.readouterr().out
+    assert steps.main([*words, "--ours-only"]) == 0
+    assert capsys.readouterr().out.count("not timed") == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu_is_one_line(capsys):
+    assert steps.main(["--device", "cuda"]) == 1
+    assert capsys.readouterr().err.startswith("error: --device cuda, but PyTorch sees no GPU")
