@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import open_clip
@@ -51,14 +52,27 @@ class Method:
 
 
 class Bench:
-    """Builds methods at one size on one device; models are made once."""
+    """Builds methods at one size on one device; models are made once, the teacher when it is needed.
 
-    def __init__(self, sizes: str, device: torch.device, precision: str = "fp32") -> None:
+    Args:
+        sizes: a key of SIZES.
+        device: where all is done.
+        precision: fp32, bf16, fp16 or amp.
+        backbone: takes the place of the student where it is given: "ViT-L-14" for a teacher's own training.
+    """
+
+    def __init__(self, sizes: str, device: torch.device, precision: str = "fp32", backbone: str = "") -> None:
         torch.manual_seed(0)
         self.device, self.small = device, sizes == "small"
         self.precision = Precision.choose(precision, device)
-        self.teacher_clip, self.clip = (self.precision.store(random_clip(name, device)) for name in SIZES[sizes])
+        self.teacher_name, self.name = SIZES[sizes][0], backbone or SIZES[sizes][1]
+        self.clip = self.precision.store(random_clip(self.name, device))
         self.image_size = shape_of(self.clip).resolution
+
+    @cached_property
+    def teacher_clip(self) -> nn.Module:
+        """PromptKD's teacher."""
+        return self.precision.store(random_clip(self.teacher_name, self.device))
 
     def method(self, name: str, count: int, images: Tensor) -> Method:
         """A method of METHODS over `count` classes; `images` (B, 3, H, W) are those a cached teacher has seen."""

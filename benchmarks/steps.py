@@ -17,6 +17,7 @@ import argparse
 import gc
 import json
 import platform
+import resource
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -78,7 +79,7 @@ def measure(
     images = torch.randn(batch, 3, size, size, device=device)
     labels = torch.randint(count, (batch,), device=device)
     method = bench.method(name, count, images)
-    known = nn.ModuleList([bench.clip, bench.teacher_clip])
+    known = nn.ModuleList([bench.clip, *([bench.teacher_clip] if name.startswith("PromptKD") else [])])
     common = {"method": name, "classes": count, "batch": batch, "device": args.device, "precision": args.precision}
     why, rows = "not timed" if args.ours_only else cannot_fit(bench, name, count, batch, args.limit_gb), []
     same = common | {"method": "PromptKD", "part": "train"}
@@ -166,6 +167,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--device", default="cpu")
     p.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16", "amp"])
     p.add_argument("--sizes", default="real", choices=sorted(SIZES))
+    p.add_argument("--backbone", default="", help="open_clip's name of another student, as ViT-L-14")
     p.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS, metavar="METHOD")
     p.add_argument("--parts", nargs="+", default=["train", "eval"], choices=["train", "eval"])
     p.add_argument("--classes", nargs="+", type=int, default=[10, 100, 1000])
@@ -186,11 +188,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: --device cuda, but PyTorch sees no GPU here; leave it out", file=sys.stderr)
         return 1
     args.limit_gb = args.limit_gb or 0.7 * (free_memory(device) or 2**34) / 2**30
-    bench = Bench(args.sizes, device, args.precision)
+    bench = Bench(args.sizes, device, args.precision, args.backbone)
     rate = product_rate(device, bench.precision.compute or torch.float32)
     model = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     where = {"device": model, "threads": torch.get_num_threads(), "torch": torch.__version__}
-    where |= {"open_clip": open_clip.__version__, "teacher": SIZES[args.sizes][0], "student": SIZES[args.sizes][1]}
+    where |= {"open_clip": open_clip.__version__, "teacher": bench.teacher_name, "student": bench.name}
     print(", ".join(f"{key} {value}" for key, value in where.items()) + f", matrix product {rate / 1e9:.0f} GFLOP/s")
     rows: list[dict[str, Any]] = []
     for name in args.methods:
@@ -199,6 +201,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 rows += measure(bench, name, count, batch, args, rate, rows)
                 print(f"done: {name}, {count} classes, batch {batch}", file=sys.stderr, flush=True)
     print(table(rows))
+    if device.type == "cpu":  # kilobytes on Linux
+        print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
     if args.json:
         content = where | {"product_gflops": rate / 1e9, "command": sys.argv[1:], "rows": rows}
         write_atomic(Path(args.json), json.dumps(content, indent=2) + "\n")
