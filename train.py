@@ -105,7 +105,9 @@ def run(cfg: CfgNode, build_only: bool = False) -> float | None:
     if distributed.world_size() > 1:
         check_several(cfg)
     if distributed.is_main():
-        if not cfg.EVAL_ONLY:
+        if cfg.EVAL_ONLY:
+            results.check_result(cfg.OUTPUT_DIR, results.fingerprint(cfg))
+        else:
             results.claim(cfg.OUTPUT_DIR, cfg)
         setup_logger(cfg.OUTPUT_DIR)
     if cfg.SEED >= 0:

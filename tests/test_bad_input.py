@@ -99,6 +99,19 @@ def test_checkpoint_of_another_backbone_or_shape(run, clips, tmp_path):
         run("PromptSRC", tmp_path / "d", *flags, "--load-epoch=7", *SRC)
 
 
+def test_checkpoint_of_another_text(run, tmp_path, capsys):
+    words = ["TRAINER.COOP.N_CTX", "4", "TRAINER.COOP.CLASS_TOKEN_POSITION"]
+    run("CoOp", tmp_path / "run", *words, "front", epochs=1)
+    flags = ["--eval-only", f"--model-dir={tmp_path / 'run'}"]
+    with pytest.raises(ValueError, match="'X X X X {}.', class name at the front, .* at the end: set CTX_INIT"):
+        run("CoOp", tmp_path / "a", *flags, *words, "end")
+    with pytest.raises(ValueError, match="this run has 'a photo of a {}.'"):
+        run("CoOp", tmp_path / "b", *flags, *words, "front", "TRAINER.COOP.CTX_INIT", "a photo of a")
+    words = [word.replace("COOP", "KGCOOP") for word in words]
+    run("KgCoOp", tmp_path / "c", *flags, *words, "front", "TRAINER.KGCOOP.CTX_INIT", "")
+    assert "was learned by CoOp: KgCoOp goes on with it" in capsys.readouterr().out
+
+
 def test_teachers_that_do_not_fit(run, clips, tmp_path):
     with pytest.raises(FileNotFoundError, match="no teacher: set TRAINER.PROMPTKD.TEACHER"):
         run("PromptKD", tmp_path / "a", *KD)

@@ -113,6 +113,12 @@ def test_projector_depth(layers):
         projector(16, 24, 4)
 
 
+def test_a_bias_in_front_of_batchnorm_is_not_moved_by_rounding():
+    module = projector(16, 24, 2)
+    (module(torch.randn(8, 16)) * 1000).square().sum().backward()
+    assert not module[0].bias.grad.any() and module[3].bias.grad.any() and module[0].weight.grad.any()
+
+
 def test_student_learns_no_text(clip):
     names = set(StudentPrompts(clip, 40, 2, 2).state_dict())
     assert not any(name.startswith(("ctx", "text")) for name in names)

@@ -116,6 +116,11 @@ def test_student_distils_and_is_evaluated_without_teacher_or_text(run, teacher, 
     assert text_parts == [None]
     assert accuracy == found["metrics"]["base"]["accuracy"]
     assert result(tmp_path / "again")["metrics"] == found["metrics"] and result(tmp_path / "again")["eval_only"]
+    run("PromptKD", tmp_path / "kd", *flags, "TRAINER.PROMPTKD.TEACHER", str(teacher), *KD)  # in its own directory
+    kept = {"teacher", "train_seconds", "train_images_per_second", "metrics", "eval_only"}
+    assert {key: result(tmp_path / "kd")[key] for key in kept} == {key: found[key] for key in kept}
+    with pytest.raises(ValueError, match="result of another configuration .* choose another --output-dir"):
+        run("PromptKD", tmp_path / "kd", *flags, "--load-epoch=2", "TRAINER.PROMPTKD.TEACHER", str(teacher), *KD)
 
 
 @pytest.mark.parametrize("options, images, transductive", [([], 30, True), (["UNLABELLED", "base"], 18, False)])

@@ -27,11 +27,12 @@ from trainers.config import ROOT, as_dict, node_of
 FORMAT = 1
 # Keys that change where or how fast a run computes, not what: two runs that differ in these alone are the same run.
 _WHERE = {
-    "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "EVAL_ONLY", "MODEL_DIR", "LOAD_EPOCH", "DATASET.ROOT",
+    "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "EVAL_ONLY", "MODEL_DIR", "DATASET.ROOT",
     "DATALOADER.NUM_WORKERS", "DATALOADER.PREFETCH_FACTOR", "DATALOADER.DECODED_CACHE_GB",
     "DATALOADER.DECODED_CACHE_DIR", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "TRAINER.PROMPTKD.CACHE_DIR",
     "TRAINER.PROMPTKD.CACHE_GB",
 }  # fmt: skip
+_OF_TRAINING = ("teacher", "train_seconds", "train_images_per_second", "eval_only")  # an evaluation does not know them
 _CACHE = ("TRAINER.PROMPTKD.TEACHER_CACHE", "TRAINER.PROMPTKD.CACHE_VIEWS")
 
 
@@ -54,6 +55,8 @@ def relevant(cfg: CfgNode) -> dict[str, Any]:
                 flat[name] = value
 
     walk(as_dict(cfg), "")
+    if flat.get("LOAD_EPOCH", -1) < 0:  # else it decides what is evaluated
+        flat.pop("LOAD_EPOCH", None)
     if flat.get(_CACHE[0]) != "views":  # else the teacher cache changes no number
         flat = {name: value for name, value in flat.items() if name not in _CACHE}
     return flat
@@ -103,17 +106,32 @@ def write_atomic(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
+def check_result(directory: str | Path, config_hash: str) -> dict[str, Any]:
+    """The results that a directory has, {} for none.
+
+    Raises:
+        ValueError: they are of another configuration.
+    """
+    path = Path(directory) / "results.json"
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if earlier and earlier.get("config_hash") != config_hash:
+        raise ValueError(
+            f"{path} is the result of another configuration ({earlier.get('trainer')}, seed {earlier.get('seed')}): "
+            "choose another --output-dir, or give all options as they were"
+        )
+    return earlier
+
+
 def write_result(directory: str | Path, result: dict[str, Any]) -> Path:
-    """Writes results.json.
+    """Writes results.json; what training told stays where a run is evaluated again in its own directory.
 
     Raises:
         ValueError: there is one of another configuration.
     """
     path = Path(directory) / "results.json"
-    if path.is_file():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        if earlier.get("config_hash") != result["config_hash"]:
-            raise ValueError(f"{path} is another run's result ({earlier.get('trainer')}, seed {earlier.get('seed')})")
+    earlier = check_result(directory, result["config_hash"])
+    if result["eval_only"] and not earlier.get("eval_only", True):
+        result = result | {key: earlier[key] for key in _OF_TRAINING}
     write_atomic(path, json.dumps(result, indent=1) + "\n")
     return path
 

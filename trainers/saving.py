@@ -44,8 +44,9 @@ class SavingTrainer(TrainerX):
             super().init_writer(log_dir)
 
     def belongs_to(self) -> dict[str, Any]:
-        """What learned tensors mean nothing without: trainer, backbone, and classes where each has its own."""
-        return {"trainer": self.cfg.TRAINER.NAME, "backbone": self.cfg.MODEL.BACKBONE.NAME}
+        """What learned tensors mean nothing without: trainer, backbone, text, and classes where each has its own."""
+        text = f"{self.prompts.template!r}, class name at the {self.prompts.position}"
+        return {"trainer": self.cfg.TRAINER.NAME, "backbone": self.cfg.MODEL.BACKBONE.NAME, "text": text}
 
     def run_state(self) -> dict[str, Any]:
         """What a method keeps from epoch to epoch beside its parameters (tensors and plain values)."""
@@ -102,4 +103,12 @@ class SavingTrainer(TrainerX):
                 f"{path} has tensors for each of {len(classes)} other classes (first {classes[0]!r}), none for these"
             )
         checkpoints.load_learned(self.prompts, content["state_dict"], path)
+        own = self.belongs_to()
+        if belongs.get("text", own["text"]) != own["text"]:
+            raise ValueError(
+                f"{path} was learned in the text {belongs['text']}, this run has {own['text']}: "
+                "set CTX_INIT or CLASS_TOKEN_POSITION as they were"
+            )
+        if belongs["trainer"] != own["trainer"]:
+            print(f"{path} was learned by {belongs['trainer']}: {own['trainer']} goes on with it")
         return content
