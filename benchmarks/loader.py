@@ -23,14 +23,12 @@ import PIL
 import torch
 import torchvision
 from torch.utils.data import DataLoader
-from yacs.config import CfgNode
 
 import train
-from dassl.data import DataManager
-from dassl.data.datasets import DATASET_REGISTRY
 from dassl.utils import set_random_seed
-from trainers import decoding, views
+from trainers import decoding, device_views, views
 from trainers.config import ROOT
+from trainers.task import loaders
 
 
 @dataclass(frozen=True)
@@ -41,13 +39,6 @@ class Measure:
     images: int  # of a pass
     first: float
     later: float  # median of the other passes
-
-
-def loader_of(cfg: CfgNode) -> DataLoader:
-    """The training loader of a run, without its trainer."""
-    own = getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "image_wrapper", None)
-    manager = DataManager(cfg, dataset_wrapper=decoding.wrapper(cfg, own))
-    return views.seeded_loader(manager.train_loader_x, cfg.DATASET.ROOT, cfg.DATALOADER.PREFETCH_FACTOR)
 
 
 def measure(loader: DataLoader, seed: int, batches: int, passes: int) -> Measure:
@@ -100,8 +91,9 @@ def main(argv: Sequence[str] | None = None) -> list[Measure]:
         own += ["DATALOADER.NUM_WORKERS", str(workers)]
         cfg = train.configure(train.parser().parse_args(words + own))
         decoding.check_options(cfg)
+        device_views.check_options(cfg)
         set_random_seed(cfg.SEED)
-        loader = loader_of(cfg)
+        _, loader = loaders(cfg)
         found.append(measure(loader, cfg.SEED, max(1, args.images // args.batch), args.passes))
     versions = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}
     versions["pillow"] = PIL.__version__

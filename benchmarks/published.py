@@ -8,6 +8,7 @@ others encode their text at each test batch. open_clip's own blocks are called o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,12 @@ class Published:
         self.clip, self.prompts, self.visual = clip, prompts, clip.visual
         texts = [prompts.template.replace("{}", name) for name in classnames]
         self.ids = tokenize(texts).to(clip.logit_scale.device)  # (C, 77)
-        with torch.no_grad():  # the published code keeps these embeddings, too
-            self.embeddings = text_tower(clip).token_embedding(self.ids)  # (C, 77, d)
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """(C, 77, d), which the published code keeps, too."""
+        with torch.no_grad():
+            return text_tower(self.clip).token_embedding(self.ids)
 
     def text(self, shift: Tensor | None = None) -> Tensor:
         """(C, D), not normalised; `shift` (d,) moves the context (CoCoOp)."""

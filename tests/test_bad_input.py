@@ -203,9 +203,7 @@ def test_visual_prompts_on_a_resnet(run, tmp_path):
     )
     path = tmp_path / "resnet.pt"
     torch.save(model.state_dict(), path)
-    with pytest.raises(
-        ValueError, match="need a Vision Transformer, this image encoder is a ModifiedResNet"
-    ):
+    with pytest.raises(ValueError, match="need a Vision Transformer, this image encoder is a ModifiedResNet"):
         run("PromptKD", tmp_path / "a", *KD, "TRAINER.PROMPTKD.TEACHER", str(path), backbone=str(path))
     assert load_clip(str(path)).visual.output_dim == 16
     run("ZeroshotCLIP", tmp_path / "b", backbone=str(path))

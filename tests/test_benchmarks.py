@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import steps
+from benchmarks import profile, steps
 from benchmarks.ours import METHODS, Bench
 
 
@@ -56,6 +56,36 @@ def test_what_does_not_fit_is_said(capsys):
     assert "does not fit: keeps about" in capsys.readouterr().out
     assert steps.main([*words, "--ours-only"]) == 0
     assert capsys.readouterr().out.count("not timed") == 2
+
+
+def test_stages_of_a_step_and_of_an_epoch(capsys):
+    assert profile.main(["step", "--sizes", "small", "--classes", "5", "--batch", "2", "--repeats", "1"]) == 0
+    step = capsys.readouterr().out
+    assert "teacher text, forward" in step and "backward" in step
+    assert profile.main(["epoch", "DATASET.NUM_SHOTS", "2"]) == 0
+    rows = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "ours, cached ms" in rows["stage"] and "student images, forward" in rows
+    assert rows["teacher text, forward"].count("%") == 1  # the published side alone
+    assert rows["files, decode"].count("%") == 3
+
+
+def test_each_moment_counts_once(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(profile, "perf_counter", lambda: float(next(clock)))
+
+    class Work:
+        def inner(self) -> None:
+            pass
+
+        def outer(self) -> None:
+            self.inner()
+
+    inner = Work.inner
+    with profile.Stages(torch.device("cpu")).watching([(Work, "inner", "in"), (Work, "outer", "out")]) as stages:
+        Work().outer()
+    # one tick between any two of: begin, outer, inner, inner's end, outer's end, end
+    assert stages.seconds == {profile.OTHER: 2.0, "out": 2.0, "in": 1.0}
+    assert Work.inner is inner
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

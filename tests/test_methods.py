@@ -11,8 +11,10 @@ import torch
 from conftest import CLASSES, SIZE, result, write_clip
 
 from clip.class_vectors import FILE_NAME, ClassVectors
+from clip.zoo import load_clip
 from dassl.engine import TRAINER_REGISTRY
 from trainers import checkpoints
+from trainers.precision import Precision
 
 BASE = ["DATASET.SUBSAMPLE_CLASSES", "base", "DATASET.NUM_SHOTS", "4"]
 
@@ -208,6 +210,13 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_methods_of_the_text_run_on_a_resnet(run, resnet: str, tmp_path: Path, trainer: str):
     run(trainer, tmp_path, *BASE, *METHODS[trainer].words(trainer), backbone=resnet, epochs=1)
     assert set(saved(tmp_path, trainer, 1)) == METHODS[trainer].keys
+
+
+def test_a_stored_resnet_is_channels_last_and_computes_the_same(resnet: str):
+    stored = Precision.choose("fp32", torch.device("cpu")).store(load_clip(resnet))
+    assert stored.visual.conv2.weight.is_contiguous(memory_format=torch.channels_last)
+    images = torch.randn(2, 3, SIZE, SIZE)
+    torch.testing.assert_close(stored.encode_image(images), load_clip(resnet).encode_image(images))
 
 
 @pytest.mark.parametrize("trainer", ["VPT", "IVLP", "MaPLe", "PromptSRC"])

@@ -22,7 +22,7 @@ from clip.tokens import PromptTokens
 from clip.zoo import load_clip
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import set_random_seed
-from trainers import checkpoints, decoding, distributed, pipeline, results, views
+from trainers import checkpoints, decoding, device_views, distributed, pipeline, results, views
 from trainers.config import FINAL_MODELS, node_of
 from trainers.evaluation import check_input
 from trainers.precision import Precision
@@ -89,6 +89,7 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         if not cfg.EVAL_ONLY:
             distributed.check_batch(cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.TRAIN.ACCUMULATE)
         decoding.check_options(cfg)
+        device_views.check_options(cfg)
 
     def build_model(self) -> None:
         """Loads and freezes CLIP, builds what is learned, its optimiser and its schedule."""
@@ -135,9 +136,13 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
 
     def parse_batch_train(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) and labels (B,) on the device."""
-        return batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True)
+        if self.cfg.INPUT.ON_DEVICE:
+            batch = batch | {"img": device_views.finish(self.cfg, batch["img"], self.device)}
+        return self.parse_batch_test(batch)
 
-    parse_batch_test = parse_batch_train
+    def parse_batch_test(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, H, W) and labels (B,) on the device."""
+        return batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True)
 
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
         """One optimiser step; the losses for the log, means over all processes."""

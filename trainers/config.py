@@ -37,6 +37,7 @@ def default_config(dataset_defaults: Mapping[str, Any]) -> CfgNode:
     cfg.DATALOADER.DECODED_CACHE_GB = 0.0  # decoded training images kept, at most so many GiB a process; 0: none
     cfg.DATALOADER.DECODED_CACHE_DIR = ""  # where; "": the system's temporary folder
     cfg.INPUT.DRAFT = 0.0  # JPEGs decoded at 1/2, 1/4 or 1/8 where both sides stay >= this x SIZE; 0: in full
+    cfg.INPUT.ON_DEVICE = False  # training crops are resized, mirrored and normalised on the device, not by workers
     cfg.TRAIN.TEXT_CHUNK = 0  # texts encoded at a time: 0 by the free memory, N, or -1 for all at once (clip.memory)
     cfg.MODEL.COMPILE = False  # torch.compile of the frozen image encoders (clip.compiling)
     cfg.TRAINER.MODAL = "base2novel"  # PromptKD: "base2novel" or "cross"

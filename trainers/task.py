@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from torch.utils.data import DataLoader
+from yacs.config import CfgNode
+
 from dassl.data.data_manager import DataManager, build_data_loader
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TrainerX
-from trainers import decoding, results
+from trainers import decoding, device_views, results
 from trainers.views import seeded_loader
 
 
@@ -19,11 +22,8 @@ class TaskTrainer(TrainerX):
 
     def build_data_loader(self) -> None:
         """Dassl's loaders, and one over the test images of every class group that is reported (None without any)."""
-        # a user's own images are read by their data set's own wrapper
-        wrapper = getattr(DATASET_REGISTRY.get(self.cfg.DATASET.NAME), "image_wrapper", None)
-        self.dm = dm = DataManager(self.cfg, dataset_wrapper=decoding.wrapper(self.cfg, wrapper))
-        prefetch = self.cfg.DATALOADER.PREFETCH_FACTOR
-        self.train_loader_x = seeded_loader(dm.train_loader_x, self.cfg.DATASET.ROOT, prefetch)
+        self.dm, self.train_loader_x = loaders(self.cfg)
+        dm = self.dm
         self.train_loader_u = dm.train_loader_u
         self.val_loader, self.test_loader = dm.val_loader, dm.test_loader
         self.num_classes, self.num_source_domains = dm.num_classes, dm.num_source_domains
@@ -89,3 +89,14 @@ class TaskTrainer(TrainerX):
     def teacher_result(self) -> dict[str, Any] | None:
         """What results.json says of the teacher; None where there is none."""
         return None
+
+
+def loaders(cfg: CfgNode) -> tuple[DataManager, DataLoader]:
+    """Dassl's loaders, and the one that trains, in the order and views of a seed, decoded as the options ask for."""
+    # a user's own images are read by their data set's own wrapper
+    own = getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "image_wrapper", None)
+    cropping = device_views.Cropping(cfg) if cfg.INPUT.ON_DEVICE else None
+    manager = DataManager(cfg, custom_tfm_train=cropping, dataset_wrapper=decoding.wrapper(cfg, own))
+    special = {"collate_fn": device_views.collate} if cropping else {}
+    prefetch = cfg.DATALOADER.PREFETCH_FACTOR
+    return manager, seeded_loader(manager.train_loader_x, cfg.DATASET.ROOT, prefetch, **special)

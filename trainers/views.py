@@ -62,7 +62,7 @@ def view_seed(seed: int, epoch: int, path: str) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
 
 
-def seeded_loader(loader: DataLoader, root: str, prefetch: int = 2) -> DataLoader:
+def seeded_loader(loader: DataLoader, root: str, prefetch: int = 2, **changes: Any) -> DataLoader:
     """Dassl's training loader with seeded views and, where it draws images at random, a seeded order.
 
     Each of several processes gets its share of the same batches (see `check_shares`).
@@ -71,13 +71,14 @@ def seeded_loader(loader: DataLoader, root: str, prefetch: int = 2) -> DataLoade
         loader: Dassl's, of the batch of all processes.
         root: see SeededViews.
         prefetch: batches that each worker has ready.
+        changes: other arguments of DataLoader.
     """
     dataset, sampler, size = SeededViews(loader.dataset, root), loader.sampler, distributed.world_size()
     if isinstance(sampler, RandomSampler):
         # rank, rank + size, ... of one order: the shares of the first batch_size images are the first batch, and so on
         sampler = DistributedSampler(dataset, num_replicas=size, rank=distributed.rank(), shuffle=True, drop_last=True)
     own = {"dataset": dataset, "sampler": sampler, "batch_size": max(1, loader.batch_size // size)}
-    return rebuilt(loader, prefetch, TimedLoader, **own, persistent_workers=loader.num_workers > 0)
+    return rebuilt(loader, prefetch, TimedLoader, **own, persistent_workers=loader.num_workers > 0, **changes)
 
 
 def check_shares(loader: DataLoader) -> None:

@@ -1,0 +1,72 @@
+"""INPUT.ON_DEVICE: the same crops and mirrored views as the CPU's, resized by another filter of the same shape."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import SIZE, result
+from PIL import Image
+
+import train
+from dassl.data.transforms import build_transform
+from trainers import device_views
+from trainers.task import loaders
+
+
+def config(*words: str, root: str = ""):
+    own = ["--seed", "1", "--dataset-config-file", "configs/datasets/eurosat.yaml", "INPUT.SIZE", f"({SIZE}, {SIZE})"]
+    own += ["DATALOADER.NUM_WORKERS", "0", "VERBOSE", "False", "INPUT.ON_DEVICE", "True"]
+    return train.configure(train.parser().parse_args(([f"--root={root}"] if root else []) + [*own, *words]))
+
+
+@pytest.mark.parametrize(
+    "transforms", ["('random_resized_crop', 'random_flip', 'normalize')", "('random_resized_crop',)"]
+)
+def test_views_are_those_of_the_cpu(transforms: str):
+    cfg = config("INPUT.TRANSFORMS", transforms)
+    whole, cropping = build_transform(cfg, is_train=True), device_views.Cropping(cfg)
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    image = Image.fromarray(small).resize((90, 70), Image.Resampling.BICUBIC)
+    mirrored = set()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        expected = whole(image)
+        torch.manual_seed(seed)
+        crop = cropping(image)
+        mirrored.add(crop.mirrored)
+        (got,) = device_views.finish(cfg, [crop], torch.device("cpu"))
+        levels = 255 * (cfg.INPUT.PIXEL_STD[0] if "normalize" in transforms else 1)
+        difference = levels * (got - expected).abs()
+        assert got.shape == expected.shape and difference.mean() < 0.5 and difference.quantile(0.99) < 1.5
+    assert mirrored == ({True, False} if "random_flip" in transforms else {False})
+
+
+def test_batches_hold_crops_as_decoded(data_root: str):
+    cfg = config("DATALOADER.TRAIN_X.BATCH_SIZE", "4", root=data_root)
+    _, loader = loaders(cfg)
+    batch = next(iter(loader))
+    assert len(batch["img"]) == len(batch["label"]) == 4
+    assert all(crop.pixels.dtype is torch.uint8 and crop.pixels.shape[0] == 3 for crop in batch["img"])
+    assert len({crop.pixels.shape for crop in batch["img"]}) > 1
+
+
+def test_a_run_learns_from_them(run, tmp_path):
+    words = ["OPTIM.WARMUP_EPOCH", "0", "TRAINER.COOP.N_CTX", "2", "INPUT.ON_DEVICE", "True", "TRAIN.ACCUMULATE", "2"]
+    run("CoOp", tmp_path, *words, "DATALOADER.NUM_WORKERS", "1")
+    assert result(tmp_path)["settings"]["INPUT.ON_DEVICE"] is True
+    assert (tmp_path / "prompt_learner" / "model.pth.tar-2").is_file()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("INPUT.TRANSFORMS", "('random_resized_crop', 'colorjitter')"),
+        ("INPUT.TRANSFORMS", "('random_flip', 'normalize')"),
+        ("DATALOADER.K_TRANSFORMS", "2"),
+    ],
+)
+def test_what_the_device_cannot_do_is_refused(run, tmp_path, words):
+    with pytest.raises(ValueError, match="INPUT.ON_DEVICE True"):
+        run("CoOp", tmp_path, "INPUT.ON_DEVICE", "True", *words)
