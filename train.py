@@ -102,13 +102,17 @@ def main(argv: Sequence[str] | None = None) -> float | None:
 
 def run(cfg: CfgNode, build_only: bool = False) -> float | None:
     """`main` for a configuration."""
+    if not cfg.TRAINER.NAME:
+        raise ValueError(f"no method: give --trainer, one of {', '.join(TRAINER_REGISTRY.registered_names())}")
+    if not cfg.DATASET.NAME:
+        raise ValueError("no data set: give --dataset-config-file, one of configs/datasets, or DATASET.NAME")
     if distributed.world_size() > 1:
         check_several(cfg)
     if distributed.is_main():
         if cfg.EVAL_ONLY:
             results.check_result(cfg.OUTPUT_DIR, results.fingerprint(cfg))
         else:
-            results.claim(cfg.OUTPUT_DIR, cfg)
+            results.check_claim(cfg.OUTPUT_DIR, cfg)
         setup_logger(cfg.OUTPUT_DIR)
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
@@ -121,6 +125,8 @@ def run(cfg: CfgNode, build_only: bool = False) -> float | None:
         trainer = build_trainer(cfg)
     if build_only:
         return None
+    if distributed.is_main() and not cfg.EVAL_ONLY:
+        results.claim(cfg.OUTPUT_DIR, cfg)  # not before: a mistake that building finds leaves the directory free
     if cfg.EVAL_ONLY:
         trainer.load_model(cfg.MODEL_DIR, epoch=cfg.LOAD_EPOCH if cfg.LOAD_EPOCH >= 0 else None)
         return trainer.test()

@@ -40,6 +40,17 @@ CASES = {
     "means of another model": (["INPUT.PIXEL_MEAN", "(0.5, 0.5, 0.5)"], r"PIXEL_MEAN.*set INPUT.PIXEL_MEAN"),
     "unknown subsample": (["DATASET.SUBSAMPLE_CLASSES", "novel"], r"novel.*all, base, new"),
     "unknown precision": (["TRAINER.PROMPTSRC.PREC", "fp8"], r"fp8.*fp32, bf16, fp16, amp"),
+    "split that is not reported": (["TEST.SPLIT", "val"], r"TEST.SPLIT 'val'.*set it to test"),
+    "key that nothing reads": (["DATASET.NUM_LABELED", "40"], r"DATASET.NUM_LABELED 40.*do not read it"),
+    "several views": (["DATALOADER.K_TRANSFORMS", "2"], r"K_TRANSFORMS 2.*one transformed view"),
+    "no transform": (["INPUT.NO_TRANSFORM", "True"], r"NO_TRANSFORM True"),
+    "no batch": (["DATALOADER.TRAIN_X.BATCH_SIZE", "0"], r"BATCH_SIZE 0: set 1 or more"),
+    "no printing": (["TRAIN.PRINT_FREQ", "0"], r"PRINT_FREQ 0: set 1 or more"),
+    "no deviation": (["TRAINER.PROMPTSRC.GPA_STD", "0"], r"GPA_STD 0.0: a standard deviation is above 0"),
+    "recipe in an unknown folder": (
+        ["--config-file", "configs/trainers/PromptKDD/mini.yaml"],
+        r"closest to PromptKDD: PromptKD",
+    ),
     "unknown selection": (
         ["TEST.FINAL_MODEL", "best_test"],
         r"best_test.*last_step, best_val, best_on_test_as_published",

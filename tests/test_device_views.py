@@ -64,7 +64,6 @@ def test_a_run_learns_from_them(run, tmp_path):
     [
         ("INPUT.TRANSFORMS", "('random_resized_crop', 'colorjitter')"),
         ("INPUT.TRANSFORMS", "('random_flip', 'normalize')"),
-        ("DATALOADER.K_TRANSFORMS", "2"),
     ],
 )
 def test_what_the_device_cannot_do_is_refused(run, tmp_path, words):

@@ -92,6 +92,40 @@ def test_resume_from_another_directory(run, teacher, clips, tmp_path):
     assert result(tmp_path / "on")["metrics"] == result(teacher)["metrics"]
 
 
+def test_the_best_epoch_comes_along_to_another_directory(run, tmp_path, monkeypatch):
+    """No later epoch is better: the one that was best before the interruption is deployed."""
+    values = {0: 90.0, 1: 50.0, 2: 40.0}
+    measure = PromptSRC.test
+    monkeypatch.setattr(
+        PromptSRC, "test", lambda self, split=None: values[self.epoch] if split else measure(self, split)
+    )
+    stop, step = iter(range(100)), PromptSRC.forward_backward
+
+    def stop_in_third(self, batch):
+        if next(stop) == 6:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    monkeypatch.setattr(PromptSRC, "forward_backward", stop_in_third)
+    words = [*SRC, "TEST.FINAL_MODEL", "best_val"]
+    with pytest.raises(KeyboardInterrupt):
+        run("PromptSRC", tmp_path / "a", *words, epochs=3)
+    monkeypatch.setattr(PromptSRC, "forward_backward", step)
+    run("PromptSRC", tmp_path / "b", f"--resume={tmp_path / 'a'}", *words, epochs=3)
+    best = checkpoints.read_checkpoint(tmp_path / "b" / "VLPromptLearner" / "model-best.pth.tar")
+    assert best["epoch"] == 1 and best["val_result"] == 90.0
+    (tmp_path / "a" / "VLPromptLearner" / "model-best.pth.tar").unlink()
+    with pytest.raises(FileNotFoundError, match="model-best.pth.tar is gone, the best epoch so far"):
+        run("PromptSRC", tmp_path / "c", f"--resume={tmp_path / 'a'}", *words, epochs=3)
+
+
+def test_a_first_try_that_cannot_be_built_leaves_the_directory_free(run, tmp_path):
+    with pytest.raises(ValueError, match="no CLIP model 'mini-studnt'"):
+        run("CoOp", tmp_path, backbone="mini-studnt")
+    run("CoOp", tmp_path, epochs=1)
+    assert result(tmp_path)["trainer"] == "CoOp"
+
+
 def test_student_distils_and_is_evaluated_without_teacher_or_text(run, teacher, tmp_path, monkeypatch):
     run("PromptKD", tmp_path / "kd", "TRAINER.PROMPTKD.TEACHER", str(teacher), *KD)
     found = result(tmp_path / "kd")

@@ -22,7 +22,7 @@ from clip.tokens import PromptTokens
 from clip.zoo import load_clip
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import set_random_seed
-from trainers import checkpoints, decoding, device_views, distributed, pipeline, results, views
+from trainers import checkpoints, checks, device_views, distributed, pipeline, results, views
 from trainers.config import FINAL_MODELS, node_of
 from trainers.evaluation import check_input
 from trainers.precision import Precision
@@ -78,18 +78,7 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
 
     def check_cfg(self, cfg: CfgNode) -> None:
         """Refuses what would only fail, or mislead, later."""
-        if cfg.TEST.FINAL_MODEL not in self.final_models:
-            raise ValueError(f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL!r}: choose one of {', '.join(self.final_models)}")
-        if cfg.TRAIN.TEXT_CHUNK < -1:
-            raise ValueError(f"TRAIN.TEXT_CHUNK {cfg.TRAIN.TEXT_CHUNK}: give 0 (automatic), texts at a time, or -1")
-        if cfg.PROTOCOL not in ("", "fewshot", "cross", "dg"):
-            raise ValueError(
-                f'PROTOCOL {cfg.PROTOCOL!r}: choose fewshot, cross, dg or "" (told from the rest of the run)'
-            )
-        if not cfg.EVAL_ONLY:
-            distributed.check_batch(cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.TRAIN.ACCUMULATE)
-        decoding.check_options(cfg)
-        device_views.check_options(cfg)
+        checks.check_config(cfg, self.final_models)
 
     def build_model(self) -> None:
         """Loads and freezes CLIP, builds what is learned, its optimiser and its schedule."""
@@ -226,9 +215,9 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
     def after_train(self) -> None:
         """Evaluates the deployed model and writes the results."""
         print("Finish training")
-        if self.cfg.TEST.FINAL_MODEL != "last_step":
+        if self.cfg.TEST.FINAL_MODEL != "last_step" and not self.cfg.TEST.NO_TEST:
             print("Deploy the best epoch")
-            self.load_model(self.output_dir)
+            self.load_best()
         if not self.cfg.TEST.NO_TEST:
             self.test()
         elapsed = round(time.time() - self.time_start)

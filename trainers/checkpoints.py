@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+BEST = "model-best.pth.tar"  # Dassl's name of the best epoch's file
+
 # Published key -> ours. What no rule names is frozen CLIP, or tokens that are made anew from the class names.
 _RULES: list[tuple[re.Pattern[str], str]] = [
     (re.compile(pattern), ours)
@@ -34,13 +36,16 @@ _FROZEN = re.compile(
 
 
 class _Inert:
-    """Stands for any object of an old file that is not a tensor: it is built, and does nothing."""
+    """Stands for any object of an old file that is not a tensor: it is built and filled, and does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def __setstate__(self, state: Any) -> None:
+    def _nothing(self, *args: Any) -> None:
         pass
+
+    # How a pickle fills objects, dictionaries (an optimiser's state is a defaultdict) and lists.
+    __setstate__ = __setitem__ = append = extend = _nothing
 
 
 class _TensorUnpickler(pickle.Unpickler):
@@ -78,11 +83,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         except pickle.UnpicklingError:
             safe = SimpleNamespace(Unpickler=_TensorUnpickler, load=_load_tensors, __name__="tensors_only")
             content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=safe)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint ({' '.join(str(error).split())[:200]})") from error
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, AttributeError, KeyError, TypeError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint ({why}): is it cut off? Fetch it again, or give another"
+        ) from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise ValueError(f"{path} is no checkpoint: it has no 'state_dict'")
-    return content
+    return {key: None if isinstance(value, _Inert) else value for key, value in content.items()}
 
 
 def _load_tensors(file: Any, **kwargs: Any) -> Any:
@@ -187,7 +195,7 @@ def latest(directory: str | Path, epoch: int | None = None) -> Path:
     """
     directory = Path(directory)
     files = numbered(directory)
-    best = directory / "model-best.pth.tar"
+    best = directory / BEST
     if epoch is not None:
         path = directory / f"model.pth.tar-{epoch}"
     elif best.is_file():

@@ -76,6 +76,10 @@ def merge_file(cfg: CfgNode, path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
+        if not path.parent.is_dir() and path.parent.parent.is_dir():
+            folders = sorted(folder.name for folder in path.parent.parent.iterdir() if folder.is_dir())
+            close = get_close_matches(path.parent.name, folders, n=1, cutoff=0.3) or [", ".join(folders) or "nothing"]
+            raise FileNotFoundError(f"no configuration file {path}; closest to {path.parent.name}: {close[0]}")
         beside = sorted(file.name for file in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         close = get_close_matches(path.name, beside, n=1, cutoff=0.3)
         hint = (

@@ -60,13 +60,11 @@ def check_options(cfg: CfgNode) -> None:
         return
     wanted = list(cfg.INPUT.TRANSFORMS)
     others = [name for name in wanted if name not in SUPPORTED]
-    if others or "random_resized_crop" not in wanted or cfg.INPUT.NO_TRANSFORM:
+    if others or "random_resized_crop" not in wanted:
         raise ValueError(
             f"INPUT.ON_DEVICE True: INPUT.TRANSFORMS {tuple(wanted)} is not random_resized_crop with random_flip and "
             "normalize or without: set INPUT.ON_DEVICE False"
         )
-    if cfg.DATALOADER.K_TRANSFORMS > 1 or cfg.DATALOADER.RETURN_IMG0:
-        raise ValueError("INPUT.ON_DEVICE True makes one view of an image: K_TRANSFORMS 1 and RETURN_IMG0 False")
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -63,6 +63,8 @@ class PromptKD(PromptTrainer):
         options = cfg.TRAINER.PROMPTKD
         if options.CE_WEIGHT:
             raise ValueError(f"CE_WEIGHT {options.CE_WEIGHT}: PromptKD learns without labels, set it to 0")
+        if options.TEMPERATURE <= 0:
+            raise ValueError(f"TRAINER.PROMPTKD.TEMPERATURE {options.TEMPERATURE}: set it above 0 (1 as published)")
         if cfg.TRAINER.MODAL not in ("base2novel", "cross"):
             raise ValueError(f"TRAINER.MODAL {cfg.TRAINER.MODAL!r}: choose base2novel or cross")
         if options.UNLABELLED not in ("all", "base"):

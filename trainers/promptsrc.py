@@ -64,7 +64,13 @@ class PromptSRC(IVLP):
 
 
 def gaussian_weights(epochs: int, mean: float, std: float) -> list[float]:
-    """`w_e` proportional to `N(e; mean, std^2)` for e = 1 .. epochs, of sum 1 (arXiv 2307.06948, equation 7)."""
+    """`w_e` proportional to `N(e; mean, std^2)` for e = 1 .. epochs, of sum 1 (arXiv 2307.06948, equation 7).
+
+    Raises:
+        ValueError: std is not above 0.
+    """
+    if std <= 0:
+        raise ValueError(f"TRAINER.PROMPTSRC.GPA_STD {std}: a standard deviation is above 0")
     # relative to the largest exponent, so that a mean far outside 1 .. epochs does not underflow to 0/0
     exponents = [-0.5 * ((epoch - mean) / std) ** 2 for epoch in range(1, epochs + 1)]
     weights = [math.exp(exponent - max(exponents)) for exponent in exponents]

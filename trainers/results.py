@@ -67,12 +67,12 @@ def fingerprint(cfg: CfgNode) -> str:
     return hashlib.sha256(json.dumps(relevant(cfg), sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def claim(directory: str | Path, cfg: CfgNode) -> None:
-    """Writes the merged configuration, unless the directory holds another run's.
+def check_claim(directory: str | Path, cfg: CfgNode) -> None:
+    """Makes sure that a directory can be this run's.
 
     Raises:
-        ValueError: it does; the message names what differs.
-        OSError: the directory cannot be written to.
+        ValueError: it holds another run; the message names what differs.
+        OSError: it cannot be written to.
     """
     directory = Path(directory)
     path = directory / "config.yaml"
@@ -85,9 +85,16 @@ def claim(directory: str | Path, cfg: CfgNode) -> None:
             raise ValueError(f"{directory} holds another run ({shown}): choose another --output-dir, or remove it")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, yaml.safe_dump(as_dict(cfg), sort_keys=True))
+        if not os.access(directory, os.W_OK):
+            raise PermissionError("no permission, or a read-only disk")
     except OSError as error:
         raise OSError(f"cannot write to --output-dir {directory}: {error.strerror or error}") from error
+
+
+def claim(directory: str | Path, cfg: CfgNode) -> None:
+    """Writes the merged configuration, by which a directory is a run's. Raises what `check_claim` does."""
+    check_claim(directory, cfg)
+    write_atomic(Path(directory) / "config.yaml", yaml.safe_dump(as_dict(cfg), sort_keys=True))
 
 
 def dataset_of(directory: str | Path) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +11,7 @@ from typing import Any, ClassVar
 from dassl.engine import TrainerX
 from dassl.utils import save_checkpoint
 from trainers import checkpoints, distributed
+from trainers.checkpoints import BEST
 
 
 class SavingTrainer(TrainerX):
@@ -77,8 +80,33 @@ class SavingTrainer(TrainerX):
         self.seed, self.best_result, self.spent = run["seed"], run["best_result"], dict(run["spent"])
         self.scaler.load_state_dict(run["scaler"])
         self.load_run_state(run)
+        self._keep_best(path.with_name(BEST))
         print(f"Resumed from {path} ({content['epoch']} epochs done)")
         return int(content["epoch"])
+
+    def _keep_best(self, best: Path) -> None:
+        """The best epoch so far comes along where a run goes on in another directory.
+
+        Raises:
+            FileNotFoundError: it is gone, so that another epoch would be deployed in its place.
+        """
+        own = Path(self.output_dir) / self.registered_name / BEST
+        chosen = self.cfg.TEST.FINAL_MODEL != "last_step" and self.best_result > float("-inf")
+        if not chosen or own.is_file():
+            return
+        if not best.is_file():
+            raise FileNotFoundError(
+                f"{best} is gone, the best epoch so far: put it back, or set TEST.FINAL_MODEL last_step to go on"
+            )
+        if distributed.is_main():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            partial = own.with_name(f"{own.name}.part")
+            shutil.copyfile(best, partial)
+            os.replace(partial, own)
+
+    def load_best(self) -> None:
+        """Loads this run's best epoch; FileNotFoundError where it is not there."""
+        self._load_checkpoint(Path(self.output_dir) / self.registered_name / BEST)
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Loads what a run learned, ours or published: the epoch asked for, else the best, else the last.

@@ -67,7 +67,10 @@ def load_teacher(
     elif path.is_dir() or ".pth" in path.name:  # model.pth.tar-20; any other file is a CLIP
         clip, prompts, description = _from_published(path, backbone, phrase)
     else:
-        clip = load_clip(source)
+        try:
+            clip = load_clip(source)
+        except ValueError as error:
+            raise ValueError(f"teacher {source!r} is no run's directory, no .pth.tar and no CLIP: {error}") from error
         prompts, description = Prompts(clip), {"source": source, "backbone": source, "trainer": "ZeroshotCLIP"}
     clip = precision.store(clip)
     prompts.to(precision.device).requires_grad_(False).eval()
