@@ -3,8 +3,9 @@
     python tests/parity.py DIR [FIXTURE ...]
 
 prints one line a fixture: its name, then the largest error of each kind; exits 1 where one is above its limit
-(parity_measure.LIMITS, from the set's FORMAT.md, or a multiple of the noise that the set records of itself). With
---set KEY VALUE ... the recorded runs are replayed with other options, which must change no number. Classes, sizes, seeds and options are all those of the set.
+(parity_measure.LIMITS, from the set's FORMAT.md, or a multiple of the noise that the set records of itself). Classes,
+sizes, seeds and options are all those of the set; with --set KEY VALUE ... the recorded runs are replayed with other
+options, which must change no number.
 DIR may also be an archive of a set (.tar.xz).
 """
 

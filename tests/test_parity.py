@@ -31,16 +31,15 @@ def test_every_fixture_of_the_set_passes(golden: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("fixtures", "options"),
     [
-        (("coop_middle", "cocoop", "maple", "promptsrc_gpa"), ("TRAIN.TEXT_CHUNK", "2")),  # parts, computed again
-        (("coop_end", "ivlp_wd", "promptsrc_gpa", "maple"), ("TRAIN.TEXT_CHUNK", "-1")),
+        (("coop_middle", "maple"), ("TRAIN.TEXT_CHUNK", "3")),  # parts, computed again
+        (("coop_end", "ivlp", "maple"), ("TRAIN.TEXT_CHUNK", "-1")),
         (("vpt", "maple", "promptsrc_gpa"), ("TRAIN.ACCUMULATE", "2")),
-        (("promptkd_xd",), ("MODEL.COMPILE", "True")),
     ],
     ids=lambda value: " ".join(value),
 )
 def test_levers_change_no_number(golden: Path, fixtures: tuple[str, ...], options: tuple[str, ...], capsys):
     code = parity.main([str(golden), *fixtures, "--set", *options])
-    assert code == 0, capsys.readouterr().out
+    assert code == 0, capsys.readouterr()
 
 
 def test_recorded_noise_and_a_flipped_unit_pass():

@@ -38,6 +38,7 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
     Dassl than upstream offers, so a method runs on either.
     """
 
+    learns: ClassVar[bool] = True  # whether there is anything to train
     needs_text: bool = True  # whether the text encoder is loaded
     final_models: ClassVar[tuple[str, ...]] = FINAL_MODELS
 
@@ -106,6 +107,8 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         if self.needs_text:
             self.tokens(self.classnames)  # a class name that is too long shows now, not after an epoch
         learned = sum(1 for _ in self.prompts.parameters())
+        if self.learns and not learned:
+            raise ValueError(f"{cfg.TRAINER.NAME} has nothing to learn: its options give it 0 tokens, set 1 or more")
         optim = scaled(cfg)
         optimizer = build_optimizer(self.prompts, optim) if learned else None
         scheduler = build_lr_scheduler(optimizer, optim) if learned else None
