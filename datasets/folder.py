@@ -10,7 +10,7 @@ from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, option
-from datasets.checks import Layout
+from datasets.checks import Layout, refuse_two_classes
 from datasets.images import OwnImages, is_image, list_folders, walk_images
 from datasets.splits import Listing, load_json, random_split, read_split
 
@@ -59,6 +59,7 @@ class Folder(BenchmarkDataset):
             listing, source = Listing(*lists), option(cfg, "FILES") or "folders"
         self.check_files(layout, listing)
         refuse_empty_files(cfg, "Folder", layout, listing)
+        refuse_two_classes("Folder", layout, listing)
         return layout, listing, source
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
 from datasets.base import BenchmarkDataset, option
-from datasets.checks import Layout, check_classnames, clip_name
+from datasets.checks import Layout, check_classnames, clip_name, refuse_two_classes
 from datasets.folder import find_classnames, named_path, refuse_empty_files, root_of
 from datasets.images import OwnImages, list_folders, walk_images
 from datasets.splits import Listing, load_json, subsample_classes
@@ -49,6 +49,7 @@ class Unlabeled(BenchmarkDataset):
             files = [file for file in files if str((root / file).resolve()) not in inside]
         listing = Listing([(file, -1, "") for file in files], [], test)
         refuse_empty_files(cfg, "Unlabeled", layout, listing)
+        refuse_two_classes("Unlabeled", layout, Listing([], [], test))
         return layout, listing, path.name
 
     def test_items(self, folder: Path) -> list[tuple[str, int, str]]:

@@ -248,6 +248,41 @@ def test_links_are_followed_once(tmp_path: Path):
     assert walk_images(folder) == ["a/deep/1.png", "linked.png"]
 
 
+def test_links_up_the_tree_bring_no_other_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for part in ("train", "test"):
+        write_class_tree(tmp_path / part, {"cat": 2, "dog": 2})
+    expected = parts(Folder(dataset_cfg(tmp_path)))
+    os.symlink("../..", tmp_path / "train" / "cat" / "up")
+    os.symlink("loop", tmp_path / "train" / "cat" / "loop")
+    os.symlink("loop.png", tmp_path / "train" / "cat" / "loop.png")
+    os.symlink(tmp_path / "gone.png", tmp_path / "train" / "cat" / "gone.png")
+    os.symlink("test", tmp_path / "val")  # the same images under the same class
+    found = parts(Folder(dataset_cfg(tmp_path)))
+    assert [found[part] for part in ("train", "test")] == [expected[part] for part in ("train", "test")]
+    assert len(found["val"]) == 4
+    out = capsys.readouterr().out
+    assert f"left out 2 links in {tmp_path / 'train' / 'cat'} that lead to no file, such as gone.png" in out
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("train/kitten", "cat"),
+        ("train/dog/linked.jpg", "../cat/cat_1.jpg"),
+        ("train/dog/more", "../cat"),
+        ("train/dog/more", "../../test"),
+        ("test/dog/more", "../../train/cat"),
+    ],
+)
+def test_one_file_in_two_classes_is_refused(tmp_path: Path, link: str, target: str):
+    for part in ("train", "test"):
+        write_class_tree(tmp_path / part, {"cat": 2, "dog": 2})
+    os.symlink(target, tmp_path / link)
+    with pytest.raises(ValueError, match=r"are the same file, .*, by a link; remove one of the two") as error:
+        Folder(dataset_cfg(tmp_path))
+    assert "'cat'" in str(error.value) and "\n" not in str(error.value)
+
+
 def test_empty_files(own: Path, capsys: pytest.CaptureFixture[str]):
     (own / "train" / "stroma" / "zero.png").touch()
     for kind, extra in ((Folder, {}), (Unlabeled, {"CLASSNAMES": "names.txt"})):

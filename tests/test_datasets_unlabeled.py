@@ -1,5 +1,6 @@
 """Unlabeled: a user's own images without labels, and a class list."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ def test_unlabeled_with_test_folder(pool: Path, tmp_path: Path, capsys: pytest.C
     write_image(pool / "held out" / "oter" / "2.png")
     with pytest.raises(ValueError, match="oter is no class of the class list; did you mean 'otter'?"):
         Unlabeled(dataset_cfg(pool, TEST_DIR="held out"))
+
+
+def test_links_in_the_test_folder(pool: Path, tmp_path: Path):
+    for name in ("red fox", "otter"):
+        write_image(tmp_path / "test" / name / "1.png")
+    os.symlink("../..", tmp_path / "test" / "otter" / "up")
+    assert len(Unlabeled(dataset_cfg(pool, TEST_DIR=str(tmp_path / "test"))).full.test) == 2
+    os.symlink("../red fox", tmp_path / "test" / "otter" / "more")
+    with pytest.raises(ValueError, match="are the same file"):
+        Unlabeled(dataset_cfg(pool, TEST_DIR=str(tmp_path / "test")))
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 """Data sets on this disk: check them, download them, write few-shot lists.
 
-    python tools/data.py check eurosat --root data            one screen; exit code 0: a run would start
-    python tools/data.py check all --root data --decode       also decodes every image
-    python tools/data.py check Folder --root my_images        your own images, see datasets/folder.py
-    python tools/data.py download dtd --root data             never over files that are there
-    python tools/data.py fewshot dtd --root data --shots 4 --seed 1 --out dtd_4shot.json
+python tools/data.py check eurosat --root data            one screen; exit code 0: a run would start
+python tools/data.py check all --root data --decode       also decodes every image
+python tools/data.py check Folder --root my_images        your own images, see datasets/folder.py
+python tools/data.py download dtd --root data             never over files that are there
+python tools/data.py fewshot dtd --root data --shots 4 --seed 1 --out dtd_4shot.json
 """
 
 from __future__ import annotations
