@@ -122,8 +122,13 @@ def same_names(classnames: Sequence[str]) -> list[list[str]]:
 
 
 def clip_name(classname: str) -> str:
-    """What CLIP sees of a class name: case, "_", white space and the way an accent is encoded do not count."""
-    return " ".join(unicodedata.normalize("NFC", classname).replace("_", " ").casefold().split())
+    """What CLIP sees of a class name: case, "_", space, invisible characters and an accent's encoding do not count."""
+    return " ".join(unicodedata.normalize("NFC", without_invisible(classname)).replace("_", " ").casefold().split())
+
+
+def without_invisible(text: str) -> str:
+    """Without characters that do not show, such as a zero-width space; joiners, which change how letters look, stay."""
+    return "".join(char for char in text if unicodedata.category(char) != "Cf" or char == "\u200d")
 
 
 def missing_files(layout: Layout, listing: Listing) -> list[str]:

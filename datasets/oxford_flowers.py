@@ -4,7 +4,8 @@ from scipy.io import loadmat
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, Layout
-from datasets.splits import Listing, load_json, random_split
+from datasets.reading import read_json
+from datasets.splits import Listing, random_split
 
 
 @DATASET_REGISTRY.register()
@@ -23,7 +24,7 @@ class OxfordFlowers(BenchmarkDataset):
     @classmethod
     def build(cls, layout: Layout) -> Listing:
         if path := layout.find("cat_to_name.json"):
-            names = {int(label) - 1: name for label, name in load_json(path).items()}
+            names = {int(label) - 1: name for label, name in read_json(path).items()}
         else:
             from torchvision.datasets import Flowers102
 

@@ -88,7 +88,7 @@ def test_wrong_split_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert report["missing_first"][0] == "River/test.jpg"
     split.write_text("<html>quota exceeded</html>")
     code, _, report = check(capsys, "dtd", "--root", tmp_path)
-    assert code == 1 and "is not JSON" in report["problems"][0]
+    assert code == 1 and "split_zhou_DescribableTextures.json is a web page" in report["problems"][0]
 
 
 def test_corrupt_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

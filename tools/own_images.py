@@ -17,9 +17,8 @@ import yaml
 
 from clip.class_vectors import FILE_NAME, ClassVectors
 from datasets.checks import check_classnames, clip_name
-from datasets.folder import named_path
+from datasets.class_names import named_path, read_class_list
 from datasets.images import walk_images
-from datasets.unlabeled import read_class_list
 from tools import recipes
 from tools.jobs import Job
 from trainers import results
