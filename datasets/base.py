@@ -20,6 +20,7 @@ DATASET_DEFAULTS: dict[str, object] = {
     "TEST_DIR": "",  # Unlabeled: a folder with a folder of labelled test images per class; "": no evaluation
     "SKIP_BAD_IMAGES": False,  # decode every image before the run and leave out those that fail
 }
+OWN_IMAGES = ("Folder", "Unlabeled")  # the data sets that are the user's own
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,11 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset
+from datasets.base import OWN_IMAGES, BenchmarkDataset
 from datasets.checks import missing_files
 from datasets.images import bad_images
 from datasets.splits import Listing
 from tools.sources import PARTS, Part
-
-OWN = ("Folder", "Unlabeled")
 
 
 @dataclass
@@ -51,13 +49,13 @@ def check(name: str, cfg: CfgNode, decode: bool = False) -> Report:
     kind = DATASET_REGISTRY.get(name)
     try:
         with contextlib.redirect_stdout(printed):
-            (_check_own if name in OWN else _check_published)(kind, cfg, report, decode)
+            (_check_own if name in OWN_IMAGES else _check_published)(kind, cfg, report, decode)
     except (OSError, ValueError) as error:
         report.problems.append(one_line(error))
     report.notes += printed.getvalue().splitlines()
     report.ok = not report.problems
     report.whole = report.ok and report.counts == (report.published or report.counts)
-    if name not in OWN and not report.whole:
+    if name not in OWN_IMAGES and not report.whole:
         report.get = [advice(part, kind) for part in PARTS.get(name, ()) if not is_present(part, kind, root)]
     return report
 
