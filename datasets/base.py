@@ -57,6 +57,7 @@ class BenchmarkDataset(DatasetBase):
     marker: ClassVar[str] = "*"  # pattern of something in the image folder that tells it from another folder
     split_file: ClassVar[str] = ""  # the published split file; "": none exists
     counts: ClassVar[tuple[int, int, int]] = (0, 0, 0)  # published number of train, val and test images
+    classes: ClassVar[int] = 0  # published number of classes; 0: not known
     optional_parts: ClassVar[tuple[str, ...]] = ()  # parts of the split that may be empty
     test_gaps_allowed: ClassVar[bool] = False  # whether classes may lack test images
     labelled: ClassVar[bool] = True  # False: training images have label -1
@@ -163,6 +164,9 @@ class BenchmarkDataset(DatasetBase):
         if cls.split_file and (published := layout.find(cls.split_file)):
             return read_split(published), cls.split_file
         listing = cls.build(layout)
+        found = len({label for items in listing for _, label, _ in items})
+        if cls.classes and found != cls.classes:
+            print(f"{cls.__name__}: {found} classes in {layout.images}, published are {cls.classes}")
         if not cls.split_file:
             return listing, "lists of the data set"
         return listing, cls.keep_built(layout, listing, f"no {cls.split_file} in {layout.folder}")

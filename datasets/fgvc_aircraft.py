@@ -16,6 +16,7 @@ class FGVCAircraft(BenchmarkDataset):
     other_dirs = ("fgvc-aircraft-2013b", "fgvc-aircraft", "FGVCAircraft")
     image_dirs = ("images", "data/images")
     counts = (3334, 3333, 3333)
+    classes = 100
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:

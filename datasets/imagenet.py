@@ -39,6 +39,7 @@ class ImageNet(BenchmarkDataset):
     image_dirs = ("images", ".", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
     marker = "train"
     counts = (1281167, 0, 50000)
+    classes = 1000
     optional_parts = ("val",)
     listed_from_disk = True
     same_names_allowed = True

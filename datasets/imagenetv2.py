@@ -16,6 +16,7 @@ class ImageNetV2(ImageNetVariant):
     image_dirs = ("imagenetv2-matched-frequency-format-val", ".")
     marker = "[0-9]*"
     counts = (10000, 0, 10000)
+    classes = 1000
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:

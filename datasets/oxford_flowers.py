@@ -20,6 +20,7 @@ class OxfordFlowers(BenchmarkDataset):
     image_dirs = ("jpg",)
     split_file = "split_zhou_OxfordFlowers.json"
     counts = (4093, 1633, 2463)
+    classes = 102
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:

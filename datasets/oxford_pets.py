@@ -19,6 +19,7 @@ class OxfordPets(BenchmarkDataset):
     other_dirs = ("oxford-iiit-pet", "OxfordPets", "oxford-pets")
     split_file = "split_zhou_OxfordPets.json"
     counts = (2944, 736, 3669)
+    classes = 37
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:

@@ -26,6 +26,7 @@ class StanfordCars(BenchmarkDataset):
     image_dirs = ("cars_train", "car_data")
     split_file = "split_zhou_StanfordCars.json"
     counts = (6509, 1635, 8041)
+    classes = 196
 
     @classmethod
     def layout_at(cls, root: Path, folder: Path, images: Path) -> Layout:

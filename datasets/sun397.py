@@ -20,6 +20,7 @@ class SUN397(BenchmarkDataset):
     marker = "a/*"
     split_file = "split_zhou_SUN397.json"
     counts = (15880, 3970, 19850)
+    classes = 397
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:

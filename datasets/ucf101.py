@@ -21,6 +21,7 @@ class UCF101(BenchmarkDataset):
     image_dirs = ("UCF-101-midframes",)
     split_file = "split_zhou_UCF101.json"
     counts = (7639, 1898, 3783)
+    classes = 101
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:

@@ -160,6 +160,22 @@ def test_class_counts_and_labels_against_files(tmp_path: Path):
     )
 
 
+@pytest.mark.parametrize("folder", ["Junk", "annualcrop"])
+def test_eurosat_has_no_other_classes(folder: str, tmp_path: Path):
+    trees.write_eurosat(tmp_path)
+    trees.write_class_tree(tmp_path / "eurosat" / "2750", {folder: 10})
+    with pytest.raises(ValueError, match=f"folders that are no class: {folder}; take them out .classes are AnnualCrop"):
+        load("EuroSAT", tmp_path)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_another_number_of_classes_is_said(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    WRITERS[name](tmp_path)
+    load(name, tmp_path)
+    said = f"{name}: {len(EXPECTED[name][0])} classes in "
+    assert (said in capsys.readouterr().out) == (name != "EuroSAT"), "EuroSAT's tree has all ten"
+
+
 def test_trainval_rule_of_pets(tmp_path: Path):
     trees.write_pets(tmp_path)
     random.seed(1)
