@@ -122,13 +122,14 @@ class BenchmarkDataset(DatasetBase):
             PermissionError: the folder is there and cannot be read.
         """
         root = root.expanduser().absolute()
-        if not root.is_dir():
+        if not os.path.isdir(root):
             raise FileNotFoundError(f"DATASET.ROOT {root} is not a folder; set it with --root")
+        cls._refuse_unreadable(root)
         folders = cls.folders(root)
         for folder in folders:
+            cls._refuse_unreadable(folder)
             for images in cls.image_dirs:
-                if (folder / images).is_dir() and not os.access(folder / images, os.R_OK | os.X_OK):
-                    raise PermissionError(f"{cls.__name__}: {folder / images} cannot be read; see its permissions")
+                cls._refuse_unreadable(folder / images)
                 if any((folder / images).glob(cls.marker)):
                     return cls.layout_at(root, folder, folder / images)
         wanted = " or ".join(f"{cls.dataset_dir}/{images}".removesuffix("/.") for images in cls.image_dirs)
@@ -137,6 +138,11 @@ class BenchmarkDataset(DatasetBase):
             f"DATASET.ROOT (--root) to the folder that holds {cls.dataset_dir}, or see python tools/data.py check "
             f"{cls.__name__} --root {root}"
         )
+
+    @classmethod
+    def _refuse_unreadable(cls, folder: Path) -> None:
+        if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+            raise PermissionError(f"{cls.__name__}: {folder} cannot be read; see its permissions")
 
     @classmethod
     def folders(cls, root: Path) -> list[Path]:
@@ -175,7 +181,7 @@ class BenchmarkDataset(DatasetBase):
     def keep_built(cls, layout: Layout, listing: Listing, why: str) -> str:
         """Store a split that was built, say so where it is new, and return the name of its file."""
         kept = layout.folder / f"split_built_{cls.split_file.removeprefix('split_zhou_') or f'{cls.__name__}.json'}"
-        if kept.is_file() and digest(*read_split(kept)) == digest(*listing):
+        if kept.is_file() and _holds(kept, listing):
             return kept.name
         changed = f"; not as in {kept.name}, because the files on disk changed" if kept.exists() else ""
         print(f"{cls.__name__}: {why}, split built from the files on disk{changed}")
@@ -207,6 +213,14 @@ def _without_bad_images(name: str, layout: Layout, listing: Listing) -> Listing:
     for file, fault in bad.items():
         print(f"{name}: left out {file} ({fault})")
     return Listing(*([item for item in items if item[0] not in bad] for items in listing))
+
+
+def _holds(path: Path, listing: Listing) -> bool:
+    """Whether a file that can be made again holds a split; a damaged one does not."""
+    try:
+        return digest(*read_split(path)) == digest(*listing)
+    except ValueError:
+        return False
 
 
 def option(cfg: Any, key: str) -> Any:

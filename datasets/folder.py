@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,15 @@ def refuse_empty_files(cfg: Any, name: str, layout: Layout, listing: Listing) ->
     """
     if option(cfg, "SKIP_BAD_IMAGES"):
         return
-    if empty := [file for items in listing for file, _, _ in items if not os.path.getsize(layout.path(file))]:
+    empty = []
+    for items in listing:
+        for file, _, _ in items:
+            status = os.stat(layout.path(file))
+            if stat.S_ISDIR(status.st_mode):
+                raise ValueError(f"{name}: {file} is a folder, not an image; list the images in it")
+            if status.st_size == 0:
+                empty.append(file)
+    if empty:
         raise ValueError(
             f"{name}: {len(empty)} image files are empty: {', '.join(empty[:10])}; remove them, or set "
             "DATASET.SKIP_BAD_IMAGES True"

@@ -21,9 +21,11 @@ _NOT_IMAGES = frozenset("BUFR EPS FITS GRIB HDF5 MPEG PDF WMF".split())
 
 @cache
 def image_suffixes() -> frozenset[str]:
-    """Suffixes of the formats that PIL reads, in lower case: ".jpg", ".png", ..."""
+    """Suffixes of the formats that PIL reads, in lower case: ".jpg", ".png", ...; MPO is read as JPEG."""
     formats = Image.registered_extensions()  # also loads PIL's plugins
-    return frozenset(suffix for suffix, kind in formats.items() if kind in Image.OPEN and kind not in _NOT_IMAGES)
+    return frozenset(
+        suffix for suffix, kind in formats.items() if (kind in Image.OPEN or kind == "MPO") and kind not in _NOT_IMAGES
+    )
 
 
 def is_image(name: str) -> bool:
@@ -97,8 +99,7 @@ def read_upright(path: str) -> Image.Image:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I"):  # 16 bits; convert("RGB") would clip them to white
                 values = np.asarray(upright).astype(np.int64)  # (H, W)
-                deep = values.max(initial=0) > 255
-                return Image.fromarray((values >> 8 if deep else values).clip(0, 255).astype(np.uint8)).convert("RGB")
+                return Image.fromarray((values >> _excess_bits(values)).clip(0, 255).astype(np.uint8)).convert("RGB")
             if upright.mode == "F":
                 raise ValueError("floating-point values have no known range; store it with 8 or 16 bits")
             if upright.has_transparency_data:
@@ -110,6 +111,12 @@ def read_upright(path: str) -> Image.Image:
         reason = str(error).split("\n")[0]
         reason = "the file is empty" if empty else "a folder without images" if os.path.isdir(path) else reason
         raise OSError(f'cannot read the image "{path}" ({reason})') from error
+
+
+def _excess_bits(values: np.ndarray) -> int:
+    """Bits beyond 8 of grey values: files of 16 bits hold those of 8-, 12- and 16-bit cameras, and do not say which."""
+    highest = int(values.max(initial=0))
+    return next((bits - 8 for bits in (8, 12) if highest < 1 << bits), 8)
 
 
 class OwnImages(DatasetWrapper):

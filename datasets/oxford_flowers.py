@@ -1,10 +1,10 @@
 """Oxford Flowers 102 (Nilsback and Zisserman, 2008)."""
 
-from scipy.io import loadmat
+from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, Layout
-from datasets.reading import read_json
+from datasets.reading import read_json, read_mat
 from datasets.splits import Listing, random_split
 
 
@@ -25,14 +25,29 @@ class OxfordFlowers(BenchmarkDataset):
     @classmethod
     def build(cls, layout: Layout) -> Listing:
         if path := layout.find("cat_to_name.json"):
-            names = {int(label) - 1: name for label, name in read_json(path).items()}
+            content = read_json(path)
+            if not isinstance(content, dict) or not all(map(str.isdecimal, content)):
+                raise ValueError(f'{path} is not {{"1": "pink primrose", ...}}; get it again')
+            names = {int(label) - 1: name for label, name in content.items()}
         else:
-            from torchvision.datasets import Flowers102
-
-            print("OxfordFlowers: no cat_to_name.json, class names are torchvision's")
-            names = dict(enumerate(Flowers102.classes))
+            path = Path("the list of torchvision")
+            names = dict(enumerate(_names_of_torchvision(layout)))
         files: dict[int, list[str]] = {}  # in order of first appearance, which the published shuffle follows
-        labels = loadmat(layout.file("imagelabels.mat"), squeeze_me=True)["labels"].ravel()
-        for number, label in enumerate(labels, start=1):
+        for number, label in enumerate(read_mat(layout.file("imagelabels.mat"), "labels"), start=1):
             files.setdefault(int(label) - 1, []).append(f"image_{number:05d}.jpg")
+        if absent := sorted(str(label + 1) for label in files if not isinstance(names.get(label), str)):
+            raise ValueError(f"{path} does not name {len(absent)} of {len(files)} classes: {', '.join(absent[:10])}")
         return random_split(files, names)
+
+
+def _names_of_torchvision(layout: Layout) -> list[str]:
+    from torchvision.datasets import Flowers102
+
+    names = getattr(Flowers102, "classes", None)
+    if names is None:  # before torchvision 0.22
+        raise FileNotFoundError(
+            f"cat_to_name.json is not in {layout.folder}, and this torchvision does not know the names either; python "
+            "tools/data.py check oxford_flowers says where to get it"
+        )
+    print("OxfordFlowers: no cat_to_name.json, class names are torchvision's")
+    return names

@@ -162,6 +162,14 @@ def test_wrong_lists(tmp_path: Path, lines: list[str], message: str):
     assert "\n" not in str(error.value)
 
 
+def test_a_folder_in_a_list_is_no_image(tmp_path: Path):
+    write_image(tmp_path / "a.png")
+    (tmp_path / "b").mkdir()
+    write_lines(tmp_path / "files.csv", ["path,class,split", "a.png,cat,train", "b,dog,train"])
+    with pytest.raises(ValueError, match="b is a folder, not an image"):
+        Folder(dataset_cfg(tmp_path, FILES="files.csv"))
+
+
 def test_cells_that_spreadsheets_write(tmp_path: Path):
     """Quoted delimiters and line ends, cells that hold nothing, columns of other things."""
     for name in ("a, b.png", "c.png"):

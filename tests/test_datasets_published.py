@@ -1,5 +1,7 @@
 """Each published data set from a small tree in its real layout, and from the other layouts that people have."""
 
+import json
+import os
 import random
 import shutil
 from collections import Counter
@@ -17,6 +19,7 @@ from datasets.base import BenchmarkDataset
 from datasets.splits import write_json_atomic
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "datasets"
+PARTS = ("train", "test")
 # name -> (class names, number of train, val and test images) of the trees
 EXPECTED = {
     "ImageNet": (["tench", "goldfish", "macaque", "missile"], (12, 0, 8)),
@@ -305,6 +308,11 @@ OTHER_LAYOUTS = {
     ),
     "StanfordCars Kaggle": kaggle_cars,
     "StanfordCars by class": cars_by_class,
+    "StanfordCars by class, one folder less": lambda root: (
+        cars_by_class(root),
+        nest(*((f"stanford_cars/car_data/car_data/{part}", f"stanford_cars/car_data/{part}") for part in PARTS))(root),
+    ),
+    "StanfordCars with a stray folder": lambda root: write_image(root / "stanford_cars/car_data/x/1.jpg"),
     "ImageNet torchvision": nest(("imagenet/images/train", "imagenet/train"), ("imagenet/images/val", "imagenet/val")),
     "ImageNet Kaggle": kaggle_imagenet,
     "ImageNet Kaggle as it is": lambda root: (
@@ -374,7 +382,8 @@ def test_imagenet_reads_only_folders_that_changed(tmp_path: Path, monkeypatch: p
     read = []
 
     def list_images(folder: Path) -> list[str]:
-        read.append(folder.name)
+        if folder.name != "val":  # that has no images of its own, which is looked up
+            read.append(folder.name)
         return real(folder)
 
     real = datasets.imagenet.list_images
@@ -387,8 +396,68 @@ def test_imagenet_reads_only_folders_that_changed(tmp_path: Path, monkeypatch: p
     shutil.rmtree(tmp_path / "imagenet" / "images" / "val" / "n01440764")
     data = load("ImageNet", tmp_path)
     assert data.classnames == ["goldfish", "macaque", "missile"] and read == ["n02487347"]
-    (tmp_path / "imagenet" / "scan_ImageNet.json").write_text('{"format": 1, "train"')
-    assert everything(load("ImageNet", tmp_path)) == everything(data) and len(read) == 7
+    stored = tmp_path / "imagenet" / "scan_ImageNet.json"
+    whole = json.loads(stored.read_text())
+    for damage in ("", *({**whole, "train": odd} for odd in ([], {"n01443537": []}, {"n01443537": {"files": 3}}))):
+        read.clear()
+        stored.write_text(json.dumps(damage)[:-1])
+        assert everything(load("ImageNet", tmp_path)) == everything(data) and len(read) == 6
+        stored.write_text(json.dumps(damage))
+        assert everything(load("ImageNet", tmp_path)) == everything(data) and len(read) == 12
+
+
+def test_imagenet_notices_a_file_under_an_old_time(tmp_path: Path):
+    """rsync and tar set a folder's time back; its number of entries tells."""
+    trees.write_imagenet(tmp_path)
+    load("ImageNet", tmp_path)
+    folder = tmp_path / "imagenet" / "images" / "train" / "n02487347"
+    time = folder.stat().st_mtime_ns
+    write_image(folder / "new.JPEG")
+    os.utime(folder, ns=(time, time))
+    assert len(load("ImageNet", tmp_path).train_x) == 13
+
+
+def many_wnids(root: Path) -> None:
+    """A root where 1,000 class folders have an image each in train and in val, and no classnames.txt."""
+    source = write_image(root / "one.JPEG")
+    for number in range(1000):
+        for part in ("train", "val"):
+            (folder := root / "imagenet" / part / f"n{number:08d}").mkdir(parents=True)
+            os.link(source, folder / "1.JPEG")
+
+
+def test_names_of_a_thousand_wnids(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    many_wnids(tmp_path)
+    data = load("ImageNet", tmp_path)
+    assert data.classnames[:2] == ["tench", "goldfish"] and len(set(data.classnames)) == 998
+    assert "class names are open_clip's, for 1,000 folders named by wnid" in capsys.readouterr().out
+    folder = tmp_path / "imagenetv2"
+    folder.mkdir()
+    (tmp_path / "imagenet" / "val").rename(folder / "imagenetv2-matched-frequency-format-val")
+    for path in (folder / "imagenetv2-matched-frequency-format-val").iterdir():
+        path.rename(path.with_name(path.name[-4:]))
+    data = load("ImageNetV2", tmp_path)
+    assert [(Path(d.impath).parent.name, d.label, d.classname) for d in data.test[:2]] == [
+        ("0000", 0, "tench"),
+        ("0001", 1, "goldfish"),
+    ]
+
+
+def test_classnames_with_a_byte_order_mark_and_one_twice(tmp_path: Path):
+    trees.write_sketch(tmp_path)
+    names = tmp_path / "imagenet-sketch" / "classnames.txt"
+    names.write_text("\ufeff" + names.read_text(), encoding="utf-8")
+    assert load("ImageNetSketch", tmp_path).classnames[0] == "tench"
+    names.write_text(names.read_text(encoding="utf-8-sig") + "n01440764 cod\n")
+    with pytest.raises(ValueError, match="names n01440764 both 'tench' and 'cod'"):
+        load("ImageNetSketch", tmp_path)
+
+
+def test_flat_images_beside_sorted_ones_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    trees.write_imagenet(tmp_path)
+    write_image(tmp_path / "imagenet" / "images" / "val" / "ILSVRC2012_val_00000009.JPEG")
+    assert len(load("ImageNet", tmp_path).test) == 8
+    assert "left out 1 images beside the class folders of" in capsys.readouterr().out
 
 
 def test_published_equal_names_of_imagenet(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -442,6 +511,107 @@ def test_flowers_without_names(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "class names are torchvision's" in capsys.readouterr().out
 
 
+def test_flowers_without_names_and_without_torchvisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from torchvision.datasets import Flowers102
+
+    trees.write_flowers(tmp_path)
+    (tmp_path / "oxford_flowers" / "cat_to_name.json").unlink()
+    monkeypatch.delattr(Flowers102, "classes")
+    with pytest.raises(FileNotFoundError, match="cat_to_name.json is not in .*, and this torchvision does not know"):
+        load("OxfordFlowers", tmp_path)
+
+
+CELL = np.array(["Audi 2000", "BMW 2001"], dtype=object)
+DAMAGED = {
+    "FGVCAircraft a page": ("fgvc_aircraft/images_variant_val.txt", "<html>moved</html>", "is a web page"),
+    "FGVCAircraft a variant": (
+        "fgvc_aircraft/variants.txt",
+        "707-320\nF/A-18",
+        "'Cessna 172' is none of the 2 classes",
+    ),
+    "FGVCAircraft one word": ("fgvc_aircraft/images_variant_val.txt", "0000007", "a line has to be 2 words or more"),
+    "FGVCAircraft UTF-16": ("fgvc_aircraft/variants.txt", "707-320".encode("utf-16"), "variants.txt is not UTF-8 text"),
+    "SUN397 short": ("sun397/ClassName.txt", "/a/abbey", "'a/apartment_building/outdoor' is none of the 1 classes"),
+    "OxfordPets no number": ("oxford_pets/annotations/test.txt", "Bengal_1 x 1 1", "the 2. a number, not 'Bengal_1 x"),
+    "UCF101 no number": ("ucf101/ucfTrainTestlist/classInd.txt", "ApplyEyeMakeup 1", "the 1. a number"),
+    "UCF101 a class": (
+        "ucf101/ucfTrainTestlist/testlist01.txt",
+        "Yo/v_Yo_g01_c01.avi",
+        "'Yo' is none of the 3 classes",
+    ),
+    "StanfordCars empty": (
+        "stanford_cars/devkit/cars_meta.mat",
+        "",
+        "cars_meta.mat is no MATLAB file that can be read",
+    ),
+    "StanfordCars other": ("stanford_cars/devkit/cars_meta.mat", {"x": 1}, "cars_meta.mat has no variable class_names"),
+    "StanfordCars field": (
+        "stanford_cars/devkit/cars_train_annos.mat",
+        {"annotations": np.array([("1.jpg",)], dtype=[("fname", object)])},
+        "annotations has no class; it is another file",
+    ),
+    "StanfordCars few": (
+        "stanford_cars/devkit/cars_meta.mat",
+        {"class_names": CELL},
+        "class 3 of 00001.jpg is none of 2",
+    ),
+    "OxfordFlowers list": ("oxford_flowers/cat_to_name.json", '["rose"]', 'is not {"1": "pink primrose", ...}'),
+    "OxfordFlowers short": ("oxford_flowers/cat_to_name.json", '{"1": "rose"}', "does not name 2 of 3 classes: 2, 3"),
+    "Food101 split": (
+        "food-101/split_zhou_Food101.json",
+        '{"train": 1, "val": [], "test": []}',
+        "train is '1', not a list",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_damaged_lists_are_named(case: str, tmp_path: Path):
+    name = case.split()[0]
+    file, content, message = DAMAGED[case]
+    WRITERS[name](tmp_path)
+    if isinstance(content, dict):
+        savemat(tmp_path / file, content)
+    else:
+        (tmp_path / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError) as error:
+        load(name, tmp_path)
+    assert message in str(error.value) and str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("\ufeffImageId,PredictionString\nILSVRC2012_val_00000001,n01440764 1 2 3 4\n", "the class of 7 images"),
+        ("Id,Prediction\n1,2\n", "has no column ImageId, PredictionString; its columns are id, prediction"),
+        (f"ImageId,PredictionString\na,{'x' * 200_000}\n", "LOC_val_solution.csv, line 2: field larger than"),
+    ],
+)
+def test_damaged_kaggle_list(content: str, message: str, tmp_path: Path):
+    trees.write_imagenet(tmp_path)
+    kaggle_imagenet(tmp_path)
+    (tmp_path / "imagenet" / "LOC_val_solution.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        load("ImageNet", tmp_path)
+
+
+def test_damaged_devkit(tmp_path: Path):
+    trees.write_imagenet(tmp_path)
+    devkit_imagenet(tmp_path)
+    folder = tmp_path / "imagenet" / "ILSVRC2012_devkit_t12" / "data"
+    truth = folder / "ILSVRC2012_validation_ground_truth.txt"
+    whole = truth.read_text()
+    truth.write_text(whole.replace("1", "77"))
+    with pytest.raises(ValueError, match="ground_truth.txt: '77' is none of the 4 class numbers"):
+        load("ImageNet", tmp_path)
+    (folder / "meta.mat").write_bytes(b"")
+    with pytest.raises(ValueError, match="meta.mat is no MATLAB file"):
+        load("ImageNet", tmp_path)
+    (folder / "meta.mat").unlink()
+    with pytest.raises(FileNotFoundError, match="meta.mat is not there; it is in the ILSVRC2012 devkit"):
+        load("ImageNet", tmp_path)
+
+
 def test_flat_val_that_nothing_explains(tmp_path: Path):
     trees.write_imagenet(tmp_path)
     flat_val(tmp_path, tmp_path / "imagenet" / "images" / "val")
@@ -472,7 +642,7 @@ def test_cars_by_class_with_a_folder_of_no_class(tmp_path: Path):
 def test_wrong_lines_in_classnames(tmp_path: Path):
     trees.write_sketch(tmp_path)
     write_lines(tmp_path / "imagenet-sketch" / "classnames.txt", ["n01440764 tench", "0 goldfish"])
-    with pytest.raises(ValueError, match="a line is not a wnid and a name: '0'"):
+    with pytest.raises(ValueError, match="a line is not a wnid and a name: '0 goldfish'"):
         load("ImageNetSketch", tmp_path)
 
 
