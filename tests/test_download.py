@@ -203,6 +203,36 @@ def test_sources_are_tried_in_order(server: Server, tmp_path: Path, monkeypatch,
     assert len(server.requests) == requests + 1
 
 
+def test_half_extracted_images_are_completed(server: Server, tmp_path: Path, monkeypatch, capsys):
+    write_eurosat(tmp_path)
+    EuroSAT(dataset_cfg(tmp_path))
+    folder = tmp_path / "eurosat"
+    split = (folder / "split_built_EuroSAT.json").read_bytes()
+    (folder / "split_built_EuroSAT.json").unlink()
+    files = {f"2750/{p.parent.name}/{p.name}": p.read_bytes() for p in folder.rglob("*.jpg")}
+    server.files |= {"eurosat.zip": zipped(**files), "split.json": split}
+    part_of(
+        EuroSAT,
+        Part((), (Source(server.url("fine", "eurosat.zip"), "eurosat"),)),
+        Part(
+            ("split_zhou_EuroSAT.json",), (Source(server.url("fine", "split.json"), f"eurosat/{EuroSAT.split_file}"),)
+        ),
+        monkeypatch=monkeypatch,
+    )
+    for path in sorted((folder / "2750" / "River").iterdir())[4:]:
+        path.unlink()
+    # which images are missing is known once the split is there
+    assert data.main(["download", "eurosat", "--root", str(tmp_path)]) == 0
+    assert "images of EuroSAT: 6 files added" in capsys.readouterr().out
+    assert len(EuroSAT(dataset_cfg(tmp_path)).full.test) == 30
+    assert data.main(["download", "eurosat", "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("there already, left as it is") == 2
+    (folder / EuroSAT.split_file).unlink()
+    (folder / "2750" / "River" / "River_1.jpg").unlink()
+    assert data.main(["download", "eurosat", "--root", str(tmp_path), "--again"]) == 0
+    assert "images of EuroSAT: 1 files added" in capsys.readouterr().out
+
+
 def test_files_that_are_there_stay(server: Server, tmp_path: Path):
     server.files["a.zip"] = zipped(**{"x/old.txt": b"new", "x/deep/new.txt": b"new", "y.txt": b"new"})
     server.files["one.json"] = b"{}"
