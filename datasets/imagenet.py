@@ -117,7 +117,6 @@ def read_classnames(layout: Layout, folders: Sequence[str]) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: no such file, and other folders.
-        ValueError: a line of it is not so, or a wnid comes twice.
     """
     places = ("classnames.txt", "imagenet/classnames.txt")
     known = sorted(folder for folder in folders if re.fullmatch(WNID, folder))
@@ -126,7 +125,15 @@ def read_classnames(layout: Layout, folders: Sequence[str]) -> dict[str, str]:
 
         print(f"no classnames.txt in {layout.folder}: class names are open_clip's, for 1,000 folders named by wnid")
         return dict(zip(known, IMAGENET_CLASSNAMES, strict=True))
-    path = layout.file(*places)
+    return read_wnids(layout.file(*places))
+
+
+def read_wnids(path: Path) -> dict[str, str]:
+    """wnid -> class name of a `classnames.txt`.
+
+    Raises:
+        ValueError: a line is not so, or a wnid has two names.
+    """
     names: dict[str, str] = {}
     for line in read_lines(path):
         wnid, _, name = line.partition(" ")
@@ -134,6 +141,8 @@ def read_classnames(layout: Layout, folders: Sequence[str]) -> dict[str, str]:
             raise ValueError(f"{path}: a line is not a wnid and a name: {line[:80]!r}")
         if names.setdefault(wnid, name.strip()) != name.strip():
             raise ValueError(f"{path} names {wnid} both {names[wnid]!r} and {name.strip()!r}; leave one")
+    if not names:
+        raise ValueError(f"{path} has no line of a wnid and a name; get it again")
     return names
 
 

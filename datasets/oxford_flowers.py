@@ -25,19 +25,29 @@ class OxfordFlowers(BenchmarkDataset):
     @classmethod
     def build(cls, layout: Layout) -> Listing:
         if path := layout.find("cat_to_name.json"):
-            content = read_json(path)
-            if not isinstance(content, dict) or not all(map(str.isdecimal, content)):
-                raise ValueError(f'{path} is not {{"1": "pink primrose", ...}}; get it again')
-            names = {int(label) - 1: name for label, name in content.items()}
+            names = read_names(path)
         else:
             path = Path("the list of torchvision")
             names = dict(enumerate(_names_of_torchvision(layout)))
         files: dict[int, list[str]] = {}  # in order of first appearance, which the published shuffle follows
         for number, label in enumerate(read_mat(layout.file("imagelabels.mat"), "labels"), start=1):
             files.setdefault(int(label) - 1, []).append(f"image_{number:05d}.jpg")
-        if absent := sorted(str(label + 1) for label in files if not isinstance(names.get(label), str)):
+        if absent := sorted(str(label + 1) for label in files if label not in names):
             raise ValueError(f"{path} does not name {len(absent)} of {len(files)} classes: {', '.join(absent[:10])}")
         return random_split(files, names)
+
+
+def read_names(path: Path) -> dict[int, str]:
+    """Label -> class name of `cat_to_name.json`.
+
+    Raises:
+        ValueError: it is not such a map.
+    """
+    content = read_json(path)
+    items = content.items() if isinstance(content, dict) else ()
+    if not items or not all(number.isdecimal() and isinstance(name, str) for number, name in items):
+        raise ValueError(f'{path} is not {{"1": "pink primrose", ...}}; get it again')
+    return {int(number) - 1: name for number, name in items}
 
 
 def _names_of_torchvision(layout: Layout) -> list[str]:
