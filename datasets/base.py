@@ -124,12 +124,12 @@ class BenchmarkDataset(DatasetBase):
         root = root.expanduser().absolute()
         if not os.path.isdir(root):
             raise FileNotFoundError(f"DATASET.ROOT {root} is not a folder; set it with --root")
-        cls._refuse_unreadable(root)
+        cls._refuse_unreadable(root, os.X_OK)
         folders = cls.folders(root)
         for folder in folders:
-            cls._refuse_unreadable(folder)
+            cls._refuse_unreadable(folder, os.X_OK)
             for images in cls.image_dirs:
-                cls._refuse_unreadable(folder / images)
+                cls._refuse_unreadable(folder / images, os.R_OK | os.X_OK)
                 if any((folder / images).glob(cls.marker)):
                     return cls.layout_at(root, folder, folder / images)
         wanted = " or ".join(f"{cls.dataset_dir}/{images}".removesuffix("/.") for images in cls.image_dirs)
@@ -140,8 +140,8 @@ class BenchmarkDataset(DatasetBase):
         )
 
     @classmethod
-    def _refuse_unreadable(cls, folder: Path) -> None:
-        if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+    def _refuse_unreadable(cls, folder: Path, needed: int) -> None:
+        if os.path.isdir(folder) and not os.access(folder, needed):
             raise PermissionError(f"{cls.__name__}: {folder} cannot be read; see its permissions")
 
     @classmethod

@@ -121,6 +121,7 @@ def images_by_class(root: Path, part: str) -> list[tuple[str, str]]:
     if not folders:
         raise ValueError(
             f"Folder: {root / part} has no class folders; for images without labels set DATASET.NAME Unlabeled"
+            + (f", and rename {part.rstrip('/')} where that is a class" if part else "")
         )
     if stray := sorted(name for name in os.listdir(root / part) if is_image(name)):
         print(f"Folder: left out {len(stray)} images beside the class folders of {root / part}, such as {stray[0]}")

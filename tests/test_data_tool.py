@@ -46,6 +46,7 @@ def test_every_small_tree_would_start(name: str, tmp_path: Path, capsys: pytest.
     code, shown, report = check(capsys, name, "--root", tmp_path)
     assert code == 0 and f"{name}: would start" in shown and "than published: a subset, or half extracted" in shown
     assert not report["whole"] and len(shown.splitlines()) <= 24
+    assert report["get"][0].startswith(f"images of {name}"), "those that are missing"
 
 
 def test_empty_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -29,6 +29,9 @@ def test_modes(tmp_path: Path):
     assert np.array_equal(np.asarray(read_upright(save(tmp_path / "deep.tiff", grey))), deep)
     camera = (grey >> 4).astype(np.uint16)  # 12 bits
     assert np.array_equal(np.asarray(read_upright(save(tmp_path / "12 bits.png", camera))), deep)
+    frame = Image.fromarray(red[..., :3])
+    frame.save(tmp_path / "two.mpo", save_all=True, append_images=[frame])
+    assert read_upright(str(tmp_path / "two.mpo")).size == (6, 4)
     Image.fromarray(red[..., :3]).convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
     assert np.abs(np.asarray(read_upright(str(tmp_path / "cmyk.jpg"))).astype(int) - (255, 0, 0)).max() < 8
     Image.fromarray(grey > 30000).save(tmp_path / "bits.png")

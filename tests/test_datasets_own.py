@@ -299,6 +299,10 @@ def test_folders_beside_the_parts(tmp_path: Path, capsys: pytest.CaptureFixture[
     Folder(dataset_cfg(tmp_path))
     said = "Folder: classes are the folders in train; left out beside them: car, plane\n"
     assert said in capsys.readouterr().out
+    write_image(tmp_path / "test" / "1.jpg")
+    with pytest.raises(ValueError, match="test has no class folders; .*, and rename test where that is a class"):
+        Folder(dataset_cfg(tmp_path))
+    shutil.rmtree(tmp_path / "test")
     write_class_tree(tmp_path / "Training", {"steam": 1})
     with pytest.raises(ValueError, match="has both Training and train; put what is train into one of them"):
         Folder(dataset_cfg(tmp_path))
