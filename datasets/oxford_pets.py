@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, Layout
+from datasets.reading import read_fields
 from datasets.splits import Item, Listing, split_trainval
 
 
@@ -19,6 +20,7 @@ class OxfordPets(BenchmarkDataset):
     other_dirs = ("oxford-iiit-pet", "OxfordPets", "oxford-pets")
     split_file = "split_zhou_OxfordPets.json"
     counts = (2944, 736, 3669)
+    classes = 37
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:
@@ -27,5 +29,5 @@ class OxfordPets(BenchmarkDataset):
 
 
 def _items(path: Path) -> list[Item]:
-    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+    lines = read_fields(path, 2, number=1)
     return [(f"{file}.jpg", int(number) - 1, file.rpartition("_")[0].lower()) for file, number, *_ in lines]
