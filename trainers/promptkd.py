@@ -146,6 +146,7 @@ class PromptKD(PromptTrainer):
             source, options.TEACHER_NAME, self.all_classnames, templates, options.CTX_INIT, self.precision
         )
         check_input(cfg, teacher.clip, f"teacher {teacher.description['backbone']}")
+        self.compile(teacher.clip)
         shape = (teacher.prompts.n_text, teacher.prompts.depth_text)
         if teacher.prompts.n_text and shape != (options.N_CTX_TEXT, options.PROMPT_DEPTH_TEXT):
             print(
