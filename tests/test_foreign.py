@@ -19,7 +19,8 @@ from clip.simple_tokenizer import SimpleTokenizer
 from clip.zoo import from_state, load_clip
 from trainers import checkpoints
 
-FOREIGN = Path(__file__).parent / "foreign"
+ROOT = Path(__file__).parent.parent
+FOREIGN = ROOT / "tests/foreign"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -82,6 +83,14 @@ def test_keys_that_nobody_here_declares_are_taken(run, clips, tmp_path: Path, ca
     assert "ALPHA: 0.5" in config and "W: 1.0" in config
     with pytest.raises(ValueError, match="no configuration key LOSS"):
         run("CoOp", tmp_path / "b", "LOSS.T", "2")
+
+
+def test_zero_shot_takes_its_loader_and_templates_from_the_files_beside_it(run, openai_file: str, tmp_path: Path):
+    theirs = run("ForeignZeroshot", tmp_path / "theirs", "--eval-only", backbone=openai_file)
+    ours = run("ZeroshotCLIP2", tmp_path / "ours", "--eval-only", backbone=openai_file)
+    assert ours == pytest.approx(theirs)
+    assert sys.modules["trainers.zeroshot"].COUNTS == (60, 7)
+    assert "imagenet_templates" not in (ROOT / "trainers/__init__.py").read_text()  # it is no trainer
 
 
 def pair(name: str, design: dict | None = None):
