@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from open_clip.pretrained import get_pretrained_url
 from open_clip.transform import image_transform
+from PIL import Image
+from torch import Tensor
 from yacs.config import CfgNode
 
 from clip import image_statistics
@@ -72,15 +74,28 @@ def _download(url: str, root: str | None = None) -> str:
 
 
 def load(
-    name: str, device: str | torch.device = "cpu", jit: bool = False, download_root: str | None = None
-) -> tuple[CLIP, Callable]:
-    """A model by its name, and the transform that its images need; float32 on a CPU. `jit` is not read."""
+    name: str, device: str | torch.device | None = None, jit: bool = False, download_root: str | None = None
+) -> tuple[CLIP, Callable[[Image.Image], Tensor]]:
+    """A model by its name, and the transform that its images need.
+
+    Args:
+        name: see `clip.zoo.load_clip`, whose errors it raises.
+        device: where the model goes, CUDA where there is one unless it is given; matrices are half on any but a CPU.
+        jit: not read, the model is never TorchScript.
+        download_root: not read, see `clip.zoo.weight_directories`.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = load_clip(name)
     transform = image_transform(model.visual.image_size, False, *image_statistics(model))
-    wrapped = CLIP(model).to(device)
-    if torch.device(device).type != "cpu":
+    wrapped = CLIP(model).to(device).eval()
+    if device.type != "cpu":
         convert_weights(wrapped)
-    return wrapped.eval(), transform
+    return wrapped, transform
+
+
+def _transform(n_px: int) -> Callable[[Image.Image], Tensor]:
+    """What OpenAI's models want of an image: PIL -> (3, n_px, n_px)."""
+    return image_transform(n_px, is_train=False)
 
 
 def load_clip_to_cpu(cfg: CfgNode) -> CLIP:

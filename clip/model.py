@@ -117,7 +117,7 @@ class _Visual(nn.Module):
             self.add_module(name, child)
         for name, parameter in visual.named_parameters(recurse=False):
             self.register_parameter(name, parameter)
-        self.output_dim = visual.output_dim
+        self.output_dim, self.image_size = visual.output_dim, visual.image_size
 
     def forward(self, images: Tensor, shared: Tensor | None = None, deep: Sequence[Tensor] = ()) -> Tensor:
         """(B, 3, H, W), and MaPLe's prompts (n, d) -> (B, D)."""

@@ -6,9 +6,11 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, SIZE, result, tiny_config
+from PIL import Image
 from torch.nn import functional as F
 
 from clip import clip as openai
@@ -123,6 +125,24 @@ def test_built_models_have_half_matrices_and_loaded_ones_float(openai_file: str)
     assert built.ln_final.weight.dtype is torch.float32
     model, transform = openai.load(openai_file)
     assert model.dtype is torch.float32 and callable(transform)
+
+
+def test_package_loads_as_openais(openai_file: str):
+    """`import clip` alone, with OpenAI's arguments; and our own models stay open_clip's."""
+    import clip
+
+    model, transform = clip.load(openai_file, device="cpu", jit=False, download_root="nowhere")
+    assert (model.dtype, model.visual.input_resolution, model.training) == (torch.float32, SIZE, False)
+    assert next(clip.load(openai_file)[0].parameters()).is_cuda == torch.cuda.is_available()
+    assert clip._MODELS is clip.clip._MODELS and clip.model.CLIP is type(model) is not type(load_clip(openai_file))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8))
+    resized = np.asarray(image.resize((40, 32), Image.Resampling.BICUBIC).crop((4, 0, 36, 32)), dtype=np.float32) / 255
+    mean, std = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+    expected = torch.from_numpy((resized - np.array(mean)) / np.array(std)).permute(2, 0, 1).float()
+    for taken in (transform, clip.clip._transform(SIZE)):
+        torch.testing.assert_close(taken(image), expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        clip.nothing  # noqa: B018
 
 
 def test_prompts_as_parameters_have_published_names_and_compute_as_ours(clips):
