@@ -7,19 +7,35 @@ them under, so that trainers find "VPT" in them. No trainer of this project uses
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from open_clip.model import CLIP as OpenClip
 from open_clip.model import convert_weights_to_lp
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.transformer import LayerNorm as PlainLayerNorm
+from open_clip.transformer import LayerNormFp32 as LayerNorm
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clip.prompting import encode_image, takes_visual_prompts
+from clip.blocks import is_standard
+from clip.prompting import takes_visual_prompts
 from clip.prompts import INIT_STD
 from clip.zoo import from_state
 
-__all__ = ["CLIP", "build_model", "convert_weights"]
+__all__ = [  # what OpenAI's clip/model.py has of these
+    "CLIP",
+    "LayerNorm",
+    "ModifiedResNet",
+    "QuickGELU",
+    "ResidualAttentionBlock",
+    "Transformer",
+    "VisionTransformer",
+    "build_model",
+    "convert_weights",
+]
 
 CONFIG_ENTRY = "open_clip_config"  # entry of a state dict that holds its architecture, as the bytes of JSON
 
@@ -58,18 +74,28 @@ _DESIGN = ("vision_depth", "vision_ctx", "language_depth", "language_ctx")
 
 
 class CLIP(nn.Module):
-    """An open_clip model under OpenAI's attribute names; the modules are shared, not copied."""
+    """OpenAI's form of an open_clip model, whose modules it takes over: that model is not to be used afterwards.
+
+    Raises:
+        ValueError: the model is no plain CLIP.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.visual = _Visual(model.visual) if takes_visual_prompts(model) else model.visual
+        if not isinstance(model, OpenClip) or not all(map(is_standard, model.transformer.resblocks)):
+            raise ValueError(f"{type(model).__name__} is no plain CLIP: OpenAI's package has no form for it")
+        for module in model.modules():
+            if type(module) is PlainLayerNorm:  # it takes no half tokens with float32 weights
+                module.__class__ = LayerNorm
+        # A tower that OpenAI's package does not have (pooled otherwise, timm's) stays open_clip's.
+        self.visual = VisionTransformer(model.visual) if _reads_class_token(model) else model.visual
         size = model.visual.image_size
         self.visual.input_resolution = int(size if isinstance(size, int) else size[0])
-        self.transformer = _TextBlocks(model.transformer)
+        self.context_length, self.vocab_size = model.context_length, model.vocab_size
+        self.transformer = Transformer(model.transformer, self.build_attention_mask(), text_layer=True)
         self.token_embedding, self.ln_final = model.token_embedding, model.ln_final
         self.positional_embedding, self.text_projection = model.positional_embedding, model.text_projection
         self.logit_scale = model.logit_scale
-        self.context_length, self.vocab_size = model.context_length, model.vocab_size
         self.requires_grad_(True)  # trainers freeze what they do not learn
 
     @property
@@ -77,10 +103,14 @@ class CLIP(nn.Module):
         """Type of images and prompts."""
         return self.visual.conv1.weight.dtype
 
+    def build_attention_mask(self) -> Tensor:
+        """What is added to the scores of texts, so that no token sees one behind it: (L, L)."""
+        return torch.full((self.context_length, self.context_length), float("-inf")).triu_(1)
+
     def add_prompts(self, vision_depth: int, vision_ctx: int, language_depth: int, language_ctx: int) -> None:
         """Learnable tokens inside the encoders: at the input and before blocks 1 .. depth - 1."""
         if vision_depth and vision_ctx:
-            if not isinstance(self.visual, _Visual):
+            if not isinstance(self.visual, VisionTransformer):
                 raise ValueError("visual prompts need a Vision Transformer: choose a ViT backbone")
             width = self.visual.conv1.out_channels
             self.visual.VPT = _random(vision_ctx, width)
@@ -107,58 +137,106 @@ class CLIP(nn.Module):
         return logits, logits.t()
 
 
-class _Visual(nn.Module):
-    """open_clip's ViT, whose prompts are parameters (IVLP, VPT) or arguments (MaPLe)."""
+class VisionTransformer(nn.Module):
+    """The image encoder, whose prompts are parameters (IVLP, VPT) or arguments (MaPLe)."""
 
     def __init__(self, visual: nn.Module) -> None:
         super().__init__()
-        object.__setattr__(self, "_tower", visual)  # computes; its parameters are registered here, once
-        for name, child in visual.named_children():
-            self.add_module(name, child)
-        for name, parameter in visual.named_parameters(recurse=False):
-            self.register_parameter(name, parameter)
+        self.conv1 = visual.conv1
+        self.class_embedding, self.positional_embedding = visual.class_embedding, visual.positional_embedding
+        self.ln_pre, self.ln_post, self.proj = visual.ln_pre, visual.ln_post, visual.proj
+        self.transformer = Transformer(visual.transformer)
         self.output_dim, self.image_size = visual.output_dim, visual.image_size
 
     def forward(self, images: Tensor, shared: Tensor | None = None, deep: Sequence[Tensor] = ()) -> Tensor:
-        """(B, 3, H, W), and MaPLe's prompts (n, d) -> (B, D)."""
-        if shared is not None:
-            return encode_image(self._tower, images, [shared, *deep])
-        if hasattr(self, "VPT"):
-            return encode_image(self._tower, images, [self.VPT, *_deep(self.transformer.resblocks)])
-        return self._tower(images)
+        """(B, 3, H, W), and MaPLe's prompts (n, d) -> (B, D), or (B, d) where `proj` is None."""
+        x = self.conv1(images).flatten(2).transpose(1, 2)  # (B, patches, d)
+        first = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+        x = torch.cat([first, x], dim=1) + self.positional_embedding.to(x.dtype)
+        prompt = getattr(self, "VPT", None) if shared is None else shared
+        if prompt is not None:
+            x = torch.cat([x, prompt.to(x.dtype).expand(len(x), -1, -1)], dim=1)  # (B, 1 + patches + n, d)
+        x = self.ln_pre(x).permute(1, 0, 2)
+        x = self.transformer(x if shared is None else [x, deep, 0])
+        x = self.ln_post((x if shared is None else x[0])[0])  # (B, d)
+        return x if self.proj is None else x @ self.proj
 
 
-class _TextBlocks(nn.Module):
-    """The text transformer, called on (L, N, D), or by MaPLe on [(L, N, D), deep prompts, how many were used]."""
+class Transformer(nn.Module):
+    """Blocks on (L, N, d), each of which can be called by itself, or by MaPLe on [(L, N, d), deep prompts, 0]."""
 
-    def __init__(self, transformer: nn.Module) -> None:
+    def __init__(self, transformer: nn.Module, attn_mask: Tensor | None = None, text_layer: bool = False) -> None:
         super().__init__()
-        self.resblocks, self.width, self.layers = transformer.resblocks, transformer.width, transformer.layers
+        self.width, self.layers = transformer.width, transformer.layers
+        blocks = enumerate(transformer.resblocks)
+        self.resblocks = nn.Sequential(*(ResidualAttentionBlock(b, i, attn_mask, text_layer) for i, b in blocks))
 
     def forward(self, inputs: Tensor | Sequence[Any]) -> Any:
-        """Replaces tokens 1 .. n before each block from the second on that has prompts."""
-        listed = not isinstance(inputs, Tensor)
-        x, deep = (inputs[0], list(inputs[1])) if listed else (inputs, _deep(self.resblocks))
-        x = x.permute(1, 0, 2)  # (N, L, D)
-        length = x.shape[1]
-        mask = torch.full((length, length), float("-inf"), device=x.device, dtype=x.dtype).triu_(1)
-        for index, block in enumerate(self.resblocks):
-            if 0 < index <= len(deep):
-                prompt = deep[index - 1].to(x.dtype).expand(len(x), -1, -1)  # (N, n, D)
-                x = torch.cat([x[:, :1], prompt, x[:, 1 + prompt.shape[1] :]], dim=1)
-            x = block(x, attn_mask=mask)
-        x = x.permute(1, 0, 2)
-        return [x, deep, len(deep)] if listed else x
+        """(L, N, d) -> (L, N, d), or MaPLe's list, with the number of its prompts that were used."""
+        return self.resblocks(inputs)
+
+
+class ResidualAttentionBlock(nn.Module):
+    """A block on (L, N, d) of open_clip's parts, that knows its mask and the prompts that it starts from.
+
+    Args:
+        block: open_clip's.
+        index: its number; no prompts are put in before the first, they come with its input.
+        attn_mask: (L, L), added to the scores; may be exchanged for another, also (N * heads, L, L).
+        text_layer: prompts (n, d) take the place of tokens 1 .. n, not of the last n.
+    """
+
+    def __init__(self, block: nn.Module, index: int, attn_mask: Tensor | None, text_layer: bool) -> None:
+        super().__init__()
+        self.attn, self.ln_1, self.mlp, self.ln_2 = block.attn, block.ln_1, block.mlp, block.ln_2
+        self.ls_1, self.ls_2 = block.ls_1, block.ls_2
+        self.attn.batch_first = False  # nothing in its weights: it reads the tokens of a text as OpenAI's does
+        self.attn_mask, self.text_layer, self.first_layer = attn_mask, text_layer, index == 0
+
+    def attention(self, x: Tensor) -> Tensor:
+        """(L, N, d) after the norm -> (L, N, d)."""
+        mask = self.attn_mask
+        if mask is not None:
+            mask = self.attn_mask = mask.to(dtype=x.dtype, device=x.device)  # kept: one copy to a device
+            mask = mask[..., : len(x), : len(x)]  # texts may be cut after their last word
+        return self.attn(x, x, x, need_weights=False, attn_mask=mask)[0]
+
+    def forward(self, inputs: Tensor | Sequence[Any]) -> Any:
+        """(L, N, d) -> (L, N, d); [(L, N, d), prompts, how many were used] -> the same, after this block.
+
+        Raises:
+            ValueError: another list.
+        """
+        if isinstance(inputs, Tensor):
+            return self._walk(inputs, getattr(self, "VPT_shallow", None))
+        if len(inputs) != 3:
+            raise ValueError(f"a block takes tokens, or MaPLe's list of 3; a list of {len(inputs)} is of another CLIP")
+        x, deep, used = inputs
+        prompted = not self.first_layer and used < len(deep)
+        return [self._walk(x, deep[used] if prompted else None), deep, used + prompted]
+
+    def _walk(self, x: Tensor, prompt: Tensor | None) -> Tensor:
+        if prompt is not None:
+            n = prompt.shape[-2]
+            prompt = prompt.to(x.dtype).expand(x.shape[1], -1, -1).permute(1, 0, 2)  # (n, N, d)
+            x = torch.cat([x[:1], prompt, x[1 + n :]] if self.text_layer else [x[:-n], prompt])
+        x = x + self.ls_1(self.attention(self.ln_1(x)))
+        return x + self.ls_2(self.mlp(self.ln_2(x)))
+
+
+def _reads_class_token(model: nn.Module) -> bool:
+    visual = model.visual
+    return (
+        takes_visual_prompts(model)
+        and (visual.attn_pool, visual.pool_type) == (None, "tok")
+        and all(map(is_standard, visual.transformer.resblocks))
+    )
 
 
 def _random(n: int, width: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(n, width) * INIT_STD)
 
 
-def _add_deep(blocks: nn.Module, depth: int, n: int, width: int) -> None:
+def _add_deep(blocks: Iterable[nn.Module], depth: int, n: int, width: int) -> None:
     for block in list(blocks)[1:depth]:
         block.VPT_shallow = _random(n, width)
-
-
-def _deep(blocks: nn.Module) -> list[Tensor]:
-    return [block.VPT_shallow for block in blocks if hasattr(block, "VPT_shallow")]
