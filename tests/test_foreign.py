@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import random
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,8 +23,10 @@ from clip.class_vectors import encode_prompts
 from clip.coupled import CompoundPrompts
 from clip.model import CLIP, convert_weights
 from clip.prompts import Prompts
-from clip.simple_tokenizer import SimpleTokenizer
+from clip.simple_tokenizer import SimpleTokenizer, default_bpe
 from clip.zoo import from_state, load_clip
+from dassl.data.datasets import Datum
+from datasets.oxford_pets import OxfordPets
 from trainers import checkpoints
 
 ROOT = Path(__file__).parent.parent
@@ -305,3 +310,35 @@ def test_tokenizer_and_names():
     assert openai._MODELS["ViT-B/16"].endswith("ViT-B-16.pt") and openai._MODELS["mini-student"] == "mini-student"
     with pytest.raises(ValueError, match="no CLIP model 'nothing'"):
         openai._download(openai._MODELS["nothing"])
+
+
+def test_tokenizer_takes_the_path_of_its_vocabulary(tmp_path: Path):
+    ids = openai.tokenize("a photo of a cat.")[0, 1:7].tolist()
+    copied = shutil.copy(default_bpe(), tmp_path / "words.gz")
+    for path in (copied, default_bpe(), "clip/bpe_simple_vocab_16e6.txt.gz"):
+        assert SimpleTokenizer(path).encode("a photo of a cat.") == ids
+    with pytest.raises(FileNotFoundError):
+        SimpleTokenizer(str(tmp_path / "other.gz"))
+
+
+def test_data_set_files_take_split_functions_from_oxford_pets(tmp_path: Path):
+    data = [Datum(f"{tmp_path}/images/{i % 3}/{i}.jpg", i % 3, 0, f"name {i % 3}") for i in range(30)]
+    rows = [(d.impath, d.label, d.classname) for d in data]
+    rng, parts = random.Random(1), ([], [])
+    for label in range(3):  # upstream: shuffle the places of a class, the first fifth of them is val
+        places = [place for place, row in enumerate(rows) if row[1] == label]
+        rng.shuffle(places)
+        for part, chosen in zip(parts, (places[2:], places[:2]), strict=True):
+            part += [rows[place] for place in chosen]
+    train, val = OxfordPets.split_trainval(data)
+    assert tuple([(d.impath, d.label, d.classname) for d in part] for part in (train, val)) == parts
+
+    file, images = tmp_path / "split.json", f"{tmp_path}/images"
+    OxfordPets.save_split(train, val, data[:3], str(file), images)
+    assert json.loads(file.read_text())["test"] == [[f"{i}/{i}.jpg", i, f"name {i}"] for i in range(3)]
+    again = OxfordPets.read_split(str(file), images)
+    assert [[repr(d) for d in part] for part in again] == [[repr(d) for d in part] for part in (train, val, data[:3])]
+    base, new = (OxfordPets.subsample_classes(train, val, subsample=group) for group in ("base", "new"))
+    assert {d.label for d in base[0]} == {0, 1} and {(d.label, d.classname) for d in new[1]} == {(0, "name 2")}
+    with pytest.raises(ValueError, match="subpath"):
+        OxfordPets.save_split(train, val, val, str(file), "elsewhere")
