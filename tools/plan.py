@@ -65,6 +65,8 @@ class Plan:
                 recipes.recipe(trainer, dataset)
         if own := _TOLD_ELSEWHERE & {*self.set, *self.grid}:
             raise ValueError(f"{', '.join(sorted(own))}: a plan says this by trainers, datasets, seeds, data or output")
+        if double := {*self.set} & {*self.grid}:
+            raise ValueError(f"{min(double)} is in set and in grid: leave one out")
         for key, values in self.grid.items():
             if not isinstance(values, (list, tuple)) or not values:
                 raise ValueError(f"grid {key} is {values!r}: give a list of values")
@@ -100,7 +102,11 @@ def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:
             raise ValueError(f"{path}: {key} is {value!r}, but must be a {type(expected).__name__}")
         if key in ("seeds", "shots") and not all(isinstance(number, int) for number in value):
             raise ValueError(f"{path}: {key} is {value!r}: whole numbers")
-    plan = Plan(**(content | {key: value for key, value in given.items() if value not in (None, "", [], {})}))
+    told = {key: value for key, value in given.items() if value not in (None, "", [], {})}
+    own = {*told.get("set", ()), *told.get("grid", ())}  # of each key the command line's, the file's other keys stay
+    for key in {"set", "grid"} & {*told, *content}:
+        told[key] = {name: value for name, value in content.get(key, {}).items() if name not in own} | told.get(key, {})
+    plan = Plan(**(content | told))
     plan.check()
     return plan
 

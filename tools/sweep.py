@@ -5,8 +5,9 @@
     python -m tools.sweep --datasets all --trainers PromptKD --grid TRAINER.PROMPTKD.KD_WEIGHT 200 1000 --workers 4
 
 A plan file has the same names as the options: trainers, datasets, protocols, shots, seeds, source, recipe, teacher,
-data, output, and set (KEY: VALUE) and grid (KEY: [VALUES]); the command line wins. Teachers and sources that runs need
-are added, once for all seeds of a student. TRAINER.<METHOD> keys reach that method alone, TEACHER.KEY the teachers.
+data, output, and set (KEY: VALUE) and grid (KEY: [VALUES]); the command line wins, of set and grid key by key. Teachers
+and sources that runs need are added, once for all seeds of a student. TRAINER.<METHOD> keys reach that method alone,
+TEACHER.KEY the teachers.
 
 A run that has its result is not run again. One that fails does not stop the others; only --retry runs it again. A run
 whose process is killed is started again, twice at most. After Ctrl-C, or the death of this process, the same command
@@ -26,6 +27,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from tabulate import tabulate
@@ -46,8 +48,9 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument(f"--{name}", nargs="+", default=[])
     p.add_argument("--shots", nargs="+", type=int, default=[], help="default 16; 1 2 4 8 16 in the few-shot protocol")
     p.add_argument("--seeds", nargs="+", type=int, default=[], help="default 1 2 3")
-    p.add_argument("--set", nargs="+", default=[], metavar="KEY VALUE", help="options of every run, in pairs")
-    p.add_argument("--grid", nargs="+", action="append", default=[], metavar="KEY VALUE ...", help="may be repeated")
+    several: dict[str, Any] = {"nargs": "+", "action": "append", "default": []}
+    p.add_argument("--set", **several, metavar="KEY VALUE", help="options of every run, in pairs; may be repeated")
+    p.add_argument("--grid", **several, metavar="KEY VALUE ...", help="values of an option; repeat it for another")
     for name, told in (("source", "what cross and dg learn on"), ("recipe", "instead of the published one"),
                        ("teacher", "a run, a checkpoint or a CLIP"), ("data", "folder of the data sets"),
                        ("output", "where the runs go")):  # fmt: skip
@@ -70,16 +73,27 @@ def jobs_from(args: argparse.Namespace) -> list[Job]:
     Raises:
         FileNotFoundError, ValueError: a plan, a name or an option that makes no sense.
     """
-    if len(args.set) % 2:
-        raise ValueError(f"--set takes pairs KEY VALUE, the last one stands alone: {args.set[-1]!r}")
+    if odd := [words[-1] for words in args.set if len(words) % 2]:
+        raise ValueError(f"--set takes pairs KEY VALUE, the last one stands alone: {odd[0]!r}")
     if short := [words[0] for words in args.grid if len(words) < 2]:
         raise ValueError(f"--grid {short[0]}: give its values after it")
     if args.workers < 0 or args.per_gpu < 1:
         raise ValueError(f"--workers {args.workers} --per-gpu {args.per_gpu}: a number of runs is at least 1")
     names = ("trainers", "datasets", "protocols", "shots", "seeds", "source", "recipe", "teacher", "data", "output")
     given = {name: getattr(args, name) for name in names}
-    pairs = dict(zip(args.set[::2], args.set[1::2], strict=True))
-    return jobs_of(read_plan(args.plan, given | {"set": pairs, "grid": {words[0]: words[1:] for words in args.grid}}))
+    given["set"] = _by_key("--set", [pair for words in args.set for pair in zip(words[::2], words[1::2], strict=True)])
+    given["grid"] = _by_key("--grid", [(words[0], words[1:]) for words in args.grid])
+    return jobs_of(read_plan(args.plan, given))
+
+
+def _by_key(option: str, entries: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in entries:
+        if key in found:
+            how = ", with all its values" if option == "--grid" else ""
+            raise ValueError(f"{option} {key} is given twice: give it once{how}")
+        found[key] = value
+    return found
 
 
 def states_of(jobs: Sequence[Job]) -> dict[str, tuple[str, str]]:
