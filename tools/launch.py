@@ -33,7 +33,8 @@ from pathlib import Path
 from tools import collect, own_images
 from tools.claims import turn
 from tools.jobs import Job, result_of
-from tools.plan import BENCHMARK, STUDENTS, VARIANTS, Plan, jobs_of
+from tools.plan import Plan, jobs_of
+from tools.recipes import BENCHMARK, STUDENTS, VARIANTS
 
 COMMANDS = ("base2new", "fewshot", "xd_train", "xd_test", "folder")
 
