@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from fake_jobs import FAKE, job, run_all, starts, until
@@ -186,6 +187,32 @@ def test_a_run_outlives_its_killed_launcher_and_is_not_started_beside_it(tmp_pat
     assert (outcome.state, outcome.deaths) == ("done", ())  # nothing was started again
     assert outcome.detail.startswith(f"already, by a run that outlived process {launcher.pid}")
     assert starts(one) == [1]
+
+
+def test_what_a_killed_launcher_left_running_is_one_of_the_workers(tmp_path, capsys):
+    orphan, other = job(tmp_path, "orphan", "wait"), job(tmp_path, "other")
+    code = f"from tools.running import *; execute(Job.from_dict({orphan.to_dict()!r}))"
+    launcher = subprocess.Popen([sys.executable, "-c", code], cwd=FAKE.parents[1])
+    until(lambda: starts(orphan) == [1])
+    launcher.kill()
+    launcher.wait()
+    sweeping = threading.Thread(target=run_all, args=([other, orphan],))
+    sweeping.start()
+    said = ""
+
+    def waits() -> bool:
+        nonlocal said
+        said += capsys.readouterr().out
+        return "waiting for orphan" in said
+
+    until(waits)
+    time.sleep(1.5)  # a poll and a half
+    assert starts(other) == [0], "two at a time, where one was asked for"
+    (orphan.directory / "go").touch()
+    sweeping.join(30)
+    said += capsys.readouterr().out
+    assert starts(orphan, other) == [1, 1]
+    assert said.splitlines()[0].startswith("waiting for orphan: process") and "started orphan" not in said
 
 
 def test_a_script_waits_for_what_a_sweep_runs(tmp_path, capfd):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -78,6 +79,20 @@ def holder(directory: Path) -> str | None:
         return os.read(descriptor, 200).decode(errors="replace").strip()
     finally:
         os.close(descriptor)
+
+
+def outlived(directory: Path) -> bool:
+    """Whether a run on this machine holds the claim whose launcher is gone, so that no other sweep counts it."""
+    found = re.fullmatch(r"process (\d+) on (\S+) since .*", holder(directory) or "")
+    if not found or found[2] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(found[1]), 0)  # asks only
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's process
+        return False
+    return False
 
 
 @contextlib.contextmanager

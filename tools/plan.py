@@ -80,8 +80,7 @@ class Plan:
                     raise ValueError(f"{where} has the key {key!r}: give an option, as OPTIM.LR")
                 nested = [one for one in (value, *(value if isinstance(value, list) else ())) if isinstance(one, dict)]
                 if nested:
-                    inner = next(iter(nested[0]), "...")
-                    raise ValueError(f"{where} {key} is {value!r}: write options with dots, as {key}.{inner}: VALUE")
+                    raise ValueError(f"{where} {key} is {value!r}: write options with dots, as {key}.KEY: VALUE")
 
 
 def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:

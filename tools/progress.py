@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from typing import TextIO
@@ -13,6 +14,8 @@ from tools.jobs import Job, Outcome, epochs_done
 
 class Progress:
     """Told of what starts and ends; prints each end once, and in a terminal the running ones with epoch and ETA.
+
+    Runs tell it of their start from threads of their own.
 
     Args:
         jobs: what the sweep is to run.
@@ -27,31 +30,34 @@ class Progress:
         self._running: dict[str, tuple[Job, float, int]] = {}  # name -> job, start, epochs done before
         self._epochs: dict[str, list[tuple[int, float]]] = {}  # name -> epochs done and when that was seen
         self._elsewhere: dict[str, str] = {}
+        self._lock = threading.RLock()
         self._lines = 0  # of the view that stands in the terminal
         self._shown = 0.0
 
     def started(self, job: Job) -> None:
-        """A run begins, or is about to."""
-        self._epochs.pop(job.name, None)
-        self._running[job.name] = (job, time.time(), epochs_done(job))
-        if not self.live and job.name not in self._elsewhere:
-            self.say(f"started {job.name}")
+        """A run begins."""
+        with self._lock:
+            self._epochs.pop(job.name, None)
+            self._elsewhere.pop(job.name, None)
+            self._running[job.name] = (job, time.time(), epochs_done(job))
+            if not self.live:
+                self.say(f"started {job.name}")
 
     def is_running(self, job: Job) -> bool:
         """Whether it has started and not ended."""
         return job.name in self._running
 
     def elsewhere(self, job: Job, owner: str) -> None:
-        """Another sweep runs it."""
-        self._running.pop(job.name, None)
+        """Another sweep runs it, or one that was killed has left it running."""
         if job.name not in self._elsewhere:
             self.say(f"waiting for {job.name}: {owner}")
         self._elsewhere[job.name] = owner
 
     def ended(self, outcome: Outcome) -> None:
         """A run ended."""
-        self._running.pop(outcome.name, None)
-        self._elsewhere.pop(outcome.name, None)
+        with self._lock:
+            self._running.pop(outcome.name, None)
+            self._elsewhere.pop(outcome.name, None)
         self.counts[outcome.state] += 1
         told = [outcome.detail] if outcome.detail else []
         told += [f"started again after {', '.join(outcome.deaths)}"] if outcome.deaths else []
@@ -61,20 +67,22 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        self._clear()
-        print(line, file=self.stream, flush=True)
-        self._shown = 0.0
+        with self._lock:
+            self._clear()
+            print(line, file=self.stream, flush=True)
+            self._shown = 0.0
 
     def show(self) -> None:
         """Rewrites the view, once a second."""
         if not self.live or time.monotonic() - self._shown < 1:
             return
-        self._clear()
-        width = shutil.get_terminal_size().columns - 1
-        lines = [self.summary(), *(f"  {self._line(*entry)}" for entry in self._running.values())]
-        lines += [f"  {name}: run by {owner}" for name, owner in self._elsewhere.items()]
-        print("\n".join(line[:width] for line in lines), file=self.stream, flush=True)
-        self._lines, self._shown = len(lines), time.monotonic()
+        with self._lock:
+            self._clear()
+            width = shutil.get_terminal_size().columns - 1
+            lines = [self.summary(), *(f"  {self._line(*entry)}" for entry in self._running.values())]
+            lines += [f"  {name}: run by {owner}" for name, owner in self._elsewhere.items()]
+            print("\n".join(line[:width] for line in lines), file=self.stream, flush=True)
+            self._lines, self._shown = len(lines), time.monotonic()
 
     def summary(self) -> str:
         """`7 of 15 done, 1 failed, 2 running, 5 waiting`."""

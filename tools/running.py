@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ def execute(
     deaths_allowed: int = 2,
     since: str = "",
     stop: Stop | None = None,
+    started: Callable[[], object] = lambda: None,
 ) -> Outcome:
     """Runs a job unless it is done or runs elsewhere; a process that dies by a signal is started again.
 
@@ -64,6 +65,7 @@ def execute(
         deaths_allowed: how often a killed process is started again. A run that ends with an error is not.
         since: a failure recorded after this time (ISO, UTC) is taken as it is: another sweep has just met it.
         stop: asks to end.
+        started: called once, where the run really begins: its claim is taken, and its result not there.
     """
     stop = stop or Stop()
     start, log = time.time(), job.directory / LOG
@@ -79,6 +81,7 @@ def execute(
         if failure and since and failure["finished"] >= since:
             return Outcome(job.name, "failed", failure["detail"], tuple(failure["tail"]), log=str(log))
         deaths: list[str] = []
+        started()
         while True:
             code = _process(job, environment or {}, claim, stop, len(deaths) + 1)
             told: dict[str, Any] = {"seconds": time.time() - start, "log": str(log), "deaths": (*before, *deaths)}
