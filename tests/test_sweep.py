@@ -14,7 +14,7 @@ import pytest
 from fake_jobs import FAKE, job, run_all, starts, until
 from made_up import result, write
 
-from tools import launch, running, sweep
+from tools import running, sweep
 from tools.claims import Claim, holder
 from tools.jobs import Job, Outcome, now, result_of, state_of
 from tools.running import Stop, execute
@@ -213,20 +213,6 @@ def test_what_a_killed_launcher_left_running_is_one_of_the_workers(tmp_path, cap
     said += capsys.readouterr().out
     assert starts(orphan, other) == [1, 1]
     assert said.splitlines()[0].startswith("waiting for orphan: process") and "started orphan" not in said
-
-
-def test_a_script_waits_for_what_a_sweep_runs(tmp_path, capfd):
-    one = job(tmp_path, "a", "wait")
-    sweeping = threading.Thread(target=execute, args=(one,))
-    sweeping.start()
-    until(lambda: starts(one) == [1])
-    script = threading.Thread(target=launch.run, args=(one,))
-    script.start()
-    until(lambda: f"Waiting for {one.directory}: process {os.getpid()}" in capfd.readouterr().out)
-    (one.directory / "go").touch()
-    sweeping.join(30)
-    script.join(30)
-    assert "Done already" in capfd.readouterr().out and starts(one) == [1]
 
 
 # ---- Ctrl-C

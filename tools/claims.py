@@ -13,7 +13,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: everything but sweeps works there
+except ImportError:  # Windows: everything but sweeps and scripts works there
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".sweep.lock"
@@ -46,7 +46,7 @@ class Claim:
             OSError: the directory cannot be written to, or the system has no such locks.
         """
         if fcntl is None:
-            raise OSError("sweeps need flock, which this system lacks: use Linux, macOS, or WSL on Windows")
+            raise OSError("sweeps and scripts need flock, which this system lacks: use Linux, macOS, or WSL on Windows")
         directory.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from tools.jobs import Job, Outcome, epochs_done
+from tools.jobs import LOG, Job, Outcome, epochs_done
 
 
 class Progress:
@@ -113,6 +113,61 @@ class Progress:
         if self._lines:
             self.stream.write(f"\033[{self._lines}A\033[J")
             self._lines = 0
+
+
+class Foreground(Progress):
+    """For runs that go one at a time: instead of a view, what the run itself prints, as it comes."""
+
+    def __init__(self, jobs: Sequence[Job], stream: TextIO | None = None) -> None:
+        super().__init__(jobs, stream)
+        self.live = False
+        self._places = {job.name: job.directory for job in jobs}
+        self._shown_to: dict[str, int] = {}  # name -> bytes of its log that were shown, or were there before
+
+    def started(self, job: Job) -> None:
+        """A run begins."""
+        with self._lock:
+            self._elsewhere.pop(job.name, None)
+            log = job.directory / LOG
+            self._shown_to[job.name] = log.stat().st_size if log.exists() else 0
+            self.say(f"Running: {job.directory}")
+
+    def elsewhere(self, job: Job, owner: str) -> None:
+        """Another sweep or script runs it."""
+        if job.name not in self._elsewhere:
+            self.say(f"Waiting for {job.directory}: {owner}")
+        self._elsewhere[job.name] = owner
+
+    def ended(self, outcome: Outcome) -> None:
+        """A run ended."""
+        with self._lock:
+            ours = outcome.name in self._shown_to
+            if ours:
+                self._copy(outcome.name, last=True)
+                del self._shown_to[outcome.name]
+        if ours or outcome.state != "done":
+            super().ended(outcome)
+        else:
+            self.counts["done"] += 1
+            self.say(f"Done already: {self._places[outcome.name]}")
+
+    def show(self) -> None:
+        """Prints what the logs of the running ones have gained."""
+        with self._lock:
+            for name in self._shown_to:
+                self._copy(name)
+
+    def _copy(self, name: str, last: bool = False) -> None:
+        """Whole lines; the last one may lack its end."""
+        log = self._places[name] / LOG
+        if log.exists():
+            with log.open("rb") as file:
+                file.seek(self._shown_to[name])
+                new = file.read()
+            whole = new if last else new[: new.rfind(b"\n") + 1]
+            self._shown_to[name] += len(whole)
+            end = "" if whole.endswith(b"\n") or not whole else "\n"
+            print(whole.decode(errors="replace"), end=end, file=self.stream, flush=True)
 
 
 def _clock(seconds: float) -> str:

@@ -23,9 +23,8 @@ from typing import Any
 
 from tools import runs
 from tools.claims import Claim, holder
-from tools.jobs import RECORD, Job, Outcome, failure_of, now, record_failure, result_of
+from tools.jobs import LOG, RECORD, Job, Outcome, failure_of, now, record_failure, result_of
 
-LOG = "run.log"
 TAIL = 8  # lines of a failed run's log that a summary shows
 GRACE = 60.0  # seconds that an interrupted run has to end by itself
 

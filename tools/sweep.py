@@ -29,13 +29,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tabulate import tabulate
 
 from tools import clusters, collect, engines
-from tools.jobs import Job, Outcome, failure_of, state_of
+from tools.jobs import LOG, Job, Outcome, failure_of, refuse_taken, states_of
 from tools.plan import jobs_of, read_plan
-from tools.progress import Progress
+from tools.progress import Foreground, Progress
 
 ENGINES = ("local", "ray", "slurm")
 
@@ -96,32 +95,6 @@ def _by_key(option: str, entries: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def states_of(jobs: Sequence[Job]) -> dict[str, tuple[str, str]]:
-    """Name -> (state, detail); "taken" is a directory that holds another configuration, which train.py would refuse."""
-    states = {}
-    for job in jobs:
-        state, detail = state_of(job)
-        if state in ("missing", "unfinished", "failed") and (other := _other(job)):
-            state, detail = "taken", other
-        states[job.name] = state, detail
-    return states
-
-
-def _other(job: Job) -> str:
-    """What differs where a directory holds another configuration; "" where it does not."""
-    from trainers import config, results  # torch: only once there is something to run
-
-    path = job.directory / "config.yaml"
-    if job.eval_only or not path.is_file():
-        return ""
-    try:
-        earlier = config.CfgNode(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        same = results.fingerprint(earlier) == job.config_hash
-    except (yaml.YAMLError, KeyError, AttributeError, ValueError):
-        return f"{path} is broken"
-    return "" if same else f"{job.directory} holds another configuration"
-
-
 def listing(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]]) -> str:
     """The runs and their states as a table, and how many there are of each."""
     rows = [[states[job.name][0], job.name, states[job.name][1][:100]] for job in jobs]
@@ -135,8 +108,16 @@ def _counts(states: Sequence[str]) -> str:
     return f"{len(states)} runs: {', '.join(parts)}"
 
 
-def run(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], args: argparse.Namespace) -> list[Outcome]:
+def run(
+    jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], args: argparse.Namespace, foreground: bool = False
+) -> list[Outcome]:
     """Runs what is not done; returns how every run ended.
+
+    Args:
+        jobs: the runs, each after what it needs.
+        states: of `states_of`.
+        args: of the command line.
+        foreground: show what a run prints, where they go one at a time.
 
     Raises:
         ValueError: the engine cannot run them.
@@ -149,16 +130,16 @@ def run(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], args: argpar
             known[job.name] = Outcome(job.name, "done", "already")
         elif state == "failed" and not args.retry:
             tail = tuple((failure_of(job) or {}).get("tail", ()))
-            known[job.name] = Outcome(job.name, "failed", f"before: {detail}", tail, log=str(job.directory / "run.log"))
+            known[job.name] = Outcome(job.name, "failed", f"before: {detail}", tail, log=str(job.directory / LOG))
     left = [job for job in jobs if job.name not in known]
-    progress = Progress(left)
     if not left:
         outcomes = []
     elif args.engine == "ray":
         cluster = clusters.Cluster(args.address, args.gpus, args.cpus, args.workers)
-        outcomes = clusters.run_ray(left, known, cluster, progress, since)
+        outcomes = clusters.run_ray(left, known, cluster, Progress(left), since)
     else:
         places = engines.slots(args.workers, args.per_gpu, engines.visible_gpus())
+        progress = Foreground(left) if foreground and len(places) == 1 else Progress(left)
         outcomes = engines.run_local(left, known, places, progress, since)
     ended = known | {outcome.name: outcome for outcome in outcomes}
     return [ended[job.name] for job in jobs]
@@ -177,8 +158,6 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     lines += [f"started again: {outcome.name}, after {', '.join(outcome.deaths)}" for outcome in retried]
     states = [outcome.state for outcome in outcomes]
     lines.append(_counts(states))
-    if "failed" in states:
-        lines.append("--retry runs failed ones again")
     if "lost" in states:
         lines.append("the same command goes on with those that the cluster lost")
     return "\n".join(lines)
@@ -201,9 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(listing(jobs, states), flush=True)
         if args.dry_run:
             return 0
-        if taken := [states[job.name][1] for job in jobs if states[job.name][0] == "taken"]:
-            more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
-            raise ValueError(f"{taken[0]}{more}: give another --output, or remove it")
+        refuse_taken(states)
         if args.engine == "slurm":
             return _slurm([job for job in jobs if states[job.name][0] != "done"], args)
         print(flush=True)
@@ -214,7 +191,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     print(f"\n{summary(outcomes)}", flush=True)
+    if any(outcome.state == "failed" for outcome in outcomes):
+        print("--retry runs failed ones again", flush=True)
     tables(jobs)
+    return exit_code(outcomes)
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """0 where every run is done, 130 after Ctrl-C, else 1."""
     found = {outcome.state for outcome in outcomes}
     return 130 if "interrupted" in found else int(found != {"done"})
 
