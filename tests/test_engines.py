@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 import types
+from pathlib import Path
 
 import pytest
 from fake_jobs import job, run_all, starts, until
@@ -140,6 +142,7 @@ def test_slurm_arrays(tmp_path):
     first, second = ((script.parent / f"stage{stage}.sbatch").read_text().splitlines() for stage in (0, 1))
     assert "#SBATCH --array=0,1%4" in first and "#SBATCH --array=2%4" in second
     assert {"#SBATCH --partition=gpu", "#SBATCH --gpus=1", "#SBATCH --requeue"} <= set(first)
+    assert f"#SBATCH --output='{script.parent}/slurm-%A_%a.log'" in first
     assert "afterany" not in lines[-2] and '--dependency="afterany:$id"' in lines[-1]
     for text in (script, script.parent / "stage0.sbatch"):
         subprocess.run(["bash", "-n", str(text)], check=True)
@@ -154,6 +157,38 @@ def test_a_slurm_task_runs_its_job_and_minds_what_it_needs(tmp_path, capsys):
     assert running.main([str(listed), "0"]) == 0
     assert running.main([str(listed), "1"]) == 0
     assert starts(teacher, student) == [1, 1]
+
+
+def test_slurm_submits_no_failed_run_without_retry(tmp_path, monkeypatch, capsys):
+    bad, good = job(tmp_path, "bad", "fail"), job(tmp_path, "good")
+    jobs = [bad, job(tmp_path, "student", needs=(bad,)), good]
+    running.execute(bad)
+    monkeypatch.setattr(sweep, "jobs_from", lambda args: jobs)
+
+    def submitted(*words: str) -> tuple[int, list[str], str]:
+        code, said = sweep.main(["--engine", "slurm", *words]), capsys.readouterr().out
+        name = Path(said.rpartition("bash ")[2].strip()).with_name("jobs.json")
+        return code, [one["name"] for one in json.loads(name.read_text())] if "Written" in said else [], said
+
+    code, names, said = submitted()
+    assert (code, names) == (0, ["good"])
+    assert "FAILED bad: before: exit code 1" in said and "BLOCKED student: needs bad" in said and "--retry" in said
+    assert submitted("--retry")[1] == ["bad", "student", "good"]
+    running.execute(good)
+    code, names, said = submitted()
+    assert (code, names) == (1, []) and said.endswith("nothing to submit\n")
+
+
+def test_a_slurm_task_waits_for_what_another_sweep_runs(tmp_path):
+    one = job(tmp_path, "a", "wait")
+    listed = clusters.write_slurm([one], tmp_path / "slurm").parent / "jobs.json"
+    sweeping = threading.Thread(target=running.execute, args=(one,))
+    sweeping.start()
+    until(lambda: starts(one) == [1])
+    threading.Timer(0.5, (one.directory / "go").touch).start()
+    assert running.main([str(listed), "0"]) == 0
+    sweeping.join(30)
+    assert starts(one) == [1]
 
 
 # ---- progress

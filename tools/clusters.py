@@ -134,7 +134,7 @@ def write_slurm(jobs: Sequence[Job], folder: Path, options: Sequence[str] = (), 
     for index, job in enumerate(jobs):
         depth[job.name] = max((depth[name] + 1 for name in job.needs if name in depth), default=0)
         stages.setdefault(depth[job.name], []).append(index)
-    python = shlex.quote(sys.executable)
+    python, place = shlex.quote(sys.executable), str(folder.absolute()).replace("%", "%%")  # %A would be a number
     submit = [
         "#!/usr/bin/env bash",
         "# Submits the sweep; a stage starts when the one before it has ended.",
@@ -146,7 +146,7 @@ def write_slurm(jobs: Sequence[Job], folder: Path, options: Sequence[str] = (), 
             "#!/usr/bin/env bash",
             f"#SBATCH --job-name=sweep-{stage}",
             f"#SBATCH --array={array}",
-            f"#SBATCH --output={folder.absolute()}/slurm-%A_%a.log",
+            f"#SBATCH --output={shlex.quote(place + '/slurm-%A_%a.log')}",
             "#SBATCH --requeue",
             *(f"#SBATCH {option}" for option in options),
             "set -euo pipefail",

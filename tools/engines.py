@@ -107,9 +107,9 @@ class _Here:
             if job is None:
                 return
             self.waiting.remove(job)
-            if blocked := _blocked(job, ended):
-                self.outcomes[job.name] = blocked
-                self.progress.ended(blocked)
+            if outcome := blocked(job, ended):
+                self.outcomes[job.name] = outcome
+                self.progress.ended(outcome)
             else:
                 self._submit(pool, job, self.free.pop(0), 0.0)
 
@@ -164,6 +164,7 @@ def _next(waiting: Sequence[Job], ended: Mapping[str, Outcome], later: Mapping[s
     return None
 
 
-def _blocked(job: Job, outcomes: Mapping[str, Outcome]) -> Outcome | None:
+def blocked(job: Job, outcomes: Mapping[str, Outcome]) -> Outcome | None:
+    """The outcome of a run that cannot run, because what it needs has ended without a result; None of any other."""
     missing = [name for name in job.needs if name in outcomes and outcomes[name].state != "done"]
     return Outcome(job.name, "blocked", f"needs {', '.join(missing)}") if missing else None

@@ -108,6 +108,19 @@ def _counts(states: Sequence[str]) -> str:
     return f"{len(states)} runs: {', '.join(parts)}"
 
 
+def ended_before(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], retry: bool) -> dict[str, Outcome]:
+    """Name -> how it ended, of the runs that are not to run: they are done, or have failed and are not retried."""
+    known: dict[str, Outcome] = {}
+    for job in jobs:
+        state, detail = states[job.name]
+        if state == "done":
+            known[job.name] = Outcome(job.name, "done", "already")
+        elif state == "failed" and not retry:
+            tail = tuple((failure_of(job) or {}).get("tail", ()))
+            known[job.name] = Outcome(job.name, "failed", f"before: {detail}", tail, log=str(job.directory / LOG))
+    return known
+
+
 def run(
     jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], args: argparse.Namespace, foreground: bool = False
 ) -> list[Outcome]:
@@ -123,14 +136,7 @@ def run(
         ValueError: the engine cannot run them.
     """
     since = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
-    known = {}
-    for job in jobs:
-        state, detail = states[job.name]
-        if state == "done":
-            known[job.name] = Outcome(job.name, "done", "already")
-        elif state == "failed" and not args.retry:
-            tail = tuple((failure_of(job) or {}).get("tail", ()))
-            known[job.name] = Outcome(job.name, "failed", f"before: {detail}", tail, log=str(job.directory / LOG))
+    known = ended_before(jobs, states, args.retry)
     left = [job for job in jobs if job.name not in known]
     if not left:
         outcomes = []
@@ -182,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         refuse_taken(states)
         if args.engine == "slurm":
-            return _slurm([job for job in jobs if states[job.name][0] != "done"], args)
+            return _slurm(jobs, states, args)
         print(flush=True)
         outcomes = run(jobs, states, args)
     except (OSError, ValueError) as error:
@@ -203,10 +209,21 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
     return 130 if "interrupted" in found else int(found != {"done"})
 
 
-def _slurm(left: Sequence[Job], args: argparse.Namespace) -> int:
+def _slurm(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], args: argparse.Namespace) -> int:
+    known = ended_before(jobs, states, args.retry)
+    left = []
+    for job in jobs:
+        if job.name in known:
+            continue
+        if blocked := engines.blocked(job, known):
+            known[job.name] = blocked
+        else:
+            left.append(job)
+    if not_done := [outcome for outcome in known.values() if outcome.state != "done"]:
+        print(f"\n{summary(not_done)}\nnot submitted; --retry runs failed ones again")
     if not left:
-        print("every run is done: nothing to submit")
-        return 0
+        print("nothing to submit" if not_done else "every run is done: nothing to submit")
+        return exit_code(list(known.values()))
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S")
     output = left[0].directory.parents[len(Path(left[0].name).parts) - 1]
     folder = output / "slurm" / f"{now}-{os.getpid()}"
