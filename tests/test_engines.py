@@ -221,8 +221,29 @@ def test_a_terminal_shows_epochs_and_eta(tmp_path):
     clock = progress._running["a"][1]
     later = {"a": [(1, clock - 100.0), (2, clock - 90.0)]}  # ten seconds an epoch, the last one long ago
     progress._epochs = later
-    assert progress._line(*progress._running["a"]).endswith("ETA 0:00")
+    assert progress._line(*progress._running["a"])[1].endswith("ETA 0:00")
     progress._epochs = {"a": [(1, time.time() - 20.0), (2, time.time())]}
-    assert progress._line(*progress._running["a"]).endswith("ETA 1:00")
+    assert progress._line(*progress._running["a"])[1].endswith("ETA 1:00")
     progress.say("a line")
     assert "\033[2A\033[J" in stream.getvalue()  # the view is taken back before a line that stays
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 6), (40, 24), (12, 3)])
+def test_the_view_fits_in_the_terminal(tmp_path, monkeypatch, columns, rows):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", str(rows))
+    place = "base2new/oxford_flowers/shots_16/PromptSRC/vit_b16_c2_ep20_batch4_4+4ctx"
+    jobs = [Job(f"{place}/seed{seed}", tmp_path / str(seed), (), "0", epochs=5) for seed in range(20)]
+    stream = Terminal()
+    progress = Progress(jobs, stream)
+    for one in jobs[:18]:
+        progress.started(one)
+    for one in jobs[18:]:
+        progress.elsewhere(one, "process 7 on host")
+    stream.truncate(0)
+    progress.show()
+    lines = stream.getvalue().strip("\0\n").split("\n")
+    assert len(lines) <= rows - 1 and all(len(line) < columns for line in lines)
+    if columns >= 40:
+        assert lines[1].startswith("  ...") and lines[1].endswith("seed0  epoch 1/5")
+        assert lines[-1].startswith("  ...") and lines[-1].endswith(f"{'and 18 more' if rows == 6 else 'host'}")

@@ -78,10 +78,15 @@ class Progress:
             return
         with self._lock:
             self._clear()
-            width = shutil.get_terminal_size().columns - 1
-            lines = [self.summary(), *(f"  {self._line(*entry)}" for entry in self._running.values())]
-            lines += [f"  {name}: run by {owner}" for name, owner in self._elsewhere.items()]
-            print("\n".join(line[:width] for line in lines), file=self.stream, flush=True)
+            columns, rows = shutil.get_terminal_size()
+            lines = [self._line(*entry) for entry in self._running.values()]
+            lines += [(name, f"run by {owner}") for name, owner in self._elsewhere.items()]
+            shown = [f"  {_fit(name, rest, columns - 3)}" for name, rest in lines]
+            if len(shown) > max(1, rows - 3):  # what is higher than the screen cannot be taken back
+                shown = shown[: max(0, rows - 4)]
+                shown.append(f"  ... and {len(lines) - len(shown)} more")
+            lines = [line[: columns - 1] for line in (self.summary(), *shown)]
+            print("\n".join(lines), file=self.stream, flush=True)
             self._lines, self._shown = len(lines), time.monotonic()
 
     def summary(self) -> str:
@@ -93,12 +98,13 @@ class Progress:
         parts += [f"{len(self._running)} running"] if self._running else []
         return ", ".join(parts + ([f"{waiting} waiting"] if waiting else []))
 
-    def _line(self, job: Job, start: float, before: int) -> str:
+    def _line(self, job: Job, start: float, before: int) -> tuple[str, str]:
+        """A run's name, and how far it is."""
         now = time.time()
         if not job.epochs:
-            return f"{job.name}  {_clock(now - start)}"
+            return job.name, _clock(now - start)
         done = epochs_done(job)
-        line = f"{job.name}  epoch {min(done + 1, job.epochs)}/{job.epochs}"
+        line = f"epoch {min(done + 1, job.epochs)}/{job.epochs}"
         if done > before:
             # The first epoch also takes the time to load everything: once there are more, it does not count.
             seen = self._epochs.setdefault(job.name, [(done, now)])
@@ -107,7 +113,7 @@ class Progress:
             (first, begun), (last, ended) = seen[0] if len(seen) > 1 else (before, start), seen[-1]
             left = (ended - begun) / (last - first) * (job.epochs - done) - (now - ended)
             line += f"  ETA {_clock(max(0.0, left))}"
-        return line
+        return job.name, line
 
     def _clear(self) -> None:
         if self._lines:
@@ -168,6 +174,13 @@ class Foreground(Progress):
             self._shown_to[name] += len(whole)
             end = "" if whole.endswith(b"\n") or not whole else "\n"
             print(whole.decode(errors="replace"), end=end, file=self.stream, flush=True)
+
+
+def _fit(name: str, rest: str, width: int) -> str:
+    """Both in one line; a name that is too long loses its beginning, which the runs of a sweep have in common."""
+    room = max(0, width - len(rest) - 2)
+    short = name if len(name) <= room else f"...{name[len(name) - room + 3 :]}" if room > 3 else ""
+    return f"{short}  {rest}"[:width]
 
 
 def _clock(seconds: float) -> str:
