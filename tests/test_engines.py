@@ -134,6 +134,33 @@ def test_ray_that_does_not_start_is_one_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "error: Ray does not start at --address 10.0.0.1:6379: timed out during startup\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--gpus", "1"),
+            "--cpus 1 --gpus 1: no machine of the cluster has that for a run (there are machines of 2 CPUs",
+        ),
+        (("--cpus", "3"), "--cpus 3 --gpus 0: no machine"),
+        (("--gpus", "1.5"), "--gpus 1.5 --cpus 1: give 0, a fraction of one, or whole GPUs"),
+    ],
+)
+def test_ray_is_not_asked_for_what_no_machine_has(tmp_path, monkeypatch, capsys, words, message):
+    ended: list[bool] = []
+    gone = {"Alive": False, "Resources": {"CPU": 9.0, "GPU": 9.0}}
+    ray = types.SimpleNamespace(
+        init=lambda **options: None,
+        cluster_resources=lambda: {"CPU": 4.0},
+        nodes=lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}] * 2 + [gone],
+        shutdown=lambda: ended.append(True),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(sweep, "jobs_from", lambda args: [job(tmp_path, "a")])
+    assert sweep.main(["--engine", "ray", *words]) == 1 and ended
+    said = capsys.readouterr().err
+    assert message in said and len(said.splitlines()) == 1
+
+
 def test_slurm_arrays(tmp_path):
     teacher, other = job(tmp_path, "teacher"), job(tmp_path, "other")
     student = job(tmp_path, "student", needs=(teacher,))
