@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import killed_sweep
 import pytest
 from fake_jobs import FAKE, job, run_all, starts, until
 from made_up import result, write
@@ -267,3 +268,14 @@ def test_dry_run_runs_nothing(tmp_path, monkeypatch, capsys):
     assert sweep.main(["--dry-run"]) == 0
     assert starts(one) == [0]
     assert "missing" in capsys.readouterr().out
+
+
+# ---- real runs
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the runs in /proc")
+def test_a_sweep_of_real_runs_survives_the_death_of_its_launcher_and_of_a_worker(tmp_path):
+    """The issue's command with fewer methods and seeds; all of it: python tests/killed_sweep.py FOLDER."""
+    plan = ["--datasets", "emoji", "--trainers", "ZeroshotCLIP", "CoOp", "PromptKD", "--seeds", "1", "--workers", "2"]
+    said = killed_sweep.prove(tmp_path / "out", [*plan, *killed_sweep.SHORT])
+    assert "4 runs: 4 done" in said and "PromptKD mini-student <- PromptSRC mini-teacher" in said
