@@ -12,7 +12,7 @@ from pathlib import Path
 from made_up import result
 
 from tools import sweep
-from tools.jobs import Job, Outcome
+from tools.jobs import Job, Outcome, states_of
 
 FAKE = Path(__file__).with_name("fake_run.py")
 
@@ -40,7 +40,7 @@ def options(*words: str) -> argparse.Namespace:
 
 def run_all(jobs: list[Job], *words: str) -> dict[str, Outcome]:
     """Sweeps the jobs; name -> how it ended."""
-    outcomes = sweep.run(jobs, sweep.states_of(jobs), options(*words))
+    outcomes = sweep.run(jobs, states_of(jobs), options(*words))
     return {outcome.name: outcome for outcome in outcomes}
 
 

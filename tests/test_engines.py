@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 import types
+from pathlib import Path
 
 import pytest
 from fake_jobs import job, run_all, starts, until
@@ -132,6 +134,33 @@ def test_ray_that_does_not_start_is_one_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "error: Ray does not start at --address 10.0.0.1:6379: timed out during startup\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--gpus", "1"),
+            "--cpus 1 --gpus 1: no machine of the cluster has that for a run (there are machines of 2 CPUs",
+        ),
+        (("--cpus", "3"), "--cpus 3 --gpus 0: no machine"),
+        (("--gpus", "1.5"), "--gpus 1.5 --cpus 1: give 0, a fraction of one, or whole GPUs"),
+    ],
+)
+def test_ray_is_not_asked_for_what_no_machine_has(tmp_path, monkeypatch, capsys, words, message):
+    ended: list[bool] = []
+    gone = {"Alive": False, "Resources": {"CPU": 9.0, "GPU": 9.0}}
+    ray = types.SimpleNamespace(
+        init=lambda **options: None,
+        cluster_resources=lambda: {"CPU": 4.0},
+        nodes=lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}] * 2 + [gone],
+        shutdown=lambda: ended.append(True),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(sweep, "jobs_from", lambda args: [job(tmp_path, "a")])
+    assert sweep.main(["--engine", "ray", *words]) == 1 and ended
+    said = capsys.readouterr().err
+    assert message in said and len(said.splitlines()) == 1
+
+
 def test_slurm_arrays(tmp_path):
     teacher, other = job(tmp_path, "teacher"), job(tmp_path, "other")
     student = job(tmp_path, "student", needs=(teacher,))
@@ -140,6 +169,7 @@ def test_slurm_arrays(tmp_path):
     first, second = ((script.parent / f"stage{stage}.sbatch").read_text().splitlines() for stage in (0, 1))
     assert "#SBATCH --array=0,1%4" in first and "#SBATCH --array=2%4" in second
     assert {"#SBATCH --partition=gpu", "#SBATCH --gpus=1", "#SBATCH --requeue"} <= set(first)
+    assert f"#SBATCH --output='{script.parent}/slurm-%A_%a.log'" in first
     assert "afterany" not in lines[-2] and '--dependency="afterany:$id"' in lines[-1]
     for text in (script, script.parent / "stage0.sbatch"):
         subprocess.run(["bash", "-n", str(text)], check=True)
@@ -154,6 +184,38 @@ def test_a_slurm_task_runs_its_job_and_minds_what_it_needs(tmp_path, capsys):
     assert running.main([str(listed), "0"]) == 0
     assert running.main([str(listed), "1"]) == 0
     assert starts(teacher, student) == [1, 1]
+
+
+def test_slurm_submits_no_failed_run_without_retry(tmp_path, monkeypatch, capsys):
+    bad, good = job(tmp_path, "bad", "fail"), job(tmp_path, "good")
+    jobs = [bad, job(tmp_path, "student", needs=(bad,)), good]
+    running.execute(bad)
+    monkeypatch.setattr(sweep, "jobs_from", lambda args: jobs)
+
+    def submitted(*words: str) -> tuple[int, list[str], str]:
+        code, said = sweep.main(["--engine", "slurm", *words]), capsys.readouterr().out
+        name = Path(said.rpartition("bash ")[2].strip()).with_name("jobs.json")
+        return code, [one["name"] for one in json.loads(name.read_text())] if "Written" in said else [], said
+
+    code, names, said = submitted()
+    assert (code, names) == (0, ["good"])
+    assert "FAILED bad: before: exit code 1" in said and "BLOCKED student: needs bad" in said and "--retry" in said
+    assert submitted("--retry")[1] == ["bad", "student", "good"]
+    running.execute(good)
+    code, names, said = submitted()
+    assert (code, names) == (1, []) and said.endswith("nothing to submit\n")
+
+
+def test_a_slurm_task_waits_for_what_another_sweep_runs(tmp_path):
+    one = job(tmp_path, "a", "wait")
+    listed = clusters.write_slurm([one], tmp_path / "slurm").parent / "jobs.json"
+    sweeping = threading.Thread(target=running.execute, args=(one,))
+    sweeping.start()
+    until(lambda: starts(one) == [1])
+    threading.Timer(0.5, (one.directory / "go").touch).start()
+    assert running.main([str(listed), "0"]) == 0
+    sweeping.join(30)
+    assert starts(one) == [1]
 
 
 # ---- progress
@@ -186,8 +248,29 @@ def test_a_terminal_shows_epochs_and_eta(tmp_path):
     clock = progress._running["a"][1]
     later = {"a": [(1, clock - 100.0), (2, clock - 90.0)]}  # ten seconds an epoch, the last one long ago
     progress._epochs = later
-    assert progress._line(*progress._running["a"]).endswith("ETA 0:00")
+    assert progress._line(*progress._running["a"])[1].endswith("ETA 0:00")
     progress._epochs = {"a": [(1, time.time() - 20.0), (2, time.time())]}
-    assert progress._line(*progress._running["a"]).endswith("ETA 1:00")
+    assert progress._line(*progress._running["a"])[1].endswith("ETA 1:00")
     progress.say("a line")
     assert "\033[2A\033[J" in stream.getvalue()  # the view is taken back before a line that stays
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 6), (40, 24), (12, 3)])
+def test_the_view_fits_in_the_terminal(tmp_path, monkeypatch, columns, rows):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", str(rows))
+    place = "base2new/oxford_flowers/shots_16/PromptSRC/vit_b16_c2_ep20_batch4_4+4ctx"
+    jobs = [Job(f"{place}/seed{seed}", tmp_path / str(seed), (), "0", epochs=5) for seed in range(20)]
+    stream = Terminal()
+    progress = Progress(jobs, stream)
+    for one in jobs[:18]:
+        progress.started(one)
+    for one in jobs[18:]:
+        progress.elsewhere(one, "process 7 on host")
+    stream.truncate(0)
+    progress.show()
+    lines = stream.getvalue().strip("\0\n").split("\n")
+    assert len(lines) <= rows - 1 and all(len(line) < columns for line in lines)
+    if columns >= 40:
+        assert lines[1].startswith("  ...") and lines[1].endswith("seed0  epoch 1/5")
+        assert lines[-1].startswith("  ...") and lines[-1].endswith(f"{'and 18 more' if rows == 6 else 'host'}")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import subprocess
+import io
+import os
+import signal
+import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from conftest import CLASSES, SIZE, result
+from fake_jobs import job as fake
+from fake_jobs import starts, until
 from trees import write_class_tree
 
 import train
-from tools import launch
+from tools import launch, running
+from tools.claims import holder
+from tools.jobs import Job, Outcome
 from tools.plan import jobs_of
+from tools.progress import Foreground
 from trainers.config import ROOT
 
 
@@ -85,14 +92,14 @@ def tiny(clips: dict[str, str], data_root: str, tmp_path: Path, monkeypatch: pyt
     (root / "eurosat").symlink_to(Path(data_root) / "eurosat")
     write_class_tree(root / "dtd" / "images", dict.fromkeys(["banded", "dotted", "woven"], 10))
 
-    def here(command: tuple[str, ...], check: bool, pass_fds: tuple[int, ...]) -> None:
-        assert Path(command[1]) == ROOT / "train.py" and check and pass_fds
+    def here(one: Job, *_: object) -> int:
+        assert Path(one.command[1]) == ROOT / "train.py"
         with (tmp_path / "runs.txt").open("a") as file:
-            file.write(" ".join(command) + "\n")
-        train.main(list(command[2:]))
+            file.write(" ".join(one.command) + "\n")
+        train.main(list(one.command[2:]))
+        return 0
 
-    process = SimpleNamespace(run=here, CalledProcessError=subprocess.CalledProcessError)
-    monkeypatch.setattr(launch, "subprocess", process)
+    monkeypatch.setattr(running, "_process", here)
     monkeypatch.setenv("DATA", str(root))
     monkeypatch.setenv("OUTPUT", str(tmp_path / "out"))
     monkeypatch.setenv("SHOTS", "2")
@@ -138,3 +145,86 @@ def test_student_elsewhere_is_marked_transductive(tiny: list[str], clips, tmp_pa
     assert (measured["protocol"], measured["shots"], measured["transductive"]) == ("fewshot", 2, True)
     assert measured["metrics"]["all"]["classes"] == len(CLASSES) and measured["unlabelled_images"] == 30
     assert "fewshot, TRANSDUCTIVE" in capsys.readouterr().out
+
+
+# ---- on the sweep
+
+
+@pytest.fixture
+def launches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
+    """`launches(jobs)` -> exit code, stdout and stderr of a script that has these (made-up) runs."""
+    monkeypatch.setenv("OUTPUT", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+    def call(jobs: list[Job]) -> tuple[int, str, str]:
+        monkeypatch.setattr(launch, "jobs_of", lambda plan: jobs)
+        monkeypatch.setattr(launch, "folders", lambda plans: [str(tmp_path)])
+        return launch.main(["base2new", "CoOp", "eurosat", "1"]), *capfd.readouterr()
+
+    return call
+
+
+def test_a_failure_does_not_stop_a_script_and_is_told(launches, tmp_path):
+    bad, good = fake(tmp_path, "bad", "fail-once"), fake(tmp_path, "good")
+    jobs = [bad, fake(tmp_path, "student", needs=(bad,)), good, fake(tmp_path, "killed", "die-once")]
+    code, out, err = launches(jobs)
+    assert code == 1 and starts(*jobs) == [1, 0, 1, 2]
+    assert out.startswith(f"Running: {bad.directory}\n") and out.index("some words before") < out.index("[1/4] failed")
+    assert "FAILED bad: exit code 1: error: no such thing" in out and f"log: {bad.directory / 'run.log'}" in out
+    assert "started again: killed, after SIGKILL" in out and "4 runs: 2 done, 1 failed, 1 blocked" in out
+    assert out.index("4 runs:") < out.index("CoOp ViT-B/16"), "the table comes last"
+    assert err == "error: 2 of 4 runs not done; the same command goes on with them\n"
+    code, out, err = launches(jobs)  # failed ones again, without a word about --retry
+    assert (code, err) == (0, "") and starts(*jobs) == [2, 1, 1, 2]
+    assert out.count("Done already: ") == 2 and "--retry" not in out
+
+
+def test_interrupt_ends_a_script_and_its_run(launches, tmp_path):
+    jobs = [fake(tmp_path, "a"), fake(tmp_path, "b", "wait"), fake(tmp_path, "c")]
+
+    def interrupt() -> None:
+        until(lambda: starts(jobs[1]) == [1])
+        os.kill(os.getpid(), signal.SIGINT)
+
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    code, out, err = launches(jobs)
+    helper.join()
+    assert code == 130 and starts(*jobs) == [1, 1, 0] and not holder(jobs[1].directory)
+    assert "CoOp ViT-B/16" in out and err.startswith("stopped: 2 of 3 runs not done")
+
+
+def test_a_script_waits_for_what_a_sweep_runs(launches, tmp_path):
+    one = fake(tmp_path, "a", "wait")
+    sweeping = threading.Thread(target=running.execute, args=(one,))
+    sweeping.start()
+    until(lambda: starts(one) == [1])
+    threading.Timer(1.5, (one.directory / "go").touch).start()
+    code, out, _ = launches([one])
+    sweeping.join(30)
+    assert code == 0 and starts(one) == [1]
+    assert out.startswith(f"Waiting for {one.directory}: process {os.getpid()}")
+    assert f"Done already: {one.directory}" in out
+
+
+def test_a_directory_of_another_configuration_is_refused_before_anything_runs(launches, tmp_path):
+    jobs = [fake(tmp_path, "a"), fake(tmp_path, "b")]
+    (jobs[1].directory / "config.yaml").write_text("TRAINER: {NAME: CoOp, COOP: {N_CTX: 4}}\n")
+    code, _, err = launches(jobs)
+    assert code == 1 and starts(*jobs) == [0, 0]
+    assert err.endswith("b holds another configuration: give another OUTPUT, or remove it\n")
+
+
+def test_what_a_run_prints_is_shown_as_it_comes(tmp_path):
+    stream, one = io.StringIO(), fake(tmp_path, "a")
+    log = one.directory / "run.log"
+    log.write_text("of an earlier sweep\n")
+    progress = Foreground([one], stream)
+    progress.started(one)
+    with log.open("ab", buffering=0) as file:
+        file.write("epoch 1\nepöch".encode()[:-4])
+        progress.show()
+        assert stream.getvalue() == f"Running: {one.directory}\nepoch 1\n"
+        file.write("epöch".encode()[-4:])
+    progress.ended(Outcome("a", "done", seconds=75))
+    assert stream.getvalue().endswith("epoch 1\nepöch\n[1/1] done a (1:15)\n")

@@ -46,6 +46,17 @@ def test_command_line_wins_over_the_file(plan_file):
     assert names(plan_file(), trainers=["CoOp"], seeds=[7]) == ["base2new/eurosat/shots_16/CoOp/vit_b16_ctxv1/seed7"]
 
 
+def test_repeated_options_add_up_and_keep_the_other_keys_of_the_file(plan_file):
+    own = {"set": {"OPTIM.MAX_EPOCH": 3, "OPTIM.LR": 9}, "grid": {"INPUT.SIZE": ["(32, 32)"]}}
+    path = plan_file(trainers=["CoOp"], seeds=[1], **own)
+    words = ["--set", "OPTIM.LR", "0.1", "--set", "DATALOADER.NUM_WORKERS", "0"]
+    words += ["--grid", "TRAINER.COOP.N_CTX", "2", "4"]
+    found = sweep.jobs_from(sweep.parser().parse_args([path, *words]))
+    assert len(found) == 2
+    command = " ".join(found[0].command)
+    assert all(told in command for told in ("MAX_EPOCH 3", "OPTIM.LR 0.1", "NUM_WORKERS 0", "N_CTX 2", "(32, 32)"))
+
+
 def test_a_grid_gives_each_point_a_directory_of_its_own(plan_file):
     path = plan_file(grid={"TRAINER.PROMPTKD.KD_WEIGHT": [100, 200], "OPTIM.LR": [0.1]}, seeds=[1])
     found = jobs_of(read_plan(path, {}))
@@ -78,11 +89,19 @@ def test_done_in_one_sweep_is_done_in_another_by_its_configuration(plan_file, tm
         ({"protocols": ["base2novel"]}, "no protocol 'base2novel'; closest: base2new"),
         ({"trainers": []}, "names no trainers"),
         ({"seeds": [1, 1]}, "names 1 twice in seeds"),
-        ({"seeds": ["one"]}, "whole numbers"),
+        ({"seeds": ["one"]}, "seeds has 'one': give whole numbers"),
+        ({"seeds": [-1]}, "seeds has -1: give whole numbers from 0 on"),
+        ({"shots": [True]}, "shots has True: give whole numbers"),
+        ({"trainers": [1, "CoOp"]}, "trainers has 1: give names"),
+        ({"datasets": ["emoji", None]}, "datasets has None: give names"),
+        ({"protocols": None}, "protocols has None: give names"),
+        ({"set": {"OPTIM": {"LR": 2}}}, "set OPTIM is {'LR': 2}: write options with dots, as OPTIM.KEY: VALUE"),
+        ({"grid": {"OPTIM": [{"LR": 2}]}}, "write options with dots, as OPTIM.KEY: VALUE"),
+        ({"set": {"OPTIM.LR": 1}, "grid": {"OPTIM.LR": [2, 3]}}, "OPTIM.LR is in set and in grid: leave one out"),
         ({"grid": {"OPTIM.LR": 0.1}}, "give a list of values"),
         ({"grid": {"SEED": [1, 2]}}, "SEED: a plan says this by"),
         ({"set": ["OPTIM.LR"]}, "must be a dict"),
-        ({"trainer": ["CoOp"]}, "a plan has no trainer; closest: trainers"),
+        ({"trainer": ["CoOp"]}, "no plan key 'trainer'; closest: trainers"),
         ({"set": {"OPTIM.LRR": 1}}, "no configuration key OPTIM.LRR; closest: OPTIM.LR"),
     ],
 )
@@ -92,11 +111,21 @@ def test_mistakes_in_a_plan_are_one_line_before_anything_runs(plan_file, capsys,
     assert message in said and len(said.splitlines()) == 1
 
 
+def test_a_key_that_is_no_text_is_one_line(tmp_path, capsys):
+    path = tmp_path / "plan.yaml"  # JSON has no such keys
+    path.write_text("trainers: [CoOp]\ndatasets: [emoji]\nset: {1: 2}\n")
+    assert sweep.main([str(path)]) == 1
+    assert capsys.readouterr().err == "error: set has the key 1: give an option, as OPTIM.LR\n"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--trainers", "CoOp", "--datasets", "emoji", "--seeds", "-1"], "seeds has -1"),
         (["--set", "OPTIM.LR"], "stands alone"),
         (["--grid", "OPTIM.LR"], "give its values"),
+        (["--set", "OPTIM.LR", "1", "--set", "OPTIM.LR", "2"], "--set OPTIM.LR is given twice"),
+        (["--grid", "OPTIM.LR", "1", "--grid", "OPTIM.LR", "2"], "--grid OPTIM.LR is given twice: give it once, with"),
         (["--workers", "-1"], "at least 1"),
         (["no_such.yaml"], "no plan no_such.yaml"),
     ],

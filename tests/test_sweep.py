@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
+import killed_sweep
 import pytest
 from fake_jobs import FAKE, job, run_all, starts, until
 from made_up import result, write
 
-from tools import launch, running, sweep
+from tools import running, sweep
 from tools.claims import Claim, holder
 from tools.jobs import Job, Outcome, now, result_of, state_of
 from tools.running import Stop, execute
@@ -188,18 +190,30 @@ def test_a_run_outlives_its_killed_launcher_and_is_not_started_beside_it(tmp_pat
     assert starts(one) == [1]
 
 
-def test_a_script_waits_for_what_a_sweep_runs(tmp_path, capfd):
-    one = job(tmp_path, "a", "wait")
-    sweeping = threading.Thread(target=execute, args=(one,))
+def test_what_a_killed_launcher_left_running_is_one_of_the_workers(tmp_path, capsys):
+    orphan, other = job(tmp_path, "orphan", "wait"), job(tmp_path, "other")
+    code = f"from tools.running import *; execute(Job.from_dict({orphan.to_dict()!r}))"
+    launcher = subprocess.Popen([sys.executable, "-c", code], cwd=FAKE.parents[1])
+    until(lambda: starts(orphan) == [1])
+    launcher.kill()
+    launcher.wait()
+    sweeping = threading.Thread(target=run_all, args=([other, orphan],))
     sweeping.start()
-    until(lambda: starts(one) == [1])
-    script = threading.Thread(target=launch.run, args=(one,))
-    script.start()
-    until(lambda: f"Waiting for {one.directory}: process {os.getpid()}" in capfd.readouterr().out)
-    (one.directory / "go").touch()
+    said = ""
+
+    def waits() -> bool:
+        nonlocal said
+        said += capsys.readouterr().out
+        return "waiting for orphan" in said
+
+    until(waits)
+    time.sleep(1.5)  # a poll and a half
+    assert starts(other) == [0], "two at a time, where one was asked for"
+    (orphan.directory / "go").touch()
     sweeping.join(30)
-    script.join(30)
-    assert "Done already" in capfd.readouterr().out and starts(one) == [1]
+    said += capsys.readouterr().out
+    assert starts(orphan, other) == [1, 1]
+    assert said.splitlines()[0].startswith("waiting for orphan: process") and "started orphan" not in said
 
 
 # ---- Ctrl-C
@@ -254,3 +268,14 @@ def test_dry_run_runs_nothing(tmp_path, monkeypatch, capsys):
     assert sweep.main(["--dry-run"]) == 0
     assert starts(one) == [0]
     assert "missing" in capsys.readouterr().out
+
+
+# ---- real runs
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the runs in /proc")
+def test_a_sweep_of_real_runs_survives_the_death_of_its_launcher_and_of_a_worker(tmp_path):
+    """The issue's command with fewer methods and seeds; all of it: python tests/killed_sweep.py FOLDER."""
+    plan = ["--datasets", "emoji", "--trainers", "ZeroshotCLIP", "CoOp", "PromptKD", "--seeds", "1", "--workers", "2"]
+    said = killed_sweep.prove(tmp_path / "out", [*plan, *killed_sweep.SHORT])
+    assert "4 runs: 4 done" in said and "PromptKD mini-student <- PromptSRC mini-teacher" in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: everything but sweeps works there
+except ImportError:  # Windows: everything but sweeps and scripts works there
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".sweep.lock"
@@ -45,7 +46,7 @@ class Claim:
             OSError: the directory cannot be written to, or the system has no such locks.
         """
         if fcntl is None:
-            raise OSError("sweeps need flock, which this system lacks: use Linux, macOS, or WSL on Windows")
+            raise OSError("sweeps and scripts need flock, which this system lacks: use Linux, macOS, or WSL on Windows")
         directory.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -78,6 +79,20 @@ def holder(directory: Path) -> str | None:
         return os.read(descriptor, 200).decode(errors="replace").strip()
     finally:
         os.close(descriptor)
+
+
+def outlived(directory: Path) -> bool:
+    """Whether a run on this machine holds the claim whose launcher is gone, so that no other sweep counts it."""
+    found = re.fullmatch(r"process (\d+) on (\S+) since .*", holder(directory) or "")
+    if not found or found[2] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(found[1]), 0)  # asks only
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's process
+        return False
+    return False
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ def run_ray(
         since: see `execute`.
 
     Raises:
-        ValueError: Ray is not installed.
+        ValueError: Ray is not installed, or no machine of the cluster has what a run takes.
         OSError: there is no cluster at the address, or Ray does not start here.
     """
     try:
@@ -67,6 +67,7 @@ def run_ray(
         raise OSError(f"Ray does not start {where}: {str(error).strip() or repr(error)}") from error
     try:
         share = cluster.gpus if cluster.gpus is not None else min(1.0, ray.cluster_resources().get("GPU", 0.0))
+        _refuse_what_never_fits(cluster.cpus, share, [node["Resources"] for node in ray.nodes() if node["Alive"]])
         task = ray.remote(num_cpus=cluster.cpus, num_gpus=share, max_retries=DEATHS)(_ray_task)
         references: dict[str, Any] = {}
         for job in jobs:
@@ -75,6 +76,19 @@ def run_ray(
         return _collect_ray(ray, jobs, references, progress)
     finally:
         ray.shutdown()
+
+
+def _refuse_what_never_fits(cpus: float, gpus: float, machines: Sequence[Mapping[str, float]]) -> None:
+    """Ray would wait for such a machine for ever, without a word."""
+    if gpus < 0 or cpus < 0 or (gpus > 1 and gpus != int(gpus)):
+        raise ValueError(f"--gpus {gpus:g} --cpus {cpus:g}: give 0, a fraction of one, or whole GPUs; CPUs from 0 on")
+    have = [(machine.get("CPU", 0.0), machine.get("GPU", 0.0)) for machine in machines]
+    if not any(cpus <= its_cpus and gpus <= its_gpus for its_cpus, its_gpus in have):
+        there = " and ".join(f"{its_cpus:g} CPUs with {its_gpus:g} GPUs" for its_cpus, its_gpus in sorted(set(have)))
+        raise ValueError(
+            f"--cpus {cpus:g} --gpus {gpus:g}: no machine of the cluster has that for a run (there are machines of "
+            f"{there or 'nothing'}): ask for less, or add one"
+        )
 
 
 def _collect_ray(ray: Any, jobs: Sequence[Job], references: dict[str, Any], progress: Progress) -> list[Outcome]:
@@ -134,7 +148,7 @@ def write_slurm(jobs: Sequence[Job], folder: Path, options: Sequence[str] = (), 
     for index, job in enumerate(jobs):
         depth[job.name] = max((depth[name] + 1 for name in job.needs if name in depth), default=0)
         stages.setdefault(depth[job.name], []).append(index)
-    python = shlex.quote(sys.executable)
+    python, place = shlex.quote(sys.executable), str(folder.absolute()).replace("%", "%%")  # %A would be a number
     submit = [
         "#!/usr/bin/env bash",
         "# Submits the sweep; a stage starts when the one before it has ended.",
@@ -146,7 +160,7 @@ def write_slurm(jobs: Sequence[Job], folder: Path, options: Sequence[str] = (), 
             "#!/usr/bin/env bash",
             f"#SBATCH --job-name=sweep-{stage}",
             f"#SBATCH --array={array}",
-            f"#SBATCH --output={folder.absolute()}/slurm-%A_%a.log",
+            f"#SBATCH --output={shlex.quote(place + '/slurm-%A_%a.log')}",
             "#SBATCH --requeue",
             *(f"#SBATCH {option}" for option in options),
             "set -euo pipefail",

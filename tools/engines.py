@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 
+from tools.claims import outlived
 from tools.jobs import Job, Outcome
 from tools.progress import Progress
 from tools.running import Stop, execute
@@ -64,42 +66,76 @@ def run_local(
         progress: told of what starts and ends.
         since: see `execute`.
     """
-    stop = Stop()
-    outcomes: dict[str, Outcome] = {}
-    waiting, free = list(jobs), list(places)
-    later: dict[str, float] = {}  # run of another sweep -> when to look again
-    running: dict[Future[Outcome], tuple[Job, dict[str, str]]] = {}
+    here = _Here(known, progress, since, list(places))
+    # What a killed sweep left running counts among the workers, so it comes before anything that is new.
+    here.waiting = sorted(jobs, key=lambda job: not outlived(job.directory))
     with _signals_noted() as calls, ThreadPoolExecutor(max_workers=len(places)) as pool:
-        while running or (waiting and not stop.asked.is_set()):
-            while free and not stop.asked.is_set() and (job := _next(waiting, {**known, **outcomes}, later)):
-                waiting.remove(job)
-                if blocked := _blocked(job, {**known, **outcomes}):
-                    outcomes[job.name] = blocked
-                    progress.ended(blocked)
-                    continue
-                place = free.pop(0)
-                running[pool.submit(execute, job, place, DEATHS, since, stop)] = (job, place)
-                progress.started(job)
+        while here.running or (here.waiting and not here.stop.asked.is_set()):
+            here.start(pool)
             progress.show()
-            done = wait(running, timeout=POLL, return_when=FIRST_COMPLETED).done if running else set()
-            if not running and waiting:
+            done = wait(here.running, timeout=POLL, return_when=FIRST_COMPLETED).done if here.running else set()
+            if not here.running and here.waiting:
                 time.sleep(POLL)  # all that is left runs elsewhere
             for _ in range(len(calls)):
                 calls.pop()
                 progress.say("Stopping: what runs ends; a second Ctrl-C kills it")
-                stop.now()
+                here.stop.now()
             for future in done:
-                job, place = running.pop(future)
-                free.append(place)
-                outcome = future.result()
-                if outcome.state == "busy":
-                    later[job.name] = time.monotonic() + POLL
-                    waiting.append(job)
-                    progress.elsewhere(job, outcome.detail)
-                    continue
-                outcomes[job.name] = outcome
-                progress.ended(outcome)
-    return [outcomes.get(job.name, Outcome(job.name, "interrupted", "not started")) for job in jobs]
+                here.finish(future, pool)
+    return [here.outcomes.get(job.name, Outcome(job.name, "interrupted", "not started")) for job in jobs]
+
+
+@dataclass
+class _Here:
+    """What runs, waits and has ended in a sweep on this machine."""
+
+    known: Mapping[str, Outcome]
+    progress: Progress
+    since: str
+    free: list[dict[str, str]]  # places
+    waiting: list[Job] = field(default_factory=list)
+    stop: Stop = field(default_factory=Stop)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    later: dict[str, float] = field(default_factory=dict)  # run of another sweep -> when to look again
+    running: dict[Future[Outcome], tuple[Job, dict[str, str]]] = field(default_factory=dict)
+
+    def start(self, pool: ThreadPoolExecutor) -> None:
+        """Gives each free place a run."""
+        while self.free and not self.stop.asked.is_set():
+            ended = {**self.known, **self.outcomes}
+            job = _next(self.waiting, ended, self.later)
+            if job is None:
+                return
+            self.waiting.remove(job)
+            if outcome := blocked(job, ended):
+                self.outcomes[job.name] = outcome
+                self.progress.ended(outcome)
+            else:
+                self._submit(pool, job, self.free.pop(0), 0.0)
+
+    def finish(self, future: Future[Outcome], pool: ThreadPoolExecutor) -> None:
+        """Takes what a run has come to; one that a killed sweep left running keeps the place, until it has ended."""
+        job, place = self.running.pop(future)
+        outcome = future.result()
+        if outcome.state == "busy":
+            self.progress.elsewhere(job, outcome.detail)
+            if outlived(job.directory):
+                self._submit(pool, job, place, POLL)
+                return
+            self.later[job.name] = time.monotonic() + POLL
+            self.waiting.append(job)
+        else:
+            self.outcomes[job.name] = outcome
+            self.progress.ended(outcome)
+        self.free.append(place)
+
+    def _submit(self, pool: ThreadPoolExecutor, job: Job, place: dict[str, str], delay: float) -> None:
+        def attempt() -> Outcome:
+            if delay and self.stop.asked.wait(delay):
+                return Outcome(job.name, "interrupted", "goes on without this sweep")
+            return execute(job, place, DEATHS, self.since, self.stop, lambda: self.progress.started(job))
+
+        self.running[pool.submit(attempt)] = (job, place)
 
 
 @contextlib.contextmanager
@@ -128,6 +164,7 @@ def _next(waiting: Sequence[Job], ended: Mapping[str, Outcome], later: Mapping[s
     return None
 
 
-def _blocked(job: Job, outcomes: Mapping[str, Outcome]) -> Outcome | None:
+def blocked(job: Job, outcomes: Mapping[str, Outcome]) -> Outcome | None:
+    """The outcome of a run that cannot run, because what it needs has ended without a result; None of any other."""
     missing = [name for name in job.needs if name in outcomes and outcomes[name].state != "done"]
     return Outcome(job.name, "blocked", f"needs {', '.join(missing)}") if missing else None

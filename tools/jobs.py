@@ -10,9 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tools import runs
 from tools.claims import holder
 
+LOG = "run.log"  # what a run prints
 RECORD = "sweep.json"  # what is known of a run's last failure
 
 
@@ -88,6 +91,39 @@ def state_of(job: Job) -> tuple[str, str]:
         return "failed", str(failure["detail"])
     done = epochs_done(job)
     return ("unfinished", f"epoch {done} of {job.epochs}") if done else ("missing", "")
+
+
+def states_of(jobs: Sequence[Job]) -> dict[str, tuple[str, str]]:
+    """Name -> (state, detail); "taken" is a directory that holds another configuration, which train.py would refuse."""
+    states = {}
+    for job in jobs:
+        state, detail = state_of(job)
+        if state in ("missing", "unfinished", "failed") and (other := _other(job)):
+            state, detail = "taken", other
+        states[job.name] = state, detail
+    return states
+
+
+def _other(job: Job) -> str:
+    """What differs where a directory holds another configuration; "" where it does not."""
+    from trainers import config, results  # torch, which a Ray worker has no use for
+
+    path = job.directory / "config.yaml"
+    if job.eval_only or not path.is_file():
+        return ""
+    try:
+        earlier = config.CfgNode(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        same = results.fingerprint(earlier) == job.config_hash
+    except (yaml.YAMLError, KeyError, AttributeError, ValueError):
+        return f"{path} is broken"
+    return "" if same else f"{job.directory} holds another configuration"
+
+
+def refuse_taken(states: Mapping[str, tuple[str, str]], output: str = "--output") -> None:
+    """Raises ValueError where a run's directory holds another configuration; `output` is what names another place."""
+    if taken := [detail for state, detail in states.values() if state == "taken"]:
+        more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
+        raise ValueError(f"{taken[0]}{more}: give another {output}, or remove it")
 
 
 def epochs_done(job: Job) -> int:

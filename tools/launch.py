@@ -13,7 +13,11 @@ sent elsewhere (xd_train PromptKD eurosat) learns from the target's images witho
 
 From the environment: DATA (where the data sets are), OUTPUT, SHOTS (16), SOURCE (imagenet), RECIPE (a recipe's name
 instead of the published one), TEACHER (a run, a published .pth.tar or a CLIP name instead of a teacher trained here),
-KD_WEIGHT. A run that is finished is not run again.
+KD_WEIGHT.
+
+A run that is finished is not run again. One that fails does not stop the others; the same command runs it again. One
+that is killed is started again, as by tools.sweep. Runs go one at a time, and what they print is shown; or one on each
+visible GPU (CUDA_VISIBLE_DEVICES), and how far they are is shown.
 
 With folder, CLASSES.txt has a class name a line, the default seed is 1 and the default TEACHER zero-shot ViT-L/14 (for
 MODEL.BACKBONE.NAME mini-student, mini-teacher). TEMPLATE ("a histology image of {}.") and TEST_DIR (a folder with a
@@ -25,15 +29,17 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools import collect, own_images
+from tools import collect, own_images, sweep
 from tools.claims import turn
-from tools.jobs import Job, result_of
-from tools.plan import BENCHMARK, STUDENTS, VARIANTS, Plan, jobs_of
+from tools.jobs import Job, Outcome, refuse_taken, states_of
+from tools.plan import Plan, jobs_of
+from tools.recipes import BENCHMARK, STUDENTS, VARIANTS
 
 COMMANDS = ("base2new", "fewshot", "xd_train", "xd_test", "folder")
 
@@ -89,6 +95,42 @@ def targets(names: Sequence[str], source: str) -> dict[str, list[str]]:
     return {protocol: own for protocol, own in found.items() if own}
 
 
+def sweep_jobs(jobs: Sequence[Job]) -> list[Outcome]:
+    """Runs the jobs as tools.sweep does, failed ones again too, and prints how they ended.
+
+    Raises:
+        ValueError: a directory holds another configuration; before any run.
+    """
+    jobs = list({job.name: job for job in jobs}.values())  # plans may share a source
+    states = states_of(jobs)
+    refuse_taken(states, "OUTPUT")
+    for job in jobs:
+        if states[job.name][0] == "done":
+            print(f"Done already: {job.directory}", flush=True)
+    outcomes = sweep.run(jobs, states, sweep.parser().parse_args(["--retry"]), foreground=True)
+    print(f"\n{sweep.summary(outcomes)}\n", flush=True)
+    return outcomes
+
+
+def folder(trainer: str, words: Sequence[str]) -> int:
+    """Students of one's own images, one after the other; returns the exit code.
+
+    Raises:
+        OSError, ValueError: what is said does not fit.
+    """
+    if trainer != "PromptKD":
+        raise ValueError(f"folder {trainer}: images without labels are for PromptKD")
+    jobs = own_images.jobs_of(words)
+    try:
+        for job in jobs:
+            run(job)
+    except subprocess.CalledProcessError as error:
+        print("stopped: the same command goes on where this one ended", file=sys.stderr)
+        return error.returncode if error.returncode > 0 else 1
+    print("\n\n".join(map(own_images.tell, jobs)))
+    return 0
+
+
 def run(job: Job) -> None:
     """One run in a process of its own, with its output here, unless it is done.
 
@@ -96,7 +138,7 @@ def run(job: Job) -> None:
         subprocess.CalledProcessError: it failed.
     """
     with turn(job.directory, lambda line: print(line, flush=True)) as descriptors:
-        if result_of(job) or own_images.finished(job):
+        if own_images.finished(job):
             print(f"Done already: {job.directory}", flush=True)
             return
         print(f"Running: {job.directory}", flush=True)
@@ -121,27 +163,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("trainers", help="one method, or several as CoOp,MaPLe")
     parser.add_argument("words", nargs=argparse.REMAINDER, help="data sets, shots (fewshot), seeds, KEY VALUE pairs")
     args = parser.parse_args(argv)
-    own = args.command == "folder"
     try:
-        if own and args.trainers != "PromptKD":
-            raise ValueError(f"folder {args.trainers}: images without labels are for PromptKD")
-        plans = [] if own else read_words(args.command, args.trainers.split(","), args.words)
-        jobs = own_images.jobs_of(args.words) if own else [job for plan in plans for job in jobs_of(plan)]
-        for job in jobs:
-            run(job)
+        if args.command == "folder":
+            return folder(args.trainers, args.words)
+        plans = read_words(args.command, args.trainers.split(","), args.words)
+        outcomes = sweep_jobs([job for plan in plans for job in jobs_of(plan)])
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    except subprocess.CalledProcessError as error:
-        print("stopped: the same command goes on where this one ended", file=sys.stderr)
-        return error.returncode if error.returncode > 0 else 1
     except KeyboardInterrupt:
         return 130
-    if own:
-        print("\n\n".join(map(own_images.tell, jobs)))
-        return 0
-    return collect.main(folders(plans))
+    code = sweep.exit_code(outcomes)
+    left = sum(outcome.state != "done" for outcome in outcomes)
+    if left < len(outcomes):
+        code = collect.main(folders(plans)) or code
+    if left:
+        told = "stopped" if code == 130 else "error"
+        print(f"{told}: {left} of {len(outcomes)} runs not done; the same command goes on with them", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,9 @@ import yaml
 
 from tools import recipes
 from tools.jobs import Job
-from tools.recipes import FULL_DATA, SHARED
+from tools.recipes import BENCHMARK, FULL_DATA, LEARNS_NOTHING, SHARED, SHOTS, STUDENTS, belongs
 from trainers.config import ROOT
 
-BENCHMARK = ("caltech101", "dtd", "eurosat", "fgvc_aircraft", "food101", "imagenet", "oxford_flowers", "oxford_pets",
-             "stanford_cars", "sun397", "ucf101")  # fmt: skip
-VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
-SHOTS = {"fewshot": (1, 2, 4, 8, 16)}  # where the plan names none; (16,) for the other protocols
-LEARNS_NOTHING = ("ZeroshotCLIP", "ZeroshotCLIP2")  # one run is enough for all seeds and shots
-STUDENTS = ("PromptKD",)  # learn from a teacher; in the few-shot protocol it is the teacher that has few images
 _TOLD_ELSEWHERE = {"TRAINER.NAME", "DATASET.NAME", "DATASET.ROOT", "SEED", "OUTPUT_DIR", "PROTOCOL", "EVAL_ONLY",
                    "MODEL_DIR"}  # fmt: skip
 
@@ -51,6 +44,7 @@ class Plan:
         Raises:
             ValueError: the message gives the closest name.
         """
+        self._check_kinds()
         self.datasets = [name for given in self.datasets for name in (BENCHMARK if given == "all" else (given,))]
         for key in ("trainers", "datasets", "protocols", "seeds"):
             values = getattr(self, key)
@@ -65,9 +59,28 @@ class Plan:
                 recipes.recipe(trainer, dataset)
         if own := _TOLD_ELSEWHERE & {*self.set, *self.grid}:
             raise ValueError(f"{', '.join(sorted(own))}: a plan says this by trainers, datasets, seeds, data or output")
+        if double := {*self.set} & {*self.grid}:
+            raise ValueError(f"{min(double)} is in set and in grid: leave one out")
         for key, values in self.grid.items():
             if not isinstance(values, (list, tuple)) or not values:
                 raise ValueError(f"grid {key} is {values!r}: give a list of values")
+
+    def _check_kinds(self) -> None:
+        """Refuses values that YAML can hold and a plan cannot use."""
+        for key in ("trainers", "datasets", "protocols"):
+            if wrong := [value for value in getattr(self, key) if not isinstance(value, str)]:
+                raise ValueError(f"{key} has {wrong[0]!r}: give names, numbers in quotes")
+        for key in ("seeds", "shots"):
+            for number in getattr(self, key):
+                if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+                    raise ValueError(f"{key} has {number!r}: give whole numbers from 0 on")
+        for where, entries in (("set", self.set), ("grid", self.grid)):
+            for key, value in entries.items():
+                if not isinstance(key, str):
+                    raise ValueError(f"{where} has the key {key!r}: give an option, as OPTIM.LR")
+                nested = [one for one in (value, *(value if isinstance(value, list) else ())) if isinstance(one, dict)]
+                if nested:
+                    raise ValueError(f"{where} {key} is {value!r}: write options with dots, as {key}.KEY: VALUE")
 
 
 def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:
@@ -90,17 +103,17 @@ def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:
     default = Plan()
     known = [entry.name for entry in fields(Plan)]
     for key, value in content.items():
-        if key not in known:
-            close = get_close_matches(str(key), known, n=1, cutoff=0.5)
-            raise ValueError(f"{path}: a plan has no {key}" + (f"; closest: {close[0]}" if close else f": {known}"))
+        recipes.check(str(key), known, "plan key")
         expected = getattr(default, key)
         if isinstance(expected, list) and not isinstance(value, list):
             content[key] = value = [value]
         if not isinstance(value, type(expected)):
             raise ValueError(f"{path}: {key} is {value!r}, but must be a {type(expected).__name__}")
-        if key in ("seeds", "shots") and not all(isinstance(number, int) for number in value):
-            raise ValueError(f"{path}: {key} is {value!r}: whole numbers")
-    plan = Plan(**(content | {key: value for key, value in given.items() if value not in (None, "", [], {})}))
+    told = {key: value for key, value in given.items() if value not in (None, "", [], {})}
+    own = {*told.get("set", ()), *told.get("grid", ())}  # of each key the command line's, the file's other keys stay
+    for key in {"set", "grid"} & {*told, *content}:
+        told[key] = {name: value for name, value in content.get(key, {}).items() if name not in own} | told.get(key, {})
+    plan = Plan(**(content | told))
     plan.check()
     return plan
 
@@ -127,16 +140,8 @@ def jobs_of(plan: Plan) -> list[Job]:
 
 def _points(grid: Mapping[str, Sequence[Any]], trainer: str) -> list[dict[str, Any]]:
     """The combinations of a grid, of the keys that matter to a trainer."""
-    keys = [key for key in grid if _belongs(key, trainer)]
+    keys = [key for key in grid if belongs(key, trainer)]
     return [dict(zip(keys, values, strict=True)) for values in itertools.product(*(grid[key] for key in keys))]
-
-
-def _belongs(key: str, trainer: str) -> bool:
-    """Whether a key is this trainer's: TRAINER.COOP.N_CTX is CoOp's alone, TEACHER.KEY a teacher's."""
-    parts = key.split(".")
-    if parts[0] == "TEACHER":
-        return trainer in STUDENTS
-    return parts[0] != "TRAINER" or len(parts) < 3 or parts[1] == trainer.upper()
 
 
 class _Builder:
@@ -150,7 +155,7 @@ class _Builder:
     def run(self, protocol: str, dataset: str, trainer: str, shots: int, seed: int, point: Mapping[str, Any]) -> str:
         """Adds a run of the plan, and its teacher or source; returns its name."""
         plan = self.plan
-        given = {key: value for key, value in plan.set.items() if _belongs(key, trainer)} | dict(point)
+        given = {key: value for key, value in plan.set.items() if belongs(key, trainer)} | dict(point)
         options = {key: value for key, value in given.items() if not key.startswith("TEACHER.")}
         backbone = str(options.get("MODEL.BACKBONE.NAME", ""))
         elsewhere = protocol in ("cross", "dg")

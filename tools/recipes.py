@@ -1,4 +1,4 @@
-"""Which recipe belongs to a method, a protocol and a backbone, and where its runs go. Data, and two functions."""
+"""Which recipe belongs to a method, a protocol and a backbone, and where its runs go. Data, and small functions."""
 
 from __future__ import annotations
 
@@ -49,6 +49,12 @@ FULL_DATA = {"PromptKD"}  # learns from all training images, without labels; the
 SHARED = ("INPUT.", "DATALOADER.", "DATASET.", "USE_CUDA", "VERBOSE")
 # A student's default teacher: the method, its recipe and its CLIP.
 TEACHER = ("PromptSRC", "vit_l14_c2_ep20_batch8_4+4ctx")
+BENCHMARK = ("caltech101", "dtd", "eurosat", "fgvc_aircraft", "food101", "imagenet", "oxford_flowers", "oxford_pets",
+             "stanford_cars", "sun397", "ucf101")  # fmt: skip
+VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
+SHOTS = {"fewshot": (1, 2, 4, 8, 16)}  # where the plan names none; (16,) for the other protocols
+LEARNS_NOTHING = ("ZeroshotCLIP", "ZeroshotCLIP2")  # one run is enough for all seeds and shots
+STUDENTS = ("PromptKD",)  # learn from a teacher; in the few-shot protocol it is the teacher that has few images
 # The bundled models have a recipe of their own for every method, "mini", and are the default on the bundled data set.
 MINI_DATASETS = ("emoji",)
 
@@ -101,6 +107,14 @@ def arguments(
         *("--config-file", str(CONFIGS / "trainers" / trainer / f"{name}.yaml")),
         *("--output-dir", str(directory), *options),
     ]
+
+
+def belongs(key: str, trainer: str) -> bool:
+    """Whether an option is this method's: TRAINER.COOP.N_CTX is CoOp's alone, TEACHER.KEY a teacher's."""
+    parts = key.split(".")
+    if parts[0] == "TEACHER":
+        return trainer in STUDENTS
+    return parts[0] != "TRAINER" or len(parts) < 3 or parts[1] == trainer.upper()
 
 
 def check(name: str, choices: list[str], what: str) -> None:

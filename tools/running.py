@@ -16,16 +16,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from tools import runs
-from tools.claims import Claim, holder
-from tools.jobs import RECORD, Job, Outcome, failure_of, now, record_failure, result_of
+from tools.claims import POLL, Claim, holder
+from tools.jobs import LOG, RECORD, Job, Outcome, failure_of, now, record_failure, result_of
 
-LOG = "run.log"
 TAIL = 8  # lines of a failed run's log that a summary shows
 GRACE = 60.0  # seconds that an interrupted run has to end by itself
 
@@ -55,6 +53,7 @@ def execute(
     deaths_allowed: int = 2,
     since: str = "",
     stop: Stop | None = None,
+    started: Callable[[], object] = lambda: None,
 ) -> Outcome:
     """Runs a job unless it is done or runs elsewhere; a process that dies by a signal is started again.
 
@@ -64,6 +63,7 @@ def execute(
         deaths_allowed: how often a killed process is started again. A run that ends with an error is not.
         since: a failure recorded after this time (ISO, UTC) is taken as it is: another sweep has just met it.
         stop: asks to end.
+        started: called once, where the run really begins: its claim is taken, and its result not there.
     """
     stop = stop or Stop()
     start, log = time.time(), job.directory / LOG
@@ -78,23 +78,28 @@ def execute(
         failure = failure_of(job)
         if failure and since and failure["finished"] >= since:
             return Outcome(job.name, "failed", failure["detail"], tuple(failure["tail"]), log=str(log))
-        deaths: list[str] = []
-        while True:
-            code = _process(job, environment or {}, claim, stop, len(deaths) + 1)
-            told: dict[str, Any] = {"seconds": time.time() - start, "log": str(log), "deaths": (*before, *deaths)}
-            if result_of(job):
-                (job.directory / RECORD).unlink(missing_ok=True)
-                return Outcome(job.name, "done", **told)
-            if stop.asked.is_set() or code == 130:
-                return Outcome(job.name, "interrupted", **told)
-            died = _signal_name(code)
-            if died and len(deaths) < deaths_allowed:
-                deaths.append(died)
-                continue
-            detail = f"killed by {died}, {len(deaths) + 1} times" if died else _reason(job, code)
-            tail = tuple(_tail(log))
-            record_failure(job, detail, tail)
-            return Outcome(job.name, "failed", detail, tail, **told)
+        started()
+        outcome = _attempts(job, environment or {}, claim, stop, deaths_allowed)
+        return replace(outcome, seconds=time.time() - start, log=str(log), deaths=(*before, *outcome.deaths))
+
+
+def _attempts(job: Job, environment: Mapping[str, str], claim: Claim, stop: Stop, deaths_allowed: int) -> Outcome:
+    deaths: list[str] = []
+    while True:
+        code = _process(job, environment, claim, stop, len(deaths) + 1)
+        if result_of(job):
+            (job.directory / RECORD).unlink(missing_ok=True)
+            return Outcome(job.name, "done", deaths=tuple(deaths))
+        if stop.asked.is_set() or code == 130:
+            return Outcome(job.name, "interrupted", deaths=tuple(deaths))
+        died = _signal_name(code)
+        if died and len(deaths) < deaths_allowed:
+            deaths.append(died)
+            continue
+        detail = f"killed by {died}, {len(deaths) + 1} times" if died else _reason(job, code)
+        tail = tuple(_tail(job.directory / LOG))
+        record_failure(job, detail, tail)
+        return Outcome(job.name, "failed", detail, tail, tuple(deaths))
 
 
 def _process(job: Job, environment: Mapping[str, str], claim: Claim, stop: Stop, attempt: int) -> int:
@@ -163,7 +168,7 @@ def _tail(log: Path) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one job of a list; the exit code says whether it is done."""
+    """Runs one job of a list, or waits for it where another sweep runs it; the exit code says whether it is done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("jobs", type=Path)
     parser.add_argument("index", type=int)
@@ -174,7 +179,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if needed:
         print(f"{job.name} needs {', '.join(other.name for other in needed)}, which is not done", file=sys.stderr)
         return 1
-    outcome = execute(job)
+    while (outcome := execute(job)).state == "busy":
+        time.sleep(POLL)
     print(f"{outcome.state} {job.name} {outcome.detail}\n" + "\n".join(outcome.tail), file=sys.stderr)
     return 0 if outcome.state == "done" else 1
 

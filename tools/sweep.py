@@ -5,8 +5,9 @@
     python -m tools.sweep --datasets all --trainers PromptKD --grid TRAINER.PROMPTKD.KD_WEIGHT 200 1000 --workers 4
 
 A plan file has the same names as the options: trainers, datasets, protocols, shots, seeds, source, recipe, teacher,
-data, output, and set (KEY: VALUE) and grid (KEY: [VALUES]); the command line wins. Teachers and sources that runs need
-are added, once for all seeds of a student. TRAINER.<METHOD> keys reach that method alone, TEACHER.KEY the teachers.
+data, output, and set (KEY: VALUE) and grid (KEY: [VALUES]); the command line wins, of set and grid key by key. Teachers
+and sources that runs need are added, once for all seeds of a student. TRAINER.<METHOD> keys reach that method alone,
+TEACHER.KEY the teachers.
 
 A run that has its result is not run again. One that fails does not stop the others; only --retry runs it again. A run
 whose process is killed is started again, twice at most. After Ctrl-C, or the death of this process, the same command
@@ -26,14 +27,14 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import yaml
 from tabulate import tabulate
 
 from tools import clusters, collect, engines
-from tools.jobs import Job, Outcome, failure_of, state_of
+from tools.jobs import LOG, Job, Outcome, failure_of, refuse_taken, states_of
 from tools.plan import jobs_of, read_plan
-from tools.progress import Progress
+from tools.progress import Foreground, Progress
 
 ENGINES = ("local", "ray", "slurm")
 
@@ -46,8 +47,9 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument(f"--{name}", nargs="+", default=[])
     p.add_argument("--shots", nargs="+", type=int, default=[], help="default 16; 1 2 4 8 16 in the few-shot protocol")
     p.add_argument("--seeds", nargs="+", type=int, default=[], help="default 1 2 3")
-    p.add_argument("--set", nargs="+", default=[], metavar="KEY VALUE", help="options of every run, in pairs")
-    p.add_argument("--grid", nargs="+", action="append", default=[], metavar="KEY VALUE ...", help="may be repeated")
+    several: dict[str, Any] = {"nargs": "+", "action": "append", "default": []}
+    p.add_argument("--set", **several, metavar="KEY VALUE", help="options of every run, in pairs; may be repeated")
+    p.add_argument("--grid", **several, metavar="KEY VALUE ...", help="values of an option; repeat it for another")
     for name, told in (("source", "what cross and dg learn on"), ("recipe", "instead of the published one"),
                        ("teacher", "a run, a checkpoint or a CLIP"), ("data", "folder of the data sets"),
                        ("output", "where the runs go")):  # fmt: skip
@@ -70,42 +72,27 @@ def jobs_from(args: argparse.Namespace) -> list[Job]:
     Raises:
         FileNotFoundError, ValueError: a plan, a name or an option that makes no sense.
     """
-    if len(args.set) % 2:
-        raise ValueError(f"--set takes pairs KEY VALUE, the last one stands alone: {args.set[-1]!r}")
+    if odd := [words[-1] for words in args.set if len(words) % 2]:
+        raise ValueError(f"--set takes pairs KEY VALUE, the last one stands alone: {odd[0]!r}")
     if short := [words[0] for words in args.grid if len(words) < 2]:
         raise ValueError(f"--grid {short[0]}: give its values after it")
     if args.workers < 0 or args.per_gpu < 1:
         raise ValueError(f"--workers {args.workers} --per-gpu {args.per_gpu}: a number of runs is at least 1")
     names = ("trainers", "datasets", "protocols", "shots", "seeds", "source", "recipe", "teacher", "data", "output")
     given = {name: getattr(args, name) for name in names}
-    pairs = dict(zip(args.set[::2], args.set[1::2], strict=True))
-    return jobs_of(read_plan(args.plan, given | {"set": pairs, "grid": {words[0]: words[1:] for words in args.grid}}))
+    given["set"] = _by_key("--set", [pair for words in args.set for pair in zip(words[::2], words[1::2], strict=True)])
+    given["grid"] = _by_key("--grid", [(words[0], words[1:]) for words in args.grid])
+    return jobs_of(read_plan(args.plan, given))
 
 
-def states_of(jobs: Sequence[Job]) -> dict[str, tuple[str, str]]:
-    """Name -> (state, detail); "taken" is a directory that holds another configuration, which train.py would refuse."""
-    states = {}
-    for job in jobs:
-        state, detail = state_of(job)
-        if state in ("missing", "unfinished", "failed") and (other := _other(job)):
-            state, detail = "taken", other
-        states[job.name] = state, detail
-    return states
-
-
-def _other(job: Job) -> str:
-    """What differs where a directory holds another configuration; "" where it does not."""
-    from trainers import config, results  # torch: only once there is something to run
-
-    path = job.directory / "config.yaml"
-    if job.eval_only or not path.is_file():
-        return ""
-    try:
-        earlier = config.CfgNode(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        same = results.fingerprint(earlier) == job.config_hash
-    except (yaml.YAMLError, KeyError, AttributeError, ValueError):
-        return f"{path} is broken"
-    return "" if same else f"{job.directory} holds another configuration"
+def _by_key(option: str, entries: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in entries:
+        if key in found:
+            how = ", with all its values" if option == "--grid" else ""
+            raise ValueError(f"{option} {key} is given twice: give it once{how}")
+        found[key] = value
+    return found
 
 
 def listing(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]]) -> str:
@@ -121,30 +108,44 @@ def _counts(states: Sequence[str]) -> str:
     return f"{len(states)} runs: {', '.join(parts)}"
 
 
-def run(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], args: argparse.Namespace) -> list[Outcome]:
+def ended_before(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], retry: bool) -> dict[str, Outcome]:
+    """Name -> how it ended, of the runs that are not to run: they are done, or have failed and are not retried."""
+    known: dict[str, Outcome] = {}
+    for job in jobs:
+        state, detail = states[job.name]
+        if state == "done":
+            known[job.name] = Outcome(job.name, "done", "already")
+        elif state == "failed" and not retry:
+            tail = tuple((failure_of(job) or {}).get("tail", ()))
+            known[job.name] = Outcome(job.name, "failed", f"before: {detail}", tail, log=str(job.directory / LOG))
+    return known
+
+
+def run(
+    jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], args: argparse.Namespace, foreground: bool = False
+) -> list[Outcome]:
     """Runs what is not done; returns how every run ended.
+
+    Args:
+        jobs: the runs, each after what it needs.
+        states: of `states_of`.
+        args: of the command line.
+        foreground: show what a run prints, where they go one at a time.
 
     Raises:
         ValueError: the engine cannot run them.
     """
     since = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
-    known = {}
-    for job in jobs:
-        state, detail = states[job.name]
-        if state == "done":
-            known[job.name] = Outcome(job.name, "done", "already")
-        elif state == "failed" and not args.retry:
-            tail = tuple((failure_of(job) or {}).get("tail", ()))
-            known[job.name] = Outcome(job.name, "failed", f"before: {detail}", tail, log=str(job.directory / "run.log"))
+    known = ended_before(jobs, states, args.retry)
     left = [job for job in jobs if job.name not in known]
-    progress = Progress(left)
     if not left:
         outcomes = []
     elif args.engine == "ray":
         cluster = clusters.Cluster(args.address, args.gpus, args.cpus, args.workers)
-        outcomes = clusters.run_ray(left, known, cluster, progress, since)
+        outcomes = clusters.run_ray(left, known, cluster, Progress(left), since)
     else:
         places = engines.slots(args.workers, args.per_gpu, engines.visible_gpus())
+        progress = Foreground(left) if foreground and len(places) == 1 else Progress(left)
         outcomes = engines.run_local(left, known, places, progress, since)
     ended = known | {outcome.name: outcome for outcome in outcomes}
     return [ended[job.name] for job in jobs]
@@ -163,8 +164,6 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     lines += [f"started again: {outcome.name}, after {', '.join(outcome.deaths)}" for outcome in retried]
     states = [outcome.state for outcome in outcomes]
     lines.append(_counts(states))
-    if "failed" in states:
-        lines.append("--retry runs failed ones again")
     if "lost" in states:
         lines.append("the same command goes on with those that the cluster lost")
     return "\n".join(lines)
@@ -187,11 +186,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(listing(jobs, states), flush=True)
         if args.dry_run:
             return 0
-        if taken := [states[job.name][1] for job in jobs if states[job.name][0] == "taken"]:
-            more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
-            raise ValueError(f"{taken[0]}{more}: give another --output, or remove it")
+        refuse_taken(states)
         if args.engine == "slurm":
-            return _slurm([job for job in jobs if states[job.name][0] != "done"], args)
+            return _slurm(jobs, states, args)
         print(flush=True)
         outcomes = run(jobs, states, args)
     except (OSError, ValueError) as error:
@@ -200,15 +197,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     print(f"\n{summary(outcomes)}", flush=True)
+    if any(outcome.state == "failed" for outcome in outcomes):
+        print("--retry runs failed ones again", flush=True)
     tables(jobs)
+    return exit_code(outcomes)
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """0 where every run is done, 130 after Ctrl-C, else 1."""
     found = {outcome.state for outcome in outcomes}
     return 130 if "interrupted" in found else int(found != {"done"})
 
 
-def _slurm(left: Sequence[Job], args: argparse.Namespace) -> int:
+def _slurm(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], args: argparse.Namespace) -> int:
+    known = ended_before(jobs, states, args.retry)
+    left = []
+    for job in jobs:
+        if job.name in known:
+            continue
+        if blocked := engines.blocked(job, known):
+            known[job.name] = blocked
+        else:
+            left.append(job)
+    if not_done := [outcome for outcome in known.values() if outcome.state != "done"]:
+        print(f"\n{summary(not_done)}\nnot submitted; --retry runs failed ones again")
     if not left:
-        print("every run is done: nothing to submit")
-        return 0
+        print("nothing to submit" if not_done else "every run is done: nothing to submit")
+        return exit_code(list(known.values()))
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S")
     output = left[0].directory.parents[len(Path(left[0].name).parts) - 1]
     folder = output / "slurm" / f"{now}-{os.getpid()}"
