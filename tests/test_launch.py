@@ -49,6 +49,15 @@ def test_few_shot_student_has_a_few_shot_teacher():
     assert student == "fewshot/eurosat/shots_4/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx/seed3"
 
 
+def test_words_of_the_published_scripts():
+    """KgCoOp's weight behind the data set; a source run that names its seed alone."""
+    (plan,) = launch.read_words("base2new", ["KgCoOp"], ["stanford_cars", "8.0", "1"])
+    assert plan.set == {"TRAINER.KGCOOP.W": "8.0"} and plan.seeds == [1]
+    assert names("xd_train", "CoCoOp", "2") == names("xd_train", "CoCoOp", "imagenet", "2")
+    with pytest.raises(ValueError, match="xd_train needs a data set"):
+        launch.read_words("xd_train", ["PromptKD"], ["1"])
+
+
 def test_one_source_run_serves_every_target():
     found = names("xd_test", "CoOp", "all", "dg", "1")
     assert found[0] == "cross/imagenet/shots_16/CoOp/vit_b16_ep50_ctxv1/seed1"

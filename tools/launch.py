@@ -58,17 +58,22 @@ def read_words(command: str, trainers: Sequence[str], words: Sequence[str]) -> l
     if command == "fewshot" and words and re.fullmatch(r"all|[0-9]+(,[0-9]+)*", words[0]):
         given = words.pop(0)
         shots = [] if given == "all" else [int(number) for number in given.split(",")]
+    published = {}
+    if list(trainers) == ["KgCoOp"] and words and re.fullmatch(r"[0-9]+\.[0-9]+", words[0]):
+        published["TRAINER.KGCOOP.W"] = words.pop(0)  # its own script's second argument: stanford_cars 8.0
     seeds = []
     while words and words[0].isdigit():
         seeds.append(int(words.pop(0)))
     if len(words) % 2:
         raise ValueError(f"options come in pairs KEY VALUE, the last one stands alone: {words[-1]!r}")
-    options = dict(zip(words[::2], words[1::2], strict=True))
+    options = published | dict(zip(words[::2], words[1::2], strict=True))
     if os.environ.get("KD_WEIGHT"):
         options.setdefault("TRAINER.PROMPTKD.KD_WEIGHT", os.environ["KD_WEIGHT"])
+    source = os.environ.get("SOURCE", "imagenet")
+    if not datasets and command == "xd_train" and not set(trainers) & set(STUDENTS):
+        datasets = [source]  # published scripts name the seed alone
     if not datasets:
         raise ValueError(f"{command} needs a data set: a file of configs/datasets, as eurosat")
-    source = os.environ.get("SOURCE", "imagenet")
     by_protocol = {command: datasets}
     if command.startswith("xd"):
         if command == "xd_train" and not set(trainers) & set(STUDENTS):
