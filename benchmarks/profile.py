@@ -197,8 +197,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--repeats", type=int, default=2)
     p.add_argument("--root", default="data", help="folder of the data sets; Emoji unpacks itself")
-    p.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of train.py, for an epoch")
-    return p.parse_args(argv)
+    p.add_argument("opts", nargs="*", help="KEY VALUE pairs of train.py, for an epoch")
+    args = p.parse_intermixed_args(argv)
+    if args.what == "step" and args.opts:
+        p.error(f"a step takes no KEY VALUE pairs: {' '.join(args.opts)}")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:

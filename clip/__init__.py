@@ -1,30 +1,31 @@
-"""Prompted CLIP on open_clip models; `load`, `tokenize` and `available_models` are as in OpenAI's package."""
+"""Prompted CLIP on open_clip models; for files written for it, the names of OpenAI's package, as it has them.
+
+`clip.load`, `clip._MODELS`, ... are those of clip/clip.py, imported when they are asked for: they give OpenAI's form of
+a model (clip/model.py). Our own trainers take open_clip's by `clip.zoo.load_clip`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-import torch
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-from open_clip.transform import image_transform
 from torch import nn
 
 from clip.tokens import tokenize
-from clip.zoo import available_models, load_clip
+from clip.zoo import available_models
 
-__all__ = ["available_models", "load", "tokenize"]
+__all__ = ["available_models", "load", "tokenize"]  # noqa: F822  load is found by __getattr__
+_MODULES = ("clip", "model", "simple_tokenizer")  # of OpenAI's package, each an attribute of it
+_OF_CLIP = ("load", "build_model", "_MODELS", "_download", "_transform", "_tokenizer")
 
 
-def load(name: str, device: str | torch.device = "cpu") -> tuple[nn.Module, Callable]:
-    """A frozen CLIP and the transform that its images need (a PIL image -> (3, H, W)).
-
-    Args:
-        name: see `clip.zoo.load_clip`, whose errors it raises.
-        device: where the model goes.
-    """
-    model = load_clip(name).to(device)
-    mean, std = image_statistics(model)
-    return model, image_transform(model.visual.image_size, is_train=False, mean=mean, std=std)
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"clip.{name}")
+    if name in _OF_CLIP:
+        return getattr(import_module("clip.clip"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def image_statistics(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -55,14 +55,19 @@ class Prompts(nn.Module):
         shape = shape_of(clip)
         if position not in POSITIONS:
             raise ValueError(f"class token position {position!r} is none of {', '.join(POSITIONS)}")
+        if n_text < 0 or n_vision < 0:
+            raise ValueError(f"{min(n_text, n_vision)} tokens cannot be learned: set 1 or more, or 0 for none")
         self.phrase = phrase.replace("_", " ").strip()
         self.position = position
         self.ctx: nn.Parameter | None = None
         if n_text:
             check_text(clip, n_text, depth_text)
-            if self.phrase and count_tokens(self.phrase) < n_text:
+            words = count_tokens(self.phrase)
+            if self.phrase and words < n_text:
                 print(f"{self.phrase!r} has fewer than {n_text} tokens: the context starts at random, as published")
                 self.phrase = ""
+            if words > n_text:
+                print(f"{self.phrase!r} has {words} tokens, {n_text} are learned: the others stay, as published")
             self.ctx = nn.Parameter(initial_context(clip, n_text, self.phrase, n_classes))  # (n, d) or (C, n, d)
         deep = depth_text - 1 if n_text else 0
         self.text_prompts = nn.ParameterList(_normal(n_text, shape.text_width) for _ in range(deep))

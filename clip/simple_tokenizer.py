@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from open_clip.tokenizer import SimpleTokenizer as _OpenClipTokenizer
+from open_clip.tokenizer import default_bpe
 
 from clip.tokens import spell_as_openai
 
+__all__ = ["SimpleTokenizer", "default_bpe"]
+
 
 class SimpleTokenizer(_OpenClipTokenizer):
-    """CLIP's BPE tokenizer: `encode`, `decode`, `encoder` and `decoder` as in OpenAI's package."""
+    """CLIP's BPE tokenizer: `encode`, `decode`, `encoder` and `decoder` as in OpenAI's package.
 
-    def __init__(self) -> None:
-        super().__init__()
+    Args:
+        bpe_path: file of the vocabulary; OpenAI's, which lies in open_clip here, where it is not given.
+    """
+
+    def __init__(self, bpe_path: str | Path | None = None) -> None:
+        usual = Path(default_bpe())
+        path = Path(bpe_path or usual)
+        # Files say where OpenAI's lies in its own package: clip/bpe_simple_vocab_16e6.txt.gz.
+        super().__init__(str(usual if path.name == usual.name and not path.is_file() else path))
         spell_as_openai(self)

@@ -32,5 +32,5 @@ def dataset_template(dataset: str) -> str:
 
 def ensemble_templates(dataset: str) -> list[str]:
     """What ZeroshotCLIP2 averages: the seven selected, and the data set's own template where it is not ImageNet."""
-    own = [] if dataset.startswith("ImageNet") else [dataset_template(dataset)]
+    own = [] if dataset == "ImageNet" else [dataset_template(dataset)]  # its variants have it, as published
     return [*IMAGENET_TEMPLATES_SELECT, *own]

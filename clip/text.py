@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,9 @@ def encode_texts(
     groups = 1 if contexts is None or each else len(contexts)
     count, like = groups * len(tokens), tokens.embeddings if contexts is None else contexts
     alike = position == "end" and not each and causal(text_tower(clip))
-    length = tokens.embeddings.shape[1] - (tokens.common if alike else 0)
+    length: float = tokens.embeddings.shape[1]
+    if alike:  # the common beginning is computed once, the rest of each text without padding
+        length = sum(tokens.ends) / len(tokens) + 1 - tokens.common
     at_once, again = texts_at_once(chunk, count, length, shape.text_width, shape.text_layers, like)
     if alike:
         first = tokens.embeddings[:1, : tokens.common]  # (1, P, d)
@@ -87,8 +90,27 @@ def insert_context(tokens: PromptTokens, ctx: Tensor, position: str = "end") -> 
     before = {"end": n, "middle": n // 2, "front": 0}[position]
     if before == n:
         return replace_words(x, ctx)
-    rows = []
-    for row, context, length in zip(x, ctx, tokens.name_lengths, strict=True):
-        name, rest = row[1 + n : 1 + n + length], row[1 + n + length :]
-        rows.append(torch.cat([row[:1], context[:before], name, context[before:], rest]))
-    return torch.stack(rows)
+    places = _places(tokens.name_lengths, x.shape[1], n, before, x.device)  # (C, L)
+    return torch.cat([x, ctx], dim=1).gather(1, places[:, :, None].expand(-1, -1, x.shape[-1]))
+
+
+@lru_cache(maxsize=64)  # the same classes at every step
+def _places(lengths: tuple[int, ...], size: int, n: int, before: int, device: torch.device) -> Tensor:
+    """Where each token of "start, part of the context, name, rest of the context, rest" stands in "text, context".
+
+    Args:
+        lengths: tokens of each name; it stands behind the n words of the text.
+        size: L, tokens of a text.
+        n: tokens of a context.
+        before: how many of them come before the name.
+        device: where the numbers are needed.
+
+    Returns:
+        (C, L) int64.
+    """
+    place, names = torch.arange(size), torch.tensor(lengths)[:, None]  # (L,), (C, 1)
+    found = place.expand(len(lengths), -1)
+    found = torch.where((place >= 1) & (place <= before), size + place - 1, found)
+    found = torch.where((place > before) & (place <= before + names), place + n - before, found)
+    found = torch.where((place > before + names) & (place <= n + names), size + place - 1 - names, found)
+    return found.to(device)

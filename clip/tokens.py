@@ -54,8 +54,9 @@ def tokenize(texts: str | Sequence[str], context_length: int = CONTEXT_LENGTH, t
         tokens = [bpe.sot_token_id, *bpe.encode(text), bpe.eot_token_id]
         if len(tokens) > context_length:
             if not truncate:
+                shown = text if len(text) <= 120 else f"{text[:40]} ... {text[-60:]}"
                 raise RuntimeError(
-                    f"Input {text} is too long for context length {context_length}: it has {len(tokens)} tokens; "
+                    f"Input {shown} is too long for context length {context_length}: it has {len(tokens)} tokens; "
                     "shorten the class name or the template"
                 )
             tokens = [*tokens[: context_length - 1], bpe.eot_token_id]

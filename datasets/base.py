@@ -20,6 +20,7 @@ DATASET_DEFAULTS: dict[str, object] = {
     "TEST_DIR": "",  # Unlabeled: a folder with a folder of labelled test images per class; "": no evaluation
     "SKIP_BAD_IMAGES": False,  # decode every image before the run and leave out those that fail
 }
+OWN_IMAGES = ("Folder", "Unlabeled")  # the data sets that are the user's own
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class BenchmarkDataset(DatasetBase):
     marker: ClassVar[str] = "*"  # pattern of something in the image folder that tells it from another folder
     split_file: ClassVar[str] = ""  # the published split file; "": none exists
     counts: ClassVar[tuple[int, int, int]] = (0, 0, 0)  # published number of train, val and test images
+    classes: ClassVar[int] = 0  # published number of classes; 0: not known
     optional_parts: ClassVar[tuple[str, ...]] = ()  # parts of the split that may be empty
     test_gaps_allowed: ClassVar[bool] = False  # whether classes may lack test images
     labelled: ClassVar[bool] = True  # False: training images have label -1
@@ -120,13 +122,14 @@ class BenchmarkDataset(DatasetBase):
             PermissionError: the folder is there and cannot be read.
         """
         root = root.expanduser().absolute()
-        if not root.is_dir():
+        if not os.path.isdir(root):
             raise FileNotFoundError(f"DATASET.ROOT {root} is not a folder; set it with --root")
+        cls._refuse_unreadable(root, os.X_OK)
         folders = cls.folders(root)
         for folder in folders:
+            cls._refuse_unreadable(folder, os.X_OK)
             for images in cls.image_dirs:
-                if (folder / images).is_dir() and not os.access(folder / images, os.R_OK | os.X_OK):
-                    raise PermissionError(f"{cls.__name__}: {folder / images} cannot be read; see its permissions")
+                cls._refuse_unreadable(folder / images, os.R_OK | os.X_OK)
                 if any((folder / images).glob(cls.marker)):
                     return cls.layout_at(root, folder, folder / images)
         wanted = " or ".join(f"{cls.dataset_dir}/{images}".removesuffix("/.") for images in cls.image_dirs)
@@ -135,6 +138,11 @@ class BenchmarkDataset(DatasetBase):
             f"DATASET.ROOT (--root) to the folder that holds {cls.dataset_dir}, or see python tools/data.py check "
             f"{cls.__name__} --root {root}"
         )
+
+    @classmethod
+    def _refuse_unreadable(cls, folder: Path, needed: int) -> None:
+        if os.path.isdir(folder) and not os.access(folder, needed):
+            raise PermissionError(f"{cls.__name__}: {folder} cannot be read; see its permissions")
 
     @classmethod
     def folders(cls, root: Path) -> list[Path]:
@@ -162,6 +170,9 @@ class BenchmarkDataset(DatasetBase):
         if cls.split_file and (published := layout.find(cls.split_file)):
             return read_split(published), cls.split_file
         listing = cls.build(layout)
+        found = len({label for items in listing for _, label, _ in items})
+        if cls.classes and found != cls.classes:
+            print(f"{cls.__name__}: {found} classes in {layout.images}, published are {cls.classes}")
         if not cls.split_file:
             return listing, "lists of the data set"
         return listing, cls.keep_built(layout, listing, f"no {cls.split_file} in {layout.folder}")
@@ -170,7 +181,7 @@ class BenchmarkDataset(DatasetBase):
     def keep_built(cls, layout: Layout, listing: Listing, why: str) -> str:
         """Store a split that was built, say so where it is new, and return the name of its file."""
         kept = layout.folder / f"split_built_{cls.split_file.removeprefix('split_zhou_') or f'{cls.__name__}.json'}"
-        if kept.is_file() and digest(*read_split(kept)) == digest(*listing):
+        if kept.is_file() and _holds(kept, listing):
             return kept.name
         changed = f"; not as in {kept.name}, because the files on disk changed" if kept.exists() else ""
         print(f"{cls.__name__}: {why}, split built from the files on disk{changed}")
@@ -202,6 +213,14 @@ def _without_bad_images(name: str, layout: Layout, listing: Listing) -> Listing:
     for file, fault in bad.items():
         print(f"{name}: left out {file} ({fault})")
     return Listing(*([item for item in items if item[0] not in bad] for items in listing))
+
+
+def _holds(path: Path, listing: Listing) -> bool:
+    """Whether a file that can be made again holds a split; a damaged one does not."""
+    try:
+        return digest(*read_split(path)) == digest(*listing)
+    except ValueError:
+        return False
 
 
 def option(cfg: Any, key: str) -> Any:

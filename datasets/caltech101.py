@@ -14,6 +14,7 @@ class Caltech101(BenchmarkDataset):
     image_dirs = ("101_ObjectCategories",)
     split_file = "split_zhou_Caltech101.json"
     counts = (4128, 1649, 2465)
+    classes = 100
     ignored = ("BACKGROUND_Google", "Faces_easy")
     renamed = {"airplanes": "airplane", "Faces": "face", "Leopards": "leopard", "Motorbikes": "motorbike"}
 

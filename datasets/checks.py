@@ -7,6 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from datasets.splits import Listing
@@ -121,8 +122,13 @@ def same_names(classnames: Sequence[str]) -> list[list[str]]:
 
 
 def clip_name(classname: str) -> str:
-    """What CLIP sees of a class name: case, "_", white space and the way an accent is encoded do not count."""
-    return " ".join(unicodedata.normalize("NFC", classname).replace("_", " ").casefold().split())
+    """What CLIP sees of a class name: case, "_", space, invisible characters and an accent's encoding do not count."""
+    return " ".join(unicodedata.normalize("NFC", without_invisible(classname)).replace("_", " ").casefold().split())
+
+
+def without_invisible(text: str) -> str:
+    """Without characters that do not show, such as a zero-width space; joiners, which change how letters look, stay."""
+    return "".join(char for char in text if unicodedata.category(char) != "Cf" or char == "\u200d")
 
 
 def missing_files(layout: Layout, listing: Listing) -> list[str]:
@@ -141,6 +147,26 @@ def missing_files(layout: Layout, listing: Listing) -> list[str]:
         missing += [f"{folder}/{name}".lstrip("/") for name in sorted(names - present)]
     # Looked up one by one as well: a file system may ignore case or compose accents differently.
     return [file for file in missing if not os.path.isfile(layout.path(file))]
+
+
+def refuse_two_classes(name: str, layout: Layout, listing: Listing) -> None:
+    """Links may lead to one file from many places, but not to two labels for it.
+
+    Raises:
+        ValueError: a file that two classes have, with both its paths.
+    """
+    real_folder = cache(os.path.realpath)
+    owners: dict[str, tuple[str, int, str]] = {}
+    for items in listing:
+        for file, label, classname in items:
+            folder, _, base = (path := layout.path(file)).rpartition(os.sep)
+            real = os.path.realpath(path) if os.path.islink(path) else os.path.join(real_folder(folder), base)
+            other, other_label, other_name = owners.setdefault(real, (file, label, classname))
+            if other_label != label:
+                raise ValueError(
+                    f"{name}: {other} (class {other_name!r}) and {file} (class {classname!r}) are the same file, "
+                    f"{real}, by a link; remove one of the two"
+                )
 
 
 def sizes_text(sizes: tuple[int, ...]) -> str:

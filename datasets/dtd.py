@@ -13,6 +13,7 @@ class DescribableTextures(BenchmarkDataset):
     other_dirs = ("DTD", "dtd-r1.0.1")
     split_file = "split_zhou_DescribableTextures.json"
     counts = (2820, 1128, 1692)
+    classes = 47
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:

@@ -2,6 +2,7 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, Layout
+from datasets.images import list_folders
 from datasets.splits import Listing, split_by_folder
 
 
@@ -14,6 +15,7 @@ class EuroSAT(BenchmarkDataset):
     image_dirs = ("2750",)
     split_file = "split_zhou_EuroSAT.json"
     counts = (13500, 5400, 8100)
+    classes = 10
     renamed = {
         "AnnualCrop": "Annual Crop Land",
         "Forest": "Forest",
@@ -29,4 +31,9 @@ class EuroSAT(BenchmarkDataset):
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:
+        if odd := sorted(set(list_folders(layout.images)) - set(cls.renamed)):
+            raise ValueError(
+                f"EuroSAT: {layout.images} has folders that are no class: {', '.join(odd[:10])}; take them out "
+                f"(classes are {', '.join(cls.renamed)})"
+            )
         return split_by_folder(layout.images, cls.renamed)

@@ -2,6 +2,7 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, Layout
+from datasets.reading import label_of, read_fields, read_lines
 from datasets.splits import Item, Listing
 
 
@@ -16,15 +17,14 @@ class FGVCAircraft(BenchmarkDataset):
     other_dirs = ("fgvc-aircraft-2013b", "fgvc-aircraft", "FGVCAircraft")
     image_dirs = ("images", "data/images")
     counts = (3334, 3333, 3333)
+    classes = 100
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:
-        variants = layout.file("variants.txt").read_text(encoding="utf-8").splitlines()
-        labels = {name.strip(): label for label, name in enumerate(variants)}
+        labels = {name: label for label, name in enumerate(read_lines(layout.file("variants.txt")))}
 
         def items(part: str) -> list[Item]:
-            lines = layout.file(f"images_variant_{part}.txt").read_text(encoding="utf-8").splitlines()
-            entries = (line.strip().partition(" ") for line in lines if line.strip())
-            return [(f"{file}.jpg", labels[name.strip()], name.strip()) for file, _, name in entries]
+            path = layout.file(f"images_variant_{part}.txt")
+            return [(f"{file}.jpg", label_of(labels, name, path), name) for file, name in read_fields(path, 2, most=2)]
 
         return Listing(items("train"), items("val"), items("test"))

@@ -13,6 +13,7 @@ class Food101(BenchmarkDataset):
     other_dirs = ("food101", "Food101", "Food-101")
     split_file = "split_zhou_Food101.json"
     counts = (50500, 20200, 30300)
+    classes = 101
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:

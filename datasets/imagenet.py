@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from scipy.io import loadmat
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, Layout
 from datasets.checks import clip_name
 from datasets.images import list_folders, list_images
+from datasets.reading import read_lines, read_mat, read_table
 from datasets.splits import Item, Listing, keep
 
-SCAN_FORMAT = 1
-Scan = dict[str, dict[str, Any]]  # class folder -> its time of change and the names of its images
+SCAN_FORMAT = 2
+WNID = r"n\d{8}"
+Scan = dict[str, dict[str, Any]]  # class folder -> its time of change, how many entries it has, and its images
 
 
 @DATASET_REGISTRY.register()
@@ -39,13 +38,14 @@ class ImageNet(BenchmarkDataset):
     image_dirs = ("images", ".", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
     marker = "train"
     counts = (1281167, 0, 50000)
+    classes = 1000
     optional_parts = ("val",)
     listed_from_disk = True
     same_names_allowed = True
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:
-        names = read_classnames(layout)
+        names = read_classnames(layout, list_folders(layout.images / "train"))
         if not (layout.images / "val").is_dir():
             raise FileNotFoundError(f"ImageNet: no folder {layout.images / 'val'}; it holds the 50,000 test images")
         store = layout.folder / "scan_ImageNet.json"
@@ -68,12 +68,18 @@ class ImageNet(BenchmarkDataset):
                 for file in parts[part][folder]["files"]
             ]
 
+        flat_files = list_images(layout.images / "val")
         if parts["val"]:
             val_wnids = wnids_of_folders(parts["val"], names)
             if absent := sorted(set(val_wnids.values()) - set(labels)):
                 raise ValueError(f"ImageNet: {len(absent)} classes of val are not in train: {', '.join(absent[:10])}")
+            if flat_files:
+                print(
+                    f"ImageNet: left out {len(flat_files)} images beside the class folders of {layout.images / 'val'}, "
+                    f"such as {flat_files[0]}; sort them into the folders as well"
+                )
             return Listing(items("train", wnids), [], items("val", val_wnids))
-        flat = wnids_of_files(layout, list_images(layout.images / "val"))
+        flat = wnids_of_files(layout, flat_files)
         test = [(f"val/{file}", labels[wnid], names[wnid]) for file, wnid in flat.items() if wnid in labels]
         return Listing(items("train", wnids), [], sorted(test, key=lambda item: (item[1], item[0])))
 
@@ -92,8 +98,9 @@ class ImageNetVariant(BenchmarkDataset):
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:
-        names = read_classnames(layout)
-        wnids = wnids_of_folders((name for name in list_folders(layout.images) if name[0] == "n"), names)
+        folders = [name for name in list_folders(layout.images) if name[0] == "n"]
+        names = read_classnames(layout, folders)
+        wnids = wnids_of_folders(folders, names)
         items = [
             (f"{folder}/{file}", label, names[wnid])
             for label, (folder, wnid) in enumerate(sorted(wnids.items()))
@@ -102,13 +109,40 @@ class ImageNetVariant(BenchmarkDataset):
         return Listing(items, [], items)
 
 
-def read_classnames(layout: Layout) -> dict[str, str]:
-    """wnid -> class name, from `classnames.txt` ("n01440764 tench") of the data set's folder or of imagenet's."""
-    path = layout.file("classnames.txt", "imagenet/classnames.txt")
-    pairs = (line.strip().partition(" ") for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    names = {wnid: name.strip() for wnid, _, name in pairs}
-    if odd := [wnid for wnid, name in names.items() if not re.fullmatch(r"n\d{8}", wnid) or not name]:
-        raise ValueError(f"{path}: a line is not a wnid and a name: {odd[0]!r}")
+def read_classnames(layout: Layout, folders: Sequence[str]) -> dict[str, str]:
+    """wnid -> class name, from `classnames.txt` ("n01440764 tench") of the data set's folder or of imagenet's.
+
+    Where there is none, and the class folders are 1,000 wnids, open_clip's list fits them: it is the same one (of the
+    CLIP notebook), in the order of the sorted wnids.
+
+    Raises:
+        FileNotFoundError: no such file, and other folders.
+    """
+    places = ("classnames.txt", "imagenet/classnames.txt")
+    known = sorted(folder for folder in folders if re.fullmatch(WNID, folder))
+    if layout.find(*places) is None and len(known) == 1000:
+        from open_clip import IMAGENET_CLASSNAMES
+
+        print(f"no classnames.txt in {layout.folder}: class names are open_clip's, for 1,000 folders named by wnid")
+        return dict(zip(known, IMAGENET_CLASSNAMES, strict=True))
+    return read_wnids(layout.file(*places))
+
+
+def read_wnids(path: Path) -> dict[str, str]:
+    """wnid -> class name of a `classnames.txt`.
+
+    Raises:
+        ValueError: a line is not so, or a wnid has two names.
+    """
+    names: dict[str, str] = {}
+    for line in read_lines(path):
+        wnid, _, name = line.partition(" ")
+        if not re.fullmatch(WNID, wnid) or not name.strip():
+            raise ValueError(f"{path}: a line is not a wnid and a name: {line[:80]!r}")
+        if names.setdefault(wnid, name.strip()) != name.strip():
+            raise ValueError(f"{path} names {wnid} both {names[wnid]!r} and {name.strip()!r}; leave one")
+    if not names:
+        raise ValueError(f"{path} has no line of a wnid and a name; get it again")
     return names
 
 
@@ -132,13 +166,16 @@ def wnids_of_folders(folders: Iterable[str], names: Mapping[str, str]) -> dict[s
 
 
 def scan_classes(folder: Path, stored: Scan) -> Scan:
-    """Images of each class folder; one that did not change since it was stored is not read again."""
+    """Images of each class folder; one that is as it was stored, by time and number of entries, is not sorted again.
+
+    Its time alone is not enough: copying tools set it back, and files that came since would be lost.
+    """
     scan: Scan = {}
     for name in list_folders(folder):
-        changed = os.stat(folder / name).st_mtime_ns
-        known = stored.get(name)
-        fresh = known is None or known["changed"] != changed
-        scan[name] = {"changed": changed, "files": list_images(folder / name)} if fresh else known
+        state = {"changed": os.stat(folder / name).st_mtime_ns, "entries": len(os.listdir(folder / name))}
+        known = stored.get(name, {})
+        fresh = any(known.get(key) != value for key, value in state.items())
+        scan[name] = {**state, "files": list_images(folder / name)} if fresh else known
     return scan
 
 
@@ -146,8 +183,10 @@ def _read_scan(path: Path) -> dict[str, Scan]:
     """A stored scan; anything else is as good as none, since it can be made again."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return content if content["format"] == SCAN_FORMAT else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        folders = [known for part in ("train", "val") for known in content[part].values()]
+        whole = all(isinstance(file, str) for known in folders for file in known["files"])
+        return content if whole and content["format"] == SCAN_FORMAT else {}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
 
 
@@ -162,14 +201,9 @@ def wnids_of_files(layout: Layout, files: list[str]) -> dict[str, str]:
     if len(in_names) == len(files):
         return in_names
     if path := layout.find("LOC_val_solution.csv"):
-        with path.open(encoding="utf-8", newline="") as lines:
-            wnids = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(lines)}
+        wnids = _wnids_of_kaggle(path)
     elif path := layout.find(*(f"{d}ILSVRC2012_validation_ground_truth.txt" for d in ("", "data/", "*/data/"))):
-        # The devkit numbers classes its own way; meta.mat says which wnid a number is.
-        synsets = loadmat(path.with_name("meta.mat"), squeeze_me=True)["synsets"].ravel()
-        by_id = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
-        numbers = [int(line) for line in path.read_text(encoding="utf-8").split()]
-        wnids = {f"ILSVRC2012_val_{i:08d}": by_id[number] for i, number in enumerate(numbers, start=1)}
+        wnids = _wnids_of_devkit(path)
     else:
         raise FileNotFoundError(
             f"ImageNet: {layout.images / 'val'} has no class folders; put LOC_val_solution.csv (Kaggle) or the "
@@ -178,3 +212,24 @@ def wnids_of_files(layout: Layout, files: list[str]) -> dict[str, str]:
     if absent := [file for file in files if Path(file).stem not in wnids]:
         raise ValueError(f"ImageNet: {path} does not say the class of {len(absent)} images of val, such as {absent[0]}")
     return {file: wnids[Path(file).stem] for file in files}
+
+
+def _wnids_of_kaggle(path: Path) -> dict[str, str]:
+    """File stem -> wnid of LOC_val_solution.csv."""
+    columns, rows = read_table(path, delimiters=",")
+    if absent := [name for name in ("ImageId", "PredictionString") if name.lower() not in columns]:
+        raise ValueError(f"{path} has no column {', '.join(absent)}; its columns are {', '.join(columns)}")
+    return {row["imageid"]: row["predictionstring"].partition(" ")[0] for row in rows}
+
+
+def _wnids_of_devkit(path: Path) -> dict[str, str]:
+    """File stem -> wnid; the devkit numbers classes its own way, and meta.mat says which wnid a number is."""
+    meta = path.with_name("meta.mat")
+    if not meta.is_file():
+        raise FileNotFoundError(f"{meta} is not there; it is in the ILSVRC2012 devkit, beside {path.name}")
+    synsets = read_mat(meta, "synsets", ("ILSVRC2012_ID", "WNID"))
+    by_id = {str(int(synset["ILSVRC2012_ID"])): str(synset["WNID"]) for synset in synsets}
+    lines = read_lines(path)
+    if strange := [line for line in lines if line not in by_id]:
+        raise ValueError(f"{path}: {strange[0][:80]!r} is none of the {len(by_id)} class numbers of meta.mat")
+    return {f"ILSVRC2012_val_{i:08d}": by_id[line] for i, line in enumerate(lines, start=1)}

@@ -12,3 +12,4 @@ class ImageNetA(ImageNetVariant):
     other_dirs = ("imagenet-a", "ImageNet-A", "imagenet_a")
     image_dirs = ("imagenet-a", ".")
     counts = (7500, 0, 7500)
+    classes = 200

@@ -12,3 +12,4 @@ class ImageNetR(ImageNetVariant):
     other_dirs = ("imagenet-r", "ImageNet-R", "imagenet_r")
     image_dirs = ("imagenet-r", ".")
     counts = (30000, 0, 30000)
+    classes = 200

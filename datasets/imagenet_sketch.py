@@ -12,3 +12,4 @@ class ImageNetSketch(ImageNetVariant):
     other_dirs = ("ImageNet-Sketch", "imagenet_sketch", "ImageNetSketch", "sketch")
     image_dirs = ("images", "sketch", ".")
     counts = (50889, 0, 50889)
+    classes = 1000

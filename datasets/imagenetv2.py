@@ -9,23 +9,25 @@ from datasets.splits import Listing
 
 @DATASET_REGISTRY.register()
 class ImageNetV2(ImageNetVariant):
-    """Folders are named by label, 0 to 999, in the order of the sorted wnids."""
+    """Folders are named by label, 0 to 999 (zeros before a number are fine), in the order of the sorted wnids."""
 
     dataset_dir = "imagenetv2"
     other_dirs = ("ImageNetV2", "imagenet-v2")
     image_dirs = ("imagenetv2-matched-frequency-format-val", ".")
     marker = "[0-9]*"
     counts = (10000, 0, 10000)
+    classes = 1000
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:
-        names = [name for _, name in sorted(read_classnames(layout).items())]
-        labels = sorted(int(folder) for folder in list_folders(layout.images) if folder.isdecimal())
-        if labels and labels[-1] >= len(names):
-            raise ValueError(f"ImageNetV2: folder {labels[-1]} but classnames.txt has {len(names)} classes")
+        labels = {folder: int(folder) for folder in list_folders(layout.images) if folder.isdecimal()}
+        # Labels are the places of the sorted wnids, and stand for them where there is no classnames.txt.
+        names = [name for _, name in sorted(read_classnames(layout, [f"n{i:08d}" for i in labels.values()]).items())]
+        if labels and max(labels.values()) >= len(names):
+            raise ValueError(f"ImageNetV2: folder {max(labels.values())} but classnames.txt has {len(names)} classes")
         items = [
-            (f"{label}/{file}", label, names[label])
-            for label in labels
-            for file in list_images(layout.images / str(label))
+            (f"{folder}/{file}", label, names[label])
+            for folder, label in sorted(labels.items(), key=lambda pair: pair[1])
+            for file in list_images(layout.images / folder)
         ]
         return Listing(items, [], items)

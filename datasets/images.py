@@ -21,9 +21,11 @@ _NOT_IMAGES = frozenset("BUFR EPS FITS GRIB HDF5 MPEG PDF WMF".split())
 
 @cache
 def image_suffixes() -> frozenset[str]:
-    """Suffixes of the formats that PIL reads, in lower case: ".jpg", ".png", ..."""
+    """Suffixes of the formats that PIL reads, in lower case: ".jpg", ".png", ...; MPO is read as JPEG."""
     formats = Image.registered_extensions()  # also loads PIL's plugins
-    return frozenset(suffix for suffix, kind in formats.items() if kind in Image.OPEN and kind not in _NOT_IMAGES)
+    return frozenset(
+        suffix for suffix, kind in formats.items() if (kind in Image.OPEN or kind == "MPO") and kind not in _NOT_IMAGES
+    )
 
 
 def is_image(name: str) -> bool:
@@ -39,28 +41,49 @@ def list_images(folder: Path) -> list[str]:
 def list_folders(folder: Path) -> list[str]:
     """Names of the subfolders (links to folders included), sorted, hidden ones left out."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
 
 
 def walk_images(folder: Path) -> list[str]:
-    """POSIX paths of the images in a folder and below it, sorted; a folder reached twice through links counts once."""
-    seen: set[tuple[int, int]] = set()
+    """POSIX paths of the images in a folder and below it, sorted; a folder reached twice through links counts once.
+
+    A link to a folder above is not followed: it would bring what lies beside the folder into it. Links to files that
+    are not there, or to themselves, are left out with a line.
+    """
+    seen = {_identity(above) for start in (folder.absolute(), folder.resolve()) for above in start.parents}
+    dangling: list[str] = []
 
     def walk(inside: Path, prefix: str) -> Iterator[str]:
-        status = os.stat(inside)
-        if (status.st_dev, status.st_ino) in seen:
+        if (identity := _identity(inside)) in seen:
             return
-        seen.add((status.st_dev, status.st_ino))
+        seen.add(identity)
         with os.scandir(inside) as entries:
             # Folders before links to folders, so that a link never takes the place of the folder itself.
             ordered = sorted(entries, key=lambda entry: (entry.is_symlink(), entry.name))
         for entry in ordered:
-            if entry.is_dir() and not entry.name.startswith("."):
-                yield from walk(inside / entry.name, f"{prefix}{entry.name}/")
-            elif is_image(entry.name) and entry.is_file():
-                yield prefix + entry.name
+            if _is_folder(entry):
+                if not entry.name.startswith("."):
+                    yield from walk(inside / entry.name, f"{prefix}{entry.name}/")
+            elif is_image(entry.name):
+                if entry.is_symlink() and not os.path.isfile(entry.path):
+                    dangling.append(prefix + entry.name)
+                elif entry.is_file():
+                    yield prefix + entry.name
 
-    return sorted(walk(folder, ""))
+    found = sorted(walk(folder, ""))
+    if dangling:
+        print(f"left out {len(dangling)} links in {folder} that lead to no file, such as {dangling[0]}")
+    return found
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """As `entry.is_dir()`, but a link to itself is no folder; that raises an OSError there."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 
 def read_upright(path: str) -> Image.Image:
@@ -76,8 +99,7 @@ def read_upright(path: str) -> Image.Image:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I"):  # 16 bits; convert("RGB") would clip them to white
                 values = np.asarray(upright).astype(np.int64)  # (H, W)
-                deep = values.max(initial=0) > 255
-                return Image.fromarray((values >> 8 if deep else values).clip(0, 255).astype(np.uint8)).convert("RGB")
+                return Image.fromarray((values >> _excess_bits(values)).clip(0, 255).astype(np.uint8)).convert("RGB")
             if upright.mode == "F":
                 raise ValueError("floating-point values have no known range; store it with 8 or 16 bits")
             if upright.has_transparency_data:
@@ -89,6 +111,12 @@ def read_upright(path: str) -> Image.Image:
         reason = str(error).split("\n")[0]
         reason = "the file is empty" if empty else "a folder without images" if os.path.isdir(path) else reason
         raise OSError(f'cannot read the image "{path}" ({reason})') from error
+
+
+def _excess_bits(values: np.ndarray) -> int:
+    """Bits beyond 8 of grey values: files of 16 bits hold those of 8-, 12- and 16-bit cameras, and do not say which."""
+    highest = int(values.max(initial=0))
+    return next((bits - 8 for bits in (8, 12) if highest < 1 << bits), 8)
 
 
 class OwnImages(DatasetWrapper):

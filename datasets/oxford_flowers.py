@@ -1,10 +1,11 @@
 """Oxford Flowers 102 (Nilsback and Zisserman, 2008)."""
 
-from scipy.io import loadmat
+from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, Layout
-from datasets.splits import Listing, load_json, random_split
+from datasets.reading import read_json, read_mat
+from datasets.splits import Listing, random_split
 
 
 @DATASET_REGISTRY.register()
@@ -19,18 +20,44 @@ class OxfordFlowers(BenchmarkDataset):
     image_dirs = ("jpg",)
     split_file = "split_zhou_OxfordFlowers.json"
     counts = (4093, 1633, 2463)
+    classes = 102
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:
         if path := layout.find("cat_to_name.json"):
-            names = {int(label) - 1: name for label, name in load_json(path).items()}
+            names = read_names(path)
         else:
-            from torchvision.datasets import Flowers102
-
-            print("OxfordFlowers: no cat_to_name.json, class names are torchvision's")
-            names = dict(enumerate(Flowers102.classes))
+            path = Path("the list of torchvision")
+            names = dict(enumerate(_names_of_torchvision(layout)))
         files: dict[int, list[str]] = {}  # in order of first appearance, which the published shuffle follows
-        labels = loadmat(layout.file("imagelabels.mat"), squeeze_me=True)["labels"].ravel()
-        for number, label in enumerate(labels, start=1):
+        for number, label in enumerate(read_mat(layout.file("imagelabels.mat"), "labels"), start=1):
             files.setdefault(int(label) - 1, []).append(f"image_{number:05d}.jpg")
+        if absent := sorted(str(label + 1) for label in files if label not in names):
+            raise ValueError(f"{path} does not name {len(absent)} of {len(files)} classes: {', '.join(absent[:10])}")
         return random_split(files, names)
+
+
+def read_names(path: Path) -> dict[int, str]:
+    """Label -> class name of `cat_to_name.json`.
+
+    Raises:
+        ValueError: it is not such a map.
+    """
+    content = read_json(path)
+    items = content.items() if isinstance(content, dict) else ()
+    if not items or not all(number.isdecimal() and isinstance(name, str) for number, name in items):
+        raise ValueError(f'{path} is not {{"1": "pink primrose", ...}}; get it again')
+    return {int(number) - 1: name for number, name in items}
+
+
+def _names_of_torchvision(layout: Layout) -> list[str]:
+    from torchvision.datasets import Flowers102
+
+    names = getattr(Flowers102, "classes", None)
+    if names is None:  # before torchvision 0.22
+        raise FileNotFoundError(
+            f"cat_to_name.json is not in {layout.folder}, and this torchvision does not know the names either; python "
+            "tools/data.py check oxford_flowers says where to get it"
+        )
+    print("OxfordFlowers: no cat_to_name.json, class names are torchvision's")
+    return names

@@ -1,10 +1,15 @@
 """Oxford-IIIT Pets (Parkhi et al., 2012): 37 breeds of cats and dogs."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
 
-from dassl.data.datasets import DATASET_REGISTRY
+from dassl.data.datasets import DATASET_REGISTRY, Datum
+from datasets import splits
 from datasets.base import BenchmarkDataset, Layout
-from datasets.splits import Item, Listing, split_trainval
+from datasets.reading import read_fields
+from datasets.splits import Item, Listing
 
 
 @DATASET_REGISTRY.register()
@@ -19,13 +24,54 @@ class OxfordPets(BenchmarkDataset):
     other_dirs = ("oxford-iiit-pet", "OxfordPets", "oxford-pets")
     split_file = "split_zhou_OxfordPets.json"
     counts = (2944, 736, 3669)
+    classes = 37
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:
-        train, val = split_trainval(_items(layout.file("annotations/trainval.txt")))
+        train, val = splits.split_trainval(_items(layout.file("annotations/trainval.txt")))
         return Listing(train, val, _items(layout.file("annotations/test.txt")))
+
+    # Data-set files written for upstream take the functions of split files from this class.
+
+    @staticmethod
+    def read_split(filepath: str | Path, path_prefix: str | Path) -> tuple[list[Datum], list[Datum], list[Datum]]:
+        """Train, val and test of a split file, whose images lie under `path_prefix`."""
+        train, val, test = (_data(items, path_prefix) for items in splits.read_split(Path(filepath)))
+        return train, val, test
+
+    @staticmethod
+    def save_split(
+        train: Sequence[Datum],
+        val: Sequence[Datum],
+        test: Sequence[Datum],
+        filepath: str | Path,
+        path_prefix: str | Path,
+    ) -> None:
+        """Writes what `read_split` reads.
+
+        Raises:
+            ValueError: an image is not under `path_prefix`.
+        """
+        lists = {"train": train, "val": val, "test": test}
+        content = {
+            name: [(Path(d.impath).relative_to(path_prefix).as_posix(), d.label, d.classname) for d in data]
+            for name, data in lists.items()
+        }
+        splits.write_json_atomic(content, Path(filepath))
+
+    @staticmethod
+    def split_trainval(trainval: Sequence[Datum], p_val: float = 0.2) -> tuple[list[Datum], list[Datum]]:
+        """Train and val out of one list: a fraction of each class, drawn as upstream draws it with seed 1."""
+        train, val = splits.split_trainval([(d.impath, d.label, d.classname) for d in trainval], p_val)
+        return _data(train), _data(val)
+
+    subsample_classes = staticmethod(splits.subsample_classes)
+
+
+def _data(items: Sequence[Item], folder: str | Path = "") -> list[Datum]:
+    return [Datum(str(Path(folder, file)), label, 0, name) for file, label, name in items]
 
 
 def _items(path: Path) -> list[Item]:
-    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+    lines = read_fields(path, 2, number=1)
     return [(f"{file}.jpg", int(number) - 1, file.rpartition("_")[0].lower()) for file, number, *_ in lines]

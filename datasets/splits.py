@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from dassl.data.datasets import Datum
 from datasets.images import list_folders, list_images
+from datasets.reading import read_json
 
 Item = tuple[str, int, str]
 SUBSAMPLES = ("all", "base", "new")
@@ -53,18 +54,6 @@ def keep(value: Any, path: Path, what: str) -> bool:
     return True
 
 
-def load_json(path: Path) -> Any:
-    """Read a JSON file, with or without a byte order mark.
-
-    Raises:
-        ValueError: it is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); mend it, or delete it and get it again") from error
-
-
 def read_split(path: Path) -> Listing:
     """Read `{"train": [[path, label, class name], ...], "val": ..., "test": ...}`.
 
@@ -72,7 +61,7 @@ def read_split(path: Path) -> Listing:
         ValueError: not JSON, a list is missing, or an entry is not (path, label, class name) with a path that stays
             inside the image folder.
     """
-    content = load_json(path)
+    content = read_json(path)
     absent = [name for name in Listing._fields if not isinstance(content, dict) or name not in content]
     if absent:
         raise ValueError(f"{path} has no list {', '.join(absent)}; a split file holds train, val and test")
@@ -80,6 +69,8 @@ def read_split(path: Path) -> Listing:
 
 
 def _items(entries: Any, where: str) -> list[Item]:
+    if not isinstance(entries, list):
+        raise ValueError(f"{where} is {str(entries)[:40]!r}, not a list of [path, label, class name]")
     items = []
     for number, entry in enumerate(entries):
         try:
@@ -87,7 +78,7 @@ def _items(entries: Any, where: str) -> list[Item]:
             file = file.replace("\\", "/")  # files written by the published code on Windows
             if not isinstance(classname, str) or isinstance(label, bool) or label != int(label):
                 raise TypeError
-        except (TypeError, ValueError, AttributeError):
+        except (TypeError, ValueError, AttributeError, OverflowError):
             raise ValueError(f"{where}[{number}] is {entry!r}, not [path, label, class name]") from None
         if file.startswith("/") or ":" in file.split("/")[0] or ".." in file.split("/"):
             raise ValueError(f"{where}[{number}]: path {file!r} leaves the image folder")

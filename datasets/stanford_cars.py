@@ -1,13 +1,13 @@
 """Stanford Cars (Krause et al., 2013): 196 models of cars."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
-
-from scipy.io import loadmat
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, Layout
 from datasets.images import list_folders, list_images
+from datasets.reading import read_lines, read_mat
 from datasets.splits import Item, Listing, split_trainval
 
 
@@ -17,8 +17,8 @@ class StanfordCars(BenchmarkDataset):
 
     Layouts, besides the published one (which is torchvision's too):
         Kaggle, doubled: `cars_train/cars_train/*.jpg`, `cars_test/cars_test/*.jpg`, `car_devkit/devkit/*.mat`.
-        Kaggle, by class: `car_data/car_data/{train,test}/<class name>/*.jpg`, `names.csv`. The files keep their
-            numbers, so that the published split file fits this layout as well.
+        Kaggle, by class: `car_data/car_data/{train,test}/<class name>/*.jpg` or one `car_data/` less, `names.csv`. The
+            files keep their numbers, so that the published split file fits this layout as well.
     """
 
     dataset_dir = "stanford_cars"
@@ -26,28 +26,31 @@ class StanfordCars(BenchmarkDataset):
     image_dirs = ("cars_train", "car_data")
     split_file = "split_zhou_StanfordCars.json"
     counts = (6509, 1635, 8041)
+    classes = 196
 
     @classmethod
     def layout_at(cls, root: Path, folder: Path, images: Path) -> Layout:
         moved = {}
         for part in ("train", "test"):
-            doubled, by_class = f"cars_{part}/cars_{part}", folder / "car_data" / "car_data" / part
+            doubled = f"cars_{part}/cars_{part}"
             if images.name == "cars_train" and (folder / doubled).is_dir():
                 moved[f"cars_{part}"] = doubled
-            elif images.name == "car_data" and by_class.is_dir():
-                for name in list_folders(by_class):
-                    for file in list_images(by_class / name):
-                        moved[f"cars_{part}/{file}"] = f"car_data/car_data/{part}/{name}/{file}"
+            for place in ("car_data/car_data", "car_data") if images.name == "car_data" else ():
+                if (by_class := folder / place / part).is_dir():
+                    for name in list_folders(by_class):
+                        for file in list_images(by_class / name):
+                            moved.setdefault(f"cars_{part}/{file}", f"{place}/{part}/{name}/{file}")
         return Layout(root, folder, folder, moved)
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:
-        if (layout.folder / "car_data").is_dir():
+        by_class = {file: place for file, place in layout.moved.items() if "/" in file}
+        if by_class:
             names = _names_of_csv(layout.file("names.csv", "car_data/names.csv"))
-            train, test = (_items_by_class(layout, names, part) for part in ("train", "test"))
+            train, test = (_items_by_class(by_class, names, part) for part in ("train", "test"))
         else:
             meta = layout.file("devkit/cars_meta.mat", "car_devkit/devkit/cars_meta.mat", "cars_meta.mat")
-            names = [str(name) for name in loadmat(meta, squeeze_me=True)["class_names"].ravel()]
+            names = [str(name) for name in read_mat(meta, "class_names")]
             folders = ("devkit/", "car_devkit/devkit/", "")
             train = _items(layout.file(*(f"{d}cars_train_annos.mat" for d in folders)), names, "train")
             # The devkit's own cars_test_annos.mat has no classes.
@@ -64,24 +67,28 @@ def _class_name(name: str) -> str:
 def _items(annotations: Path, names: list[str], part: str) -> list[Item]:
     """Items of a .mat file, whose `annotations` hold fname and class (from 1)."""
     items = []
-    for entry in loadmat(annotations, squeeze_me=True)["annotations"].ravel():
+    for entry in read_mat(annotations, "annotations", ("fname", "class")):
         label = int(entry["class"]) - 1
+        if not 0 <= label < len(names):
+            raise ValueError(f"{annotations}: class {label + 1} of {entry['fname']} is none of {len(names)} classes")
         items.append((f"cars_{part}/{entry['fname']}", label, _class_name(names[label])))
     return items
 
 
 def _names_of_csv(path: Path) -> list[str]:
-    with path.open(encoding="utf-8", newline="") as lines:
-        return [row[0] for row in csv.reader(lines) if row]
+    return [row[0] for row in csv.reader(read_lines(path))]
 
 
-def _items_by_class(layout: Layout, names: list[str], part: str) -> list[Item]:
+def _items_by_class(by_class: Mapping[str, str], names: list[str], part: str) -> list[Item]:
     # A folder name cannot hold the "/" of "Ram C/V Cargo Van Minivan 2012".
     labels = {name.replace("/", "-"): label for label, name in enumerate(names)}
-    folder, items = layout.folder / "car_data" / "car_data" / part, []
-    for name in list_folders(folder):
-        if name not in labels:
-            raise ValueError(f"StanfordCars: folder {folder / name} is not a class of names.csv")
-        label = labels[name]
-        items += [(f"cars_{part}/{file}", label, _class_name(names[label])) for file in list_images(folder / name)]
+    items = []
+    for file, place in by_class.items():
+        if not file.startswith(f"cars_{part}/"):
+            continue
+        folder = Path(place).parent
+        if folder.name not in labels:
+            raise ValueError(f"StanfordCars: folder {folder} is not a class of names.csv")
+        label = labels[folder.name]
+        items.append((file, label, _class_name(names[label])))
     return sorted(items)  # by file, which is the order of the official lists

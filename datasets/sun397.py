@@ -1,7 +1,10 @@
 """SUN397 (Xiao et al., 2010): 397 kinds of scenes."""
 
+from pathlib import Path
+
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, Layout
+from datasets.reading import label_of, read_lines
 from datasets.splits import Item, Listing, split_trainval
 
 
@@ -20,17 +23,21 @@ class SUN397(BenchmarkDataset):
     marker = "a/*"
     split_file = "split_zhou_SUN397.json"
     counts = (15880, 3970, 19850)
+    classes = 397
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:
-        def lines(name: str) -> list[str]:
-            text = layout.file(name, f"Partitions/{name}").read_text(encoding="utf-8")
-            return [line.strip().removeprefix("/") for line in text.splitlines() if line.strip()]
+        def lines(name: str) -> tuple[Path, list[str]]:
+            path = layout.file(name, f"Partitions/{name}")
+            return path, [line.removeprefix("/") for line in read_lines(path)]
 
-        labels = {name: label for label, name in enumerate(lines("ClassName.txt"))}
+        labels = {name: label for label, name in enumerate(lines("ClassName.txt")[1])}
 
         def items(name: str) -> list[Item]:
-            folders = [(file, file.rpartition("/")[0]) for file in lines(name)]
-            return [(file, labels[folder], " ".join(folder.split("/")[:0:-1])) for file, folder in folders]
+            path, files = lines(name)
+            folders = [(file, file.rpartition("/")[0]) for file in files]
+            return [
+                (file, label_of(labels, folder, path), " ".join(folder.split("/")[:0:-1])) for file, folder in folders
+            ]
 
         return Listing(*split_trainval(items("Training_01.txt")), items("Testing_01.txt"))

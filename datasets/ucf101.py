@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import BenchmarkDataset, Layout
+from datasets.reading import label_of, read_fields
 from datasets.splits import Item, Listing, split_trainval
 
 
@@ -21,21 +22,21 @@ class UCF101(BenchmarkDataset):
     image_dirs = ("UCF-101-midframes",)
     split_file = "split_zhou_UCF101.json"
     counts = (7639, 1898, 3783)
+    classes = 101
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:
-        def lines(name: str) -> list[list[str]]:
-            text = layout.file(f"ucfTrainTestlist/{name}", name).read_text(encoding="utf-8")
-            return [line.split() for line in text.splitlines() if line.strip()]
+        def listed(name: str) -> Path:
+            return layout.file(f"ucfTrainTestlist/{name}", name)
 
-        labels = {action: int(number) - 1 for number, action in lines("classInd.txt")}
+        labels = {action: int(number) - 1 for number, action, *_ in read_fields(listed("classInd.txt"), 2, number=0)}
 
         def items(name: str) -> list[Item]:
             result = []
-            for video, *_ in lines(name):
+            for video, *_ in read_fields(path := listed(name), 1):
                 action, _, file = video.partition("/")
                 words = "_".join(re.findall("[A-Z][^A-Z]*", action))
-                result.append((f"{words}/{Path(file).stem}.jpg", labels[action], words))
+                result.append((f"{words}/{Path(file).stem}.jpg", label_of(labels, action, path), words))
             return result
 
         return Listing(*split_trainval(items("trainlist01.txt")), items("testlist01.txt"))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
 from datasets.base import BenchmarkDataset, option
-from datasets.checks import Layout, check_classnames, clip_name
-from datasets.folder import find_classnames, named_path, refuse_empty_files, root_of
+from datasets.checks import Layout, check_classnames, clip_name, refuse_two_classes
+from datasets.class_names import find_classnames, named_path, read_class_list
+from datasets.folder import refuse_empty_files, root_of
 from datasets.images import OwnImages, list_folders, walk_images
-from datasets.splits import Listing, load_json, subsample_classes
+from datasets.splits import Listing, subsample_classes
 
 
 @DATASET_REGISTRY.register()
@@ -38,6 +38,7 @@ class Unlabeled(BenchmarkDataset):
             )
         self.class_list = read_class_list(path)
         check_classnames("Unlabeled", self.class_list)
+        say_folders(root, path.name, self.class_list)
         layout, test = Layout(root, root, root), []
         if named := option(cfg, "TEST_DIR"):
             folder = named_path(root, named, "TEST_DIR")
@@ -49,6 +50,7 @@ class Unlabeled(BenchmarkDataset):
             files = [file for file in files if str((root / file).resolve()) not in inside]
         listing = Listing([(file, -1, "") for file in files], [], test)
         refuse_empty_files(cfg, "Unlabeled", layout, listing)
+        refuse_two_classes("Unlabeled", layout, Listing([], [], test))
         return layout, listing, path.name
 
     def test_items(self, folder: Path) -> list[tuple[str, int, str]]:
@@ -104,21 +106,16 @@ class Unlabeled(BenchmarkDataset):
         return len(self.selected)
 
 
+def say_folders(root: Path, file: str, names: list[str]) -> None:
+    """Say where a list looks like one of class folders with their names, which Folder reads and Unlabeled does not."""
+    folders = {
+        name for inside in (root, *(root / folder for folder in list_folders(root))) for name in list_folders(inside)
+    }
+    if all(name not in folders and name.split()[0] in folders for name in names):
+        print(
+            f"Unlabeled: every line of {file} begins with the name of a folder, and counts as a class name as a whole: "
+            f"{names[0]!r}; leave the folders out if they are none of the name"
+        )
+
+
 TEST = "<test>"  # stands for DATASET.TEST_DIR in the paths of test items; no file is named so
-
-
-def read_class_list(path: Path) -> list[str]:
-    """Class names, one a line ("n01440764 tench" counts as "tench"), or a JSON list.
-
-    Raises:
-        ValueError: not a list of names.
-    """
-    if path.suffix.lower() == ".json":
-        names = load_json(path)
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError(f'{path} is not a list of class names, ["cat", "dog", ...]')
-        return [name.strip() for name in names]
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    if all(re.match(r"n\d{8}\s+\S", line) for line in lines):
-        return [line.split(maxsplit=1)[1] for line in lines]
-    return lines

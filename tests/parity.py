@@ -3,7 +3,9 @@
     python tests/parity.py DIR [FIXTURE ...]
 
 prints one line a fixture: its name, then the largest error of each kind; exits 1 where one is above its limit
-(parity_measure.LIMITS, from the set's FORMAT.md). Classes, sizes, seeds and options are all those of the set.
+(parity_measure.LIMITS, from the set's FORMAT.md, or a multiple of the noise that the set records of itself). Classes,
+sizes, seeds and options are all those of the set; with --set KEY VALUE ... the recorded runs are replayed with other
+options, which must change no number.
 DIR may also be an archive of a set (.tar.xz).
 """
 
@@ -59,8 +61,8 @@ def replays(golden: Golden) -> dict[str, Callable[[], Report]]:
     return found
 
 
-def run(directory: Path, wanted: Sequence[str] = ()) -> Iterator[Report]:
-    """Replays a set, or some of it.
+def run(directory: Path, wanted: Sequence[str] = (), options: Sequence[str] = ()) -> Iterator[Report]:
+    """Replays a set, or some of it, with KEY VALUE options beside the recorded ones.
 
     Raises:
         FileNotFoundError: no set there.
@@ -75,7 +77,7 @@ def run(directory: Path, wanted: Sequence[str] = ()) -> Iterator[Report]:
             directory = Path(work) / "set"
         if not (directory / "fixtures").is_dir():
             raise FileNotFoundError(f"no golden set in {directory}: it has no folder fixtures/")
-        golden = Golden(directory, Path(work))
+        golden = Golden(directory, Path(work), options)
         found = replays(golden)
         if unknown := [name for name in wanted if name not in found]:
             raise ValueError(f"no fixture {unknown[0]!r} in {directory}; it holds {', '.join(found)}")
@@ -96,10 +98,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("directory", type=Path, metavar="DIR", help="a golden set, or an archive of one")
     p.add_argument("fixtures", nargs="*", metavar="FIXTURE", help="replay only these")
+    p.add_argument("--set", nargs="+", default=[], metavar="KEY VALUE", help="options of the replayed runs")
     args = p.parse_args(argv)
     failed = total = 0
     try:
-        for report in run(args.directory, args.fixtures):
+        for report in run(args.directory, args.fixtures, args.set):
             print(report, flush=True)
             failed, total = failed + (not report.ok), total + 1
     except (OSError, ValueError) as error:

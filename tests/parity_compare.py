@@ -44,7 +44,8 @@ def compare_training(
     """Losses and rates of each step, gradients of the first, weights after the last."""
     report.compare("losses", "loss", [step["loss"] for step in record["losses"]], arrays["train/loss"])
     report.compare("rates", "learning rate", record["lr"], arrays["train/lr"])
-    report.compare("rates", "rate after training", trainer.get_current_lr(), arrays["train/lr_after"])
+    if "train/lr_after" in arrays:
+        report.compare("rates", "rate after training", trainer.get_current_lr(), arrays["train/lr_after"])
     compare_parts(report, trainer, arrays, record)
     distilled = "teacher_checkpoint" in meta
     gradients = checkpoints.to_published(record["gradients"][0])
@@ -55,13 +56,15 @@ def compare_training(
     final = checkpoints.to_published(trainer.prompts.state_dict())
     for name, value in arrays.group("final").items():
         report.compare_weight(name, final[name], value, init[name], distilled)
-    for name, value in arrays.group("final_rows0_8").items():
-        report.compare_weight(name, final[name][:8], value, init[name][:8], distilled)
+    for group in arrays.groups("final_rows"):  # some rows of what is too large to record
+        rows = slice(*(int(number) for number in group.removeprefix("final_rows").split("_")))
+        for name, value in arrays.group(group).items():
+            report.compare_weight(name, final[name][rows], value, init[name][rows], distilled)
     for dim in (0, 1):
         for name, value in arrays.group(f"final_sum_dim{dim}").items():
-            report.compare("features", f"sum of {name}", final[name].double().sum(dim), value)
+            report.compare_flipped(f"sum of {name}", final[name].double().sum(dim), value)
     for name, value in arrays.group("final_buffer").items():
-        report.compare("features", name, final[name], value)
+        report.compare_flipped(name, final[name], value)
     per_epoch = meta["batches_per_epoch"]
     for epoch in range(1, meta["epochs"] + 1):
         state = checkpoints.to_published(record["states"][epoch * per_epoch - 1])
@@ -77,6 +80,8 @@ def compare_parts(report: Report, trainer: Any, arrays: Arrays, record: dict[str
     for part in ("text", "image"):
         if f"train/l1_{part}_raw" in arrays:
             weight = trainer.options[f"{part.upper()}_LOSS_WEIGHT"]
+            if not weight:  # then nothing of it is in the losses
+                continue
             raw = [step[f"loss_scl_{part}"] / weight for step in record["losses"]]
             report.compare("losses", f"unweighted {part} loss", raw, arrays[f"train/l1_{part}_raw"])
     if "train/logits" in arrays:
@@ -99,7 +104,7 @@ def compare_parts(report: Report, trainer: Any, arrays: Arrays, record: dict[str
     for statistic in ("mean", "var"):
         if f"train/bn_running_{statistic}" in arrays:
             states = torch.stack([state[f"projector.1.running_{statistic}"] for state in record["states"]])
-            report.compare("features", f"BatchNorm {statistic}", states, arrays[f"train/bn_running_{statistic}"])
+            report.compare_flipped(f"BatchNorm {statistic}", states, arrays[f"train/bn_running_{statistic}"])
     if "teacher_text_features" in arrays:
         report.compare("features", "class vectors", trainer.vectors.features, arrays["teacher_text_features"])
     if "gauss" in arrays:
@@ -109,12 +114,18 @@ def compare_parts(report: Report, trainer: Any, arrays: Arrays, record: dict[str
 def compare_promptsrc(report: Report, trainer: Any, arrays: Arrays, record: dict[str, list[Any]]) -> None:
     """The frozen side of PromptSRC, and the weights of its average over epochs."""
     report.compare("weights", "GPA weights", trainer.gpa_weights, arrays["gauss"])
-    frozen = torch.stack(record["frozen_logits"])
-    report.compare("logits", "zero-shot logits", frozen, arrays["train/zero_shot_logits"])
-    report.compare("features", "text features", record["text_features"][0], arrays["train/text_features_step1"])
-    fixed = F.normalize(torch.from_numpy(arrays["fixed_embeddings_raw"]), dim=-1)
-    report.compare("features", "frozen text features", trainer.frozen_text, fixed)
-    report.compare("features", "frozen text features", fixed, arrays["train/fixed_embeddings_normalized"])
+    computed = {
+        "train/zero_shot_logits": ("logits", "zero-shot logits", torch.stack(record["frozen_logits"])),
+        "train/fixed_embeddings_normalized": ("features", "frozen text features", trainer.frozen_text),
+    }
+    if record["text_features"]:
+        computed["train/text_features_step1"] = ("features", "text features", record["text_features"][0])
+    for key, (kind, what, value) in computed.items():
+        if key in arrays:
+            report.compare(kind, what, value, arrays[key])
+    if "fixed_embeddings_raw" in arrays:
+        fixed = F.normalize(torch.from_numpy(arrays["fixed_embeddings_raw"]), dim=-1)
+        report.compare("features", "frozen text features", trainer.frozen_text, fixed)
 
 
 @torch.no_grad()
@@ -137,9 +148,11 @@ def compare_evaluation(report: Report, trainer: Any, arrays: Arrays, when: str, 
     if f"{when}/student_features" in arrays:
         normalised = F.normalize(features, dim=-1)
         report.compare("features", f"{when} student features", normalised, arrays[f"{when}/student_features"])
-        teacher = trainer.teacher
+    teacher = getattr(trainer, "teacher", None)
+    if f"{when}/teacher_image_features" in arrays:
         image = F.normalize(teacher.prompts.encode_image(teacher.clip, images), dim=-1)
         report.compare("features", f"{when} teacher features", image, arrays[f"{when}/teacher_image_features"])
+    if f"{when}/teacher_logits" in arrays:
         report.compare("logits", f"{when} teacher logits", teacher.logits(images), arrays[f"{when}/teacher_logits"])
 
 

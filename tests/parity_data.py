@@ -30,7 +30,7 @@ def replay_splits(golden_dir: Path) -> list[Line]:
         val of CoOp is not compared: that repository puts the test list there. The real val list is in `fewshot`.
     """
     golden = json.loads((golden_dir / "splits.json").read_text(encoding="utf-8"))
-    split_file = next((golden_dir / "data").glob("*/split_zhou_*.json"))
+    split_file = min((golden_dir / "data").glob("*/split_zhou_*.json"))
     lines = []
     with tempfile.TemporaryDirectory() as root:
         replica = _replica(split_file, Path(root))
@@ -78,7 +78,8 @@ def _items(data: BenchmarkDataset, datums: list[Datum]) -> list[Item]:
 
 def _exposed(kind: type[BenchmarkDataset], root: str, record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     trainer, shots, seed, subsample, *modal = record["args"]
-    data = _construct(kind, root, shots, seed, subsample)
+    # PromptKD's trainer builds its data over all classes, whatever SUBSAMPLE_CLASSES says
+    data = _construct(kind, root, shots, seed, "all" if trainer == "PromptKD" else subsample)
     got = {"classnames": data.classnames, "num_classes": data.num_classes}
     got["lab2cname"] = {str(label): name for label, name in data.lab2cname.items()}
     if trainer != "PromptKD":
@@ -99,7 +100,7 @@ def _random(record: dict[str, Any], sorted_tree: bool) -> tuple[dict[str, Any], 
     if sorted_tree:
         with tempfile.TemporaryDirectory() as root:
             for folder, files in order.items():
-                (Path(root) / folder).mkdir()
+                (Path(root) / folder).mkdir(parents=True)
                 for file in files:
                     (Path(root) / folder / file).touch()
             listing = split_by_folder(Path(root), names, seed=record["seed"])

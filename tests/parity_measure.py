@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,22 @@ LIMITS = {  # kind -> largest error that passes
     "features": 3e-4,  # and everything else inside the model: of the largest
     "rates": 1e-6,  # learning rates, relative
 }
-OUTLIERS, OUTLIER_LIMIT = 1e-3, 3e-4  # PromptKD: this share of a tensor may differ by more than this, of its largest
+# PromptKD: so many values of a tensor (or this share of them) may differ by more than OUTLIER_LIMIT of its largest.
+FEW, OUTLIERS, OUTLIER_LIMIT = 2, 1e-3, 3e-4
 NOISE_ATOL = 1e-5  # of a bias in front of BatchNorm, whose gradient is rounding noise
 NO_GRADIENT = "VPT_image_trans.conv1.0.bias"
+# A set says how far its own recording is from the same code in float64, with other threads and kernels
+# (tolerances.json): where that is more than we allow, NOISE times it passes. Kind -> its names there.
+NOISE = 5
+RECORDED = {
+    "losses": ("train/loss*",),
+    "logits": ("eval_before/logits", "eval_after/logits", "other"),
+    "weights": ("final", "epoch_weights", "final_buffer"),
+    "change": ("final", "epoch_weights"),
+    "gradients": ("grad_step1",),
+    "features": ("eval_before/features", "eval_after/features", "final_buffer", "other"),
+}
+NO_GRADIENT_RECORDED = "projector_conv1.0.bias(pre-BN,noise only)"
 
 
 @dataclass
@@ -35,6 +49,16 @@ class Report:
     errors: dict[str, float] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     note: str = ""
+    noise: dict[str, Any] = field(default_factory=dict)  # of tolerances.json: way of recording -> group -> errors
+
+    def limit(self, kind: str) -> float:
+        """Largest error of a kind that passes."""
+        return max(LIMITS[kind], NOISE * self.recorded("max_rel_to_max", RECORDED.get(kind, ())))
+
+    def recorded(self, measure: str, groups: Sequence[str]) -> float:
+        """Largest recorded noise of some groups, 0 where there is none."""
+        found = (way[group][measure] for way in self.noise.values() for group in groups if group in way)
+        return max(found, default=0.0)
 
     @property
     def ok(self) -> bool:
@@ -62,29 +86,38 @@ class Report:
         self.record(kind, what, error)
 
     def compare_weight(self, name: str, got: Any, want: Any, start: Any, distilled: bool) -> None:
-        """A learned tensor after training, and its change; PromptKD's may have outliers instead.
-
-        One ReLU that flips behind a train-mode BatchNorm moves one hidden unit of PromptKD's projector.
-        """
+        """A learned tensor after training, and its change; PromptKD's may have outliers instead."""
         got, want, start = as_array(got), as_array(want), as_array(start)
         if name == NO_GRADIENT:
             error = float(np.max(np.abs(got - want)))
-            if not error <= NOISE_ATOL:
-                self.fail(f"final {name} differs by {error:.1e}, limit {NOISE_ATOL:.0e}")
+            limit = max(NOISE_ATOL, 2 * self.recorded("max_abs", (NO_GRADIENT_RECORDED,)))
+            if not error <= limit:
+                self.fail(f"final {name} differs by {error:.1e}, limit {limit:.0e}")
             return
-        if distilled and got.shape == want.shape and relative_l2(got, want) > LIMITS["weights"]:
-            beyond = np.mean(np.abs(got - want) > OUTLIER_LIMIT * np.max(np.abs(want)))
-            if beyond <= OUTLIERS:
-                self.note = f"{name}: {beyond:.2%} outliers"
-                return
-        self.compare("weights", f"final {name}", got, want)
-        self.compare("change", f"change of {name}", got - start, want - start)
+        if distilled:
+            self.compare_flipped(f"final {name}", got, want)
+        else:
+            self.compare("weights", f"final {name}", got, want)
+        if not (distilled and few_outliers(got, want)):
+            self.compare("change", f"change of {name}", got - start, want - start)
+
+    def compare_flipped(self, what: str, got: Any, want: Any) -> None:
+        """What PromptKD's projector learns or keeps: as a weight, or with few outliers.
+
+        One ReLU that flips behind a train-mode BatchNorm moves one hidden unit, and all that is made of it.
+        """
+        got, want = as_array(got), as_array(want)
+        beyond = got.shape == want.shape and relative_l2(got, want) > self.limit("weights")
+        if beyond and few_outliers(got, want):
+            self.note = f"{what}: few outliers"
+            return
+        self.compare("weights", what, got, want)
 
     def record(self, kind: str, what: str, error: float) -> None:
         """Keeps the largest error of a kind."""
         self.errors[kind] = max(self.errors.get(kind, 0.0), error)
-        if not error <= LIMITS[kind]:  # NaN fails
-            self.fail(f"{kind}: {what} is off by {error:.2e}, limit {LIMITS[kind]:.0e}")
+        if not error <= self.limit(kind):  # NaN fails
+            self.fail(f"{kind}: {what} is off by {error:.2e}, limit {self.limit(kind):.0e}")
 
     def __str__(self) -> str:
         numbers = "  ".join(f"{kind} {self.errors[kind]:.1e}" for kind in LIMITS if kind in self.errors)
@@ -107,11 +140,20 @@ def relative_l2(got: NDArray[np.float64], want: NDArray[np.float64]) -> float:
     return float(np.linalg.norm(got - want) / max(np.linalg.norm(want), 1e-12))
 
 
-class Golden:
-    """A golden set on disk; CLIP models are written out as OpenAI's `.pt` state dicts once, into `work`."""
+def few_outliers(got: NDArray[np.float64], want: NDArray[np.float64]) -> bool:
+    """Whether arrays of one shape agree but for some single values."""
+    beyond = np.count_nonzero(~(np.abs(got - want) <= OUTLIER_LIMIT * np.max(np.abs(want))))
+    return beyond <= max(FEW, OUTLIERS * want.size)
 
-    def __init__(self, directory: Path, work: Path) -> None:
-        self.directory, self.work = directory, work
+
+class Golden:
+    """A golden set on disk; CLIP models are written out as OpenAI's `.pt` state dicts once, into `work`.
+
+    `options` are KEY VALUE pairs that the recorded runs are replayed with, beside their own.
+    """
+
+    def __init__(self, directory: Path, work: Path, options: Sequence[str] = ()) -> None:
+        self.directory, self.work, self.options = directory, work, list(options)
         self._batches: dict[str, Tensor] = {}
 
     def fixtures(self) -> list[str]:
@@ -123,14 +165,20 @@ class Golden:
         file = self.directory / "fixtures" / f"{name}.json"
         return read_json(file), Arrays(file.with_suffix(".npz"))
 
+    def report(self, name: str) -> Report:
+        """An empty report on a fixture, which knows the noise of its recording."""
+        noise = read_json(self.directory / "tolerances.json") if self.has("tolerances.json") else {}
+        return Report(name, noise=noise.get(name, {}))
+
     def has(self, *files: str) -> bool:
         """Whether the set holds these files."""
         return all((self.directory / file).exists() for file in files)
 
     def clip_file(self, file: str) -> str:
         """A recorded CLIP as a `.pt` file."""
-        target = self.work / Path(file).with_suffix(".pt").name
+        target = (self.work / file).with_suffix(".pt")
         if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
             state = {key: torch.from_numpy(value) for key, value in load_npz(self.directory / file).items()}
             torch.save({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, target)
         return str(target)
@@ -143,9 +191,14 @@ class Golden:
             arrays = load_npz(self.directory / file)
             self._batches |= {f"{file}:{key}": torch.from_numpy(value) for key, value in arrays.items()}
         value = self._batches[f"{file}:{name}"]
-        if index:  # the only form that is used: all steps, the first b of each batch
-            value = value[:, : int(index.rstrip("]").rpartition(":")[2])]
+        if index:
+            value = value[tuple(_slice(part) for part in index.rstrip("]").split(","))]
         return value.float() if value.is_floating_point() else value
+
+
+def _slice(text: str) -> slice:
+    """ ":4" or "2:" or ":" -> a slice."""
+    return slice(*(int(part) if part.strip() else None for part in text.split(":")))
 
 
 class Arrays:
@@ -165,6 +218,10 @@ class Arrays:
     def group(self, prefix: str) -> dict[str, NDArray[Any]]:
         """Name -> array of all keys `<prefix>/<name>`."""
         return {key.removeprefix(f"{prefix}/"): self[key] for key in self._values if key.startswith(f"{prefix}/")}
+
+    def groups(self, start: str) -> list[str]:
+        """Prefixes of keys that begin so, each once."""
+        return sorted({key.partition("/")[0] for key in self._values if key.startswith(start)})
 
     def unseen(self) -> list[str]:
         """Keys that nothing was compared to."""

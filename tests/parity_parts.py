@@ -115,7 +115,7 @@ def replay_teacher_checkpoint(golden: Golden) -> Report:
 def replay_plain_clip(golden: Golden, name: str) -> Report:
     """Both models without any prompt."""
     meta, arrays = golden.fixture(name)
-    report = Report(name)
+    report = golden.report(name)
     texts = [f"a photo of a {classname}." for classname in meta["classnames"]]
     report.check("tokens", np.array_equal(clip.tokenize(texts).numpy(), arrays["tokens"]))
     for role in ("student", "teacher"):
@@ -135,8 +135,8 @@ def replay_plain_clip(golden: Golden, name: str) -> Report:
 def replay_tree(golden: Golden, name: str) -> Report:
     """Zero-shot CLIP from JPEG files to accuracies, for each class group, as `train.py --eval-only` runs it."""
     meta, arrays = golden.fixture(name)
-    report = Report(name)
-    split = next((golden.directory / "data").glob("*/split_zhou_*.json"))
+    report = golden.report(name)
+    split = min((golden.directory / "data").glob("*/split_zhou_*.json"))
     root = golden.work / "data"
     if not root.exists():
         shutil.copytree(golden.directory / "data", root, copy_function=shutil.copyfile)

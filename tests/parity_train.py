@@ -124,19 +124,20 @@ def build_config(golden: Golden, meta: dict[str, Any], directory: Path) -> CfgNo
         }
         changes["TRAINER"] = {node: teacher}
     config.merge(cfg, changes, "parity")
+    config.merge_options(cfg, golden.options)
     cfg.freeze()
     return cfg
 
 
 def teacher_checkpoint(golden: Golden, file: str) -> str:
     """The recorded teacher in the published form: prompts, stored tokens, and copies of CLIP that nobody needs."""
-    target = golden.work / "teacher" / "model-best.pth.tar"
+    target = golden.work / "teacher" / Path(file).stem / "model-best.pth.tar"
     if not target.exists():
         state = {key: torch.from_numpy(value).half() for key, value in load_npz(golden.directory / file).items()}
         width = state["prompt_learner.ctx"].shape[-1]
         state |= {f"prompt_learner.token_{part}": torch.zeros(2, 1, width) for part in ("prefix", "suffix")}
         state |= {f"{t}.conv1.weight": torch.zeros(1) for t in ("image_encoder", "prompt_learner.ZS_image_encoder")}
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True)
         torch.save({"state_dict": state, "epoch": 20, "optimizer": {}, "scheduler": {}, "val_result": 0.0}, target)
     return str(target)
 
@@ -144,7 +145,7 @@ def teacher_checkpoint(golden: Golden, file: str) -> str:
 def replay(golden: Golden, name: str) -> Report:
     """One fixture whose trainer is a PromptTrainer."""
     meta, arrays = golden.fixture(name)
-    report = Report(name)
+    report = golden.report(name)
     trainer_name = meta["trainer"]
     if trainer_name not in TRAINER_REGISTRY.registered_names():
         report.fail(f"missing: no trainer {trainer_name} is registered")
@@ -166,5 +167,6 @@ def replay(golden: Golden, name: str) -> Report:
     else:
         compare_zero_shot(report, trainer, meta, arrays, test_images)
     if unseen := arrays.unseen():
-        report.note = f"not compared: {', '.join(unseen[:4])}{', ...' if len(unseen) > 4 else ''}"
+        passed_over = f"not compared: {', '.join(unseen[:4])}{', ...' if len(unseen) > 4 else ''}"
+        report.note = "; ".join(note for note in (report.note, passed_over) if note)
     return report

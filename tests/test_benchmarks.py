@@ -69,6 +69,13 @@ def test_stages_of_a_step_and_of_an_epoch(capsys):
     assert rows["files, decode"].count("%") == 3
 
 
+def test_options_of_a_profile_may_stand_anywhere():
+    args = profile.parse(["step", "--sizes", "small", "--method", "CoOp", "--classes", "7"])
+    assert (args.what, args.sizes, args.method, args.classes, args.opts) == ("step", "small", "CoOp", 7, [])
+    args = profile.parse(["epoch", "--root", "there", "OPTIM.LR", "1"])
+    assert (args.what, args.root, args.opts) == ("epoch", "there", ["OPTIM.LR", "1"])
+
+
 def test_each_moment_counts_once(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(profile, "perf_counter", lambda: float(next(clock)))

@@ -76,9 +76,10 @@ def test_published_yaml_keys_are_known():
     cfg = train.config.default_config({})
     published = "TRAINER: {PROMPTKD: {N_CTX_VISION: 4, N_CTX_TEXT: 4, CTX_INIT: a photo of a, PREC: fp16, "
     published += "PROMPT_DEPTH_VISION: 9, PROMPT_DEPTH_TEXT: 9, PROJECT_LAYER: 2, CE_WEIGHT: 0.0, KD_WEIGHT: 1.0, "
-    published += "TEMPERATURE: 1.0, TEACHER_NAME: ViT-L/14}, MODAL: base2novel}"
+    published += "TEMPERATURE: 1.0, TEACHER_NAME: ViT-L/14}, MODAL: base2novel}\n"
+    published += "INPUT:\n  SIZE: (224, 224)\n  PIXEL_MEAN: [0.48145466, 0.4578275, 0.40821073]"
     train.config.merge(cfg, yaml.safe_load(published), "published")
-    assert cfg.TRAINER.PROMPTKD.KD_WEIGHT == 1.0
+    assert cfg.TRAINER.PROMPTKD.KD_WEIGHT == 1.0 and cfg.INPUT.SIZE == (224, 224)
 
 
 def test_every_key_of_ours_is_read_somewhere():

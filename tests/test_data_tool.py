@@ -1,15 +1,17 @@
 """tools/data.py: check in every state of a data set, few-shot lists, what there is to download."""
 
 import json
-import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from trees import WRITERS, dataset_cfg, write_class_tree, write_dtd, write_eurosat, write_image, write_json
 
+from dassl.data.datasets import DATASET_REGISTRY
 from datasets.dtd import DescribableTextures
 from datasets.eurosat import EuroSAT
 from tools import data, sources
@@ -44,6 +46,7 @@ def test_every_small_tree_would_start(name: str, tmp_path: Path, capsys: pytest.
     code, shown, report = check(capsys, name, "--root", tmp_path)
     assert code == 0 and f"{name}: would start" in shown and "than published: a subset, or half extracted" in shown
     assert not report["whole"] and len(shown.splitlines()) <= 24
+    assert report["get"][0].startswith(f"images of {name}"), "those that are missing"
 
 
 def test_empty_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -76,6 +79,7 @@ def test_half_extracted(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     code, shown, report = check(capsys, "dtd", "--root", tmp_path)
     assert code == 1 and "20 of 30 images are missing" in report["problems"]
     assert report["missing"] == 20 and len(report["missing_first"]) == 10 and "and 10 more" in shown
+    assert len(report["get"]) == 1 and report["get"][0].startswith("images of DescribableTextures (626 MB): https://")
 
 
 def test_wrong_split_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -88,7 +92,7 @@ def test_wrong_split_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert report["missing_first"][0] == "River/test.jpg"
     split.write_text("<html>quota exceeded</html>")
     code, _, report = check(capsys, "dtd", "--root", tmp_path)
-    assert code == 1 and "is not JSON" in report["problems"][0]
+    assert code == 1 and "split_zhou_DescribableTextures.json is a web page" in report["problems"][0]
 
 
 def test_corrupt_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -103,21 +107,62 @@ def test_corrupt_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "Forest_2.jpg (empty file)" in shown
 
 
-def test_unreadable_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+AS_NOBODY = """
+import os, sys
+sys.path.insert(0, sys.argv.pop(1))
+from datasets.images import image_suffixes
+from tools import data
+image_suffixes()  # loads PIL's plugins, which nobody may be unable to
+if os.geteuid() == 0:  # who may read everything, whatever the modes are
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+sys.exit(data.main())
+"""
+
+
+def check_as_nobody(*arguments: object) -> tuple[int, str]:
+    command = [sys.executable, "-c", AS_NOBODY, Path(data.__file__).parents[1], "check", *arguments]
+    run = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120)
+    assert run.stderr == ""
+    return run.returncode, run.stdout
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Path]:
+    """A root that everyone can reach, outside pytest's own folders, which only their owner can."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        root = Path(name)
+        root.chmod(0o777)
+        write_eurosat(root)
+        yield root
+        for folder in ("eurosat", "eurosat/2750", "eurosat/2750/Forest"):
+            (root / folder).chmod(0o755)
+
+
+@pytest.mark.parametrize("folder", ["eurosat", "eurosat/2750", "eurosat/2750/Forest"])
+def test_unreadable_folder(locked: Path, folder: str):
+    (locked / folder).chmod(0)
+    code, shown = check_as_nobody("eurosat", "--root", locked)
+    assert code == 1 and shown.startswith("EuroSAT: would NOT start")
+    problem = next(line for line in shown.splitlines() if "problem" in line)
+    assert f"{locked / folder}" in problem and "see its permissions" in problem
+    assert "  get" not in shown, "it is there: there is nothing to download"
+
+
+def test_unreadable_folder_among_all(locked: Path):
+    (locked / "eurosat").chmod(0)
+    code, shown = check_as_nobody("all", "--root", locked)
+    assert code == 1 and len(shown.splitlines()) == 17 and "eurosat cannot be read" in shown
+    code, shown = check_as_nobody("eurosat", "--root", locked, "--json")
+    assert code == 1 and "see its permissions" in json.loads(shown)[0]["problems"][0]
+
+
+def test_a_fault_of_one_data_set_leaves_the_others(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    write_dtd(tmp_path)
     write_eurosat(tmp_path)
-    real = os.scandir
-
-    def scandir(path: str = "."):
-        if Path(path).name == "Forest":  # chmod does not stop root
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
-
-    monkeypatch.setattr(os, "listdir", lambda path=".": [entry.name for entry in scandir(path)])
-    code, _, report = check(capsys, "eurosat", "--root", tmp_path)
-    assert code == 1 and "Permission denied" in report["problems"][0] and "Forest" in report["problems"][0]
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    code, _, report = check(capsys, "eurosat", "--root", tmp_path)
-    assert code == 1 and "2750 cannot be read; see its permissions" in report["problems"][0]
+    monkeypatch.setattr(EuroSAT, "build", lambda layout: {}["what"])
+    assert data.main(["check", "all", "--root", str(tmp_path)]) == 1
+    shown = capsys.readouterr().out
+    assert "KeyError: 'what'" in shown and "DescribableTextures  would start" in shown
 
 
 def test_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -176,6 +221,26 @@ def test_fewshot(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
         data.main(["fewshot", "dtd", "--root", str(tmp_path), "--shots", "0"])
 
 
+@pytest.mark.parametrize("name", ["StanfordCars", "UCF101"])
+def test_lists_that_only_a_built_split_needs(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Such as the Kaggle copy of Cars without the devkit: what to get is said, unless the published split is there."""
+    WRITERS[name](tmp_path)
+    kind = DATASET_REGISTRY.get(name)
+    kind(dataset_cfg(tmp_path))
+    lists = ["stanford_cars/devkit", "stanford_cars/cars_test_annos_withlabels.mat", "ucf101/ucfTrainTestlist"]
+    for path in (tmp_path / path for path in lists if (tmp_path / path).exists()):
+        path.rename(tmp_path / f"gone {path.name}")
+    capsys.readouterr()
+    code, shown, report = check(capsys, name, "--root", tmp_path)
+    assert code == 1 and len(report["problems"]) == 1 and "is not in" in report["problems"][0]
+    needed = [line for line in report["get"] if "needed only without the published split" in line]
+    assert len(needed) == (2 if name == "StanfordCars" else 1)
+    folder = tmp_path / kind.dataset_dir
+    (folder / f"split_built_{name}.json").rename(folder / f"split_zhou_{name}.json")
+    code, shown, report = check(capsys, name, "--root", tmp_path)
+    assert code == 0 and not any("needed only" in line for line in report["get"])
+
+
 def test_sources_name_known_places():
     assert set(PARTS) == set(WRITERS)
     for name, parts in PARTS.items():
@@ -195,5 +260,11 @@ def test_images_only_are_counted_as_present(tmp_path: Path):
     write_image(tmp_path / "EuroSAT" / "2750" / "River" / "1.jpg")
     assert data.is_present(part, EuroSAT, tmp_path)
     assert not data.is_present(PARTS["EuroSAT"][1], EuroSAT, tmp_path)
+    river, sea = ["River/1.jpg", 0, "River"], ["SeaLake/1.jpg", 1, "Sea or Lake"]
+    write_json(dict.fromkeys(("train", "val", "test"), [river]), tmp_path / "EuroSAT" / "split_zhou_EuroSAT.json")
+    assert data.is_present(part, EuroSAT, tmp_path)
+    write_json(dict.fromkeys(("train", "val", "test"), [river, sea]), tmp_path / "EuroSAT" / "split_zhou_EuroSAT.json")
+    assert not data.is_present(part, EuroSAT, tmp_path), "images of the split are missing"
+    (tmp_path / "EuroSAT" / "split_zhou_EuroSAT.json").unlink()
     write_json({}, tmp_path / "eurosat" / "split_zhou_EuroSAT.json")
     assert data.is_present(PARTS["EuroSAT"][1], EuroSAT, tmp_path)

@@ -81,6 +81,14 @@ def test_half_extracted_split_is_not_kept_for_ever(eurosat: Path, capsys: pytest
     assert sum(d.classname == "River" for d in data.train_x) == 10
 
 
+def test_damaged_split_that_was_built_is_built_again(eurosat: Path, capsys: pytest.CaptureFixture[str]):
+    first = EuroSAT(dataset_cfg(eurosat))
+    kept = eurosat / "eurosat" / "split_built_EuroSAT.json"
+    kept.write_text('{"train": [')
+    assert relative(EuroSAT(dataset_cfg(eurosat)), first.train_x) == relative(first, first.train_x)
+    assert "split built" in capsys.readouterr().out and len(read_split(kept).train) == 50
+
+
 def test_published_split_file_wins(eurosat: Path):
     EuroSAT(dataset_cfg(eurosat))
     items = [(f"{f}/{f}_{i}.jpg", label, f.upper()) for label, f in enumerate(FOLDERS) for i in (1, 2)]
@@ -105,6 +113,9 @@ def test_windows_paths_in_a_split_file_are_read(tmp_path: Path):
         ('{"train": [], "val": []}', "has no list test"),
         ('{"train": [["a.jpg", "cat"]], "val": [], "test": []}', "train[0] is ['a.jpg', 'cat']"),
         ('{"train": [["a.jpg", 0.5, "cat"]], "val": [], "test": []}', "train[0]"),
+        ('{"train": [["a.jpg", Infinity, "cat"]], "val": [], "test": []}', "train[0]"),
+        ('{"train": 3, "val": [], "test": []}', "train is '3', not a list of [path, label, class name]"),
+        ('{"train": [], "val": [], "test": [], "train": []}', "has 'train' twice in one object"),
         ('{"train": [], "val": [["../a.jpg", 0, "cat"]], "test": []}', "leaves the image folder"),
         ('{"train": [], "val": [["C:\\\\a.jpg", 0, "cat"]], "test": []}', "leaves the image folder"),
     ],

@@ -27,6 +27,11 @@ def test_modes(tmp_path: Path):
     deep = np.asarray(read_upright(save(tmp_path / "deep.png", grey)))
     assert np.abs(deep[..., 0].astype(int) - (grey >> 8)).max() <= 1 and len(np.unique(deep)) > 20
     assert np.array_equal(np.asarray(read_upright(save(tmp_path / "deep.tiff", grey))), deep)
+    camera = (grey >> 4).astype(np.uint16)  # 12 bits
+    assert np.array_equal(np.asarray(read_upright(save(tmp_path / "12 bits.png", camera))), deep)
+    frame = Image.fromarray(red[..., :3])
+    frame.save(tmp_path / "two.mpo", save_all=True, append_images=[frame])
+    assert read_upright(str(tmp_path / "two.mpo")).size == (6, 4)
     Image.fromarray(red[..., :3]).convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
     assert np.abs(np.asarray(read_upright(str(tmp_path / "cmyk.jpg"))).astype(int) - (255, 0, 0)).max() < 8
     Image.fromarray(grey > 30000).save(tmp_path / "bits.png")
@@ -59,5 +64,17 @@ def test_images_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytes
 
 
 def test_suffixes():
-    assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2"} <= image_suffixes()
+    assert {
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".gif",
+        ".ppm",
+        ".jp2",
+        ".mpo",
+    } <= image_suffixes()
     assert not {".pdf", ".eps", ".mpg", ".txt", ".json", ".csv", ".mat", ".h5"} & image_suffixes()

@@ -102,7 +102,7 @@ def write_list(path: Path, prefix: str) -> None:
     else:
         lists = {part: [] for part in ("train", "val", "test")}
         for (file, name, _), part in zip(rows, ("train", "train", "val", "test"), strict=True):
-            lists[part].append([file, 7, name])
+            lists[part].append([file, ["cat", "dog"].index(name), name])
         write_json(lists, path)
 
 
@@ -149,6 +149,9 @@ def test_list_without_splits_is_split(tmp_path: Path):
         (["path,class,split", "a.png,cat,train"], "1 class .cat.; a classifier needs two"),
         (["path,class,split", "a.png,cat,test"], "the train split is empty"),
         (["path,class,split"], "lists no images"),
+        (["path,class", "a.png,cat, black"], r"row 1: 3 cells and 2 columns .path, class.; quote a value that holds"),
+        (["path,class,split", "a.png,cat"], "row 1: 2 cells and 3 columns"),
+        (["path,class,class", "a.png,cat,dog"], "files.csv has 1 columns twice: class"),
     ],
 )
 def test_wrong_lists(tmp_path: Path, lines: list[str], message: str):
@@ -157,6 +160,61 @@ def test_wrong_lists(tmp_path: Path, lines: list[str], message: str):
     with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
         Folder(dataset_cfg(tmp_path, FILES="files.csv"))
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_in_a_list_is_no_image(tmp_path: Path):
+    write_image(tmp_path / "a.png")
+    (tmp_path / "b").mkdir()
+    write_lines(tmp_path / "files.csv", ["path,class,split", "a.png,cat,train", "b,dog,train"])
+    with pytest.raises(ValueError, match="b is a folder, not an image"):
+        Folder(dataset_cfg(tmp_path, FILES="files.csv"))
+
+
+def test_cells_that_spreadsheets_write(tmp_path: Path):
+    """Quoted delimiters and line ends, cells that hold nothing, columns of other things."""
+    for name in ("a, b.png", "c.png"):
+        write_image(tmp_path / name)
+    lines = ["path,class,note,split,", '"a, b.png","cat, black","two\nlines",train,', "c.png,dog,,train,,", ",,,,"]
+    write_lines(tmp_path / "files.csv", lines)
+    assert parts(Folder(dataset_cfg(tmp_path, FILES="files.csv")))["train"] == [
+        ("a, b.png", 0, "cat, black"),
+        ("c.png", 1, "dog"),
+    ]
+
+
+def test_classes_in_json_rows(tmp_path: Path):
+    for name in ("0.png", "1.png"):
+        write_image(tmp_path / name)
+    rows = [{"path": f"{label}.png", "class": label, "split": "train"} for label in (0, 1)]
+    write_json(rows, tmp_path / "files.json")
+    assert [d.classname for d in Folder(dataset_cfg(tmp_path, FILES="files.json")).train_x] == ["0", "1"]
+    for value in (["cat"], True, 1.5):
+        write_json([{**rows[0], "class": value}, rows[1]], tmp_path / "files.json")
+        with pytest.raises(ValueError, match="row 1: class is .*; it has to be one word or number"):
+            Folder(dataset_cfg(tmp_path, FILES="files.json"))
+
+
+def test_split_file_keeps_its_labels(tmp_path: Path):
+    for name in "abcd":
+        write_image(tmp_path / f"{name}.png")
+
+    def load(*classes: tuple[int, str], **options) -> Folder:
+        train = [[f"{file}.png", *pair] for file, pair in zip("abcd", classes, strict=False)]
+        write_json({"train": train, "val": [], "test": []}, tmp_path / "split.json")
+        return Folder(dataset_cfg(tmp_path, FILES="split.json", **options))
+
+    data = load((2, "ant"), (0, "zebra"), (1, "cow"), (2, "ant"))
+    assert data.all_classnames == ["zebra", "cow", "ant"] and [d.label for d in data.train_x] == [2, 0, 1, 2]
+    assert load((2, "ant"), (0, "zebra"), (1, "cow"), subsample="base").classnames == ["zebra", "cow"]
+    write_json({"ant": "an ant", "cow": "a cow", "zebra": "a zebra"}, tmp_path / "classnames.json")
+    assert load((2, "ant"), (0, "zebra"), (1, "cow")).all_classnames == ["a zebra", "a cow", "an ant"]
+    for classes, message in (
+        ([(0, "cat"), (1, "cat"), (2, "dog"), (3, "dog")], "cannot tell apart: 'cat' = 'cat'"),
+        ([(0, "cat"), (0, "dog")], "label 0 is named both 'cat' and 'dog'"),
+        ([(1, "cat"), (3, "dog")], "labels are not 0..1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load(*classes)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +245,8 @@ def test_folder_whose_name_begins_with_another(tmp_path: Path):
         ("classnames.txt", "fat\nlymph node tissue\ns\ne", "does not name 3 of 4 class folders: adipose, stroma"),
         ("classnames.json", '["fat", "lymph", "s", "e"]', "is not a map of class folders to names"),
         ("classnames.json", '{"adipose": "fat"', "is not JSON"),
+        ("classnames.json", '{"adipose": "fat", "adipose": "lymph"}', "has 'adipose' twice in one object"),
+        ("classnames.txt", "stroma s\nadipose fat\nadipose lymph", "names 'adipose' both 'fat' and 'lymph'"),
         ("classnames.json", '{"adipose": "a", "lymph node": "b", "stroma": "c", "épithélium": "C"}', "'c' = 'C'"),
     ],
 )
@@ -231,6 +291,23 @@ def test_folders_that_do_not_fit(own: Path, capsys: pytest.CaptureFixture[str]):
         Folder(dataset_cfg(own / "none"))
 
 
+def test_folders_beside_the_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_class_tree(tmp_path / "train", {"steam": 2, "diesel": 2})
+    write_class_tree(tmp_path, {"car": 1, "plane": 1})
+    (tmp_path / "README.txt").write_text("mine")
+    (tmp_path / "split_fewshot").mkdir()
+    Folder(dataset_cfg(tmp_path))
+    said = "Folder: classes are the folders in train; left out beside them: car, plane\n"
+    assert said in capsys.readouterr().out
+    write_image(tmp_path / "test" / "1.jpg")
+    with pytest.raises(ValueError, match="test has no class folders; .*, and rename test where that is a class"):
+        Folder(dataset_cfg(tmp_path))
+    shutil.rmtree(tmp_path / "test")
+    write_class_tree(tmp_path / "Training", {"steam": 1})
+    with pytest.raises(ValueError, match="has both Training and train; put what is train into one of them"):
+        Folder(dataset_cfg(tmp_path))
+
+
 def test_one_class_only(tmp_path: Path):
     write_class_tree(tmp_path / "train", {"cat": 3})
     with pytest.raises(ValueError, match="1 class .cat.; a classifier needs two"):
@@ -246,6 +323,41 @@ def test_links_are_followed_once(tmp_path: Path):
     os.symlink(tmp_path / "nowhere.png", folder / "broken.png")
     os.symlink(tmp_path / "store" / "deep" / "1.png", folder / "linked.png")
     assert walk_images(folder) == ["a/deep/1.png", "linked.png"]
+
+
+def test_links_up_the_tree_bring_no_other_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for part in ("train", "test"):
+        write_class_tree(tmp_path / part, {"cat": 2, "dog": 2})
+    expected = parts(Folder(dataset_cfg(tmp_path)))
+    os.symlink("../..", tmp_path / "train" / "cat" / "up")
+    os.symlink("loop", tmp_path / "train" / "cat" / "loop")
+    os.symlink("loop.png", tmp_path / "train" / "cat" / "loop.png")
+    os.symlink(tmp_path / "gone.png", tmp_path / "train" / "cat" / "gone.png")
+    os.symlink("test", tmp_path / "val")  # the same images under the same class
+    found = parts(Folder(dataset_cfg(tmp_path)))
+    assert [found[part] for part in ("train", "test")] == [expected[part] for part in ("train", "test")]
+    assert len(found["val"]) == 4
+    out = capsys.readouterr().out
+    assert f"left out 2 links in {tmp_path / 'train' / 'cat'} that lead to no file, such as gone.png" in out
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("train/kitten", "cat"),
+        ("train/dog/linked.jpg", "../cat/cat_1.jpg"),
+        ("train/dog/more", "../cat"),
+        ("train/dog/more", "../../test"),
+        ("test/dog/more", "../../train/cat"),
+    ],
+)
+def test_one_file_in_two_classes_is_refused(tmp_path: Path, link: str, target: str):
+    for part in ("train", "test"):
+        write_class_tree(tmp_path / part, {"cat": 2, "dog": 2})
+    os.symlink(target, tmp_path / link)
+    with pytest.raises(ValueError, match=r"are the same file, .*, by a link; remove one of the two") as error:
+        Folder(dataset_cfg(tmp_path))
+    assert "'cat'" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_empty_files(own: Path, capsys: pytest.CaptureFixture[str]):

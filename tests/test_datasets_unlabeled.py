@@ -1,5 +1,6 @@
 """Unlabeled: a user's own images without labels, and a class list."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,12 +49,28 @@ def test_unlabeled_with_test_folder(pool: Path, tmp_path: Path, capsys: pytest.C
         Unlabeled(dataset_cfg(pool, TEST_DIR="held out"))
 
 
+def test_links_in_the_test_folder(pool: Path, tmp_path: Path):
+    for name in ("red fox", "otter"):
+        write_image(tmp_path / "test" / name / "1.png")
+    os.symlink("../..", tmp_path / "test" / "otter" / "up")
+    assert len(Unlabeled(dataset_cfg(pool, TEST_DIR=str(tmp_path / "test"))).full.test) == 2
+    os.symlink("../red fox", tmp_path / "test" / "otter" / "more")
+    with pytest.raises(ValueError, match="are the same file"):
+        Unlabeled(dataset_cfg(pool, TEST_DIR=str(tmp_path / "test")))
+
+
 @pytest.mark.parametrize(
     ("file", "content", "names"),
     [
         ("classnames.json", '["cat", "dog"]', ["cat", "dog"]),
         ("c.txt", "\ufeffn01440764 tench\r\nn01443537 goldfish\r\n", ["tench", "goldfish"]),
         ("c.txt", "n01440764 tench\nstreet sign", ["n01440764 tench", "street sign"]),
+        ("c.txt", "0 cat\n1 dog, black\n2\tpig", ["cat", "dog, black", "pig"]),
+        ("c.txt", "2: cat\n1: dog", ["cat", "dog"]),
+        ("c.txt", "0,cat\n1,dog", ["cat", "dog"]),
+        ("c.txt", "2012 Audi TTS\n2000 Acura RL", ["2012 Audi TTS", "2000 Acura RL"]),
+        ("c.txt", "'cat',\n'dog'", ["cat", "dog"]),
+        ("c.txt", "\u200bcat\u200b\ndog, black", ["cat", "dog, black"]),
     ],
 )
 def test_class_lists(pool: Path, file: str, content: str, names: list[str]):
@@ -67,6 +84,8 @@ def test_class_lists(pool: Path, file: str, content: str, names: list[str]):
         ("cat", "1 class .cat.; a classifier needs two"),
         ("", "0 class"),
         ("cat\ndog\nCat", "cannot tell apart: 'cat' = 'Cat'"),
+        ("cat\ncat\u200b", "cannot tell apart: 'cat' = 'cat'"),
+        ("cat,dog,bird", "has one line, 'cat,dog,bird'; put each class name on a line of its own"),
     ],
 )
 def test_wrong_class_lists(pool: Path, content: str, message: str):
@@ -92,3 +111,13 @@ def test_unlabeled_without_what_it_needs(pool: Path, tmp_path: Path, capsys: pyt
     (pool / "classnames.txt").unlink()
     with pytest.raises(FileNotFoundError, match="no class list; put classnames.txt"):
         Unlabeled(dataset_cfg(pool))
+
+
+def test_class_list_of_folders_and_names_is_said(pool: Path, capsys: pytest.CaptureFixture[str]):
+    Unlabeled(dataset_cfg(pool))
+    assert "folder" not in capsys.readouterr().out
+    for folder in ("fox", "bear"):
+        write_image(pool / "train" / folder / "1.png")
+    write_lines(pool / "classnames.txt", ["fox Red fox", "bear polar bear"])
+    assert Unlabeled(dataset_cfg(pool)).classnames == ["fox Red fox", "bear polar bear"]
+    assert "every line of classnames.txt begins with the name of a folder" in capsys.readouterr().out

@@ -1,8 +1,12 @@
 """tools/download.py and archives.py: a server that misbehaves, and archives that are hostile."""
 
+import bz2
+import errno
+import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import socket
 import stat
@@ -203,6 +207,36 @@ def test_sources_are_tried_in_order(server: Server, tmp_path: Path, monkeypatch,
     assert len(server.requests) == requests + 1
 
 
+def test_half_extracted_images_are_completed(server: Server, tmp_path: Path, monkeypatch, capsys):
+    write_eurosat(tmp_path)
+    EuroSAT(dataset_cfg(tmp_path))
+    folder = tmp_path / "eurosat"
+    split = (folder / "split_built_EuroSAT.json").read_bytes()
+    (folder / "split_built_EuroSAT.json").unlink()
+    files = {f"2750/{p.parent.name}/{p.name}": p.read_bytes() for p in folder.rglob("*.jpg")}
+    server.files |= {"eurosat.zip": zipped(**files), "split.json": split}
+    part_of(
+        EuroSAT,
+        Part((), (Source(server.url("fine", "eurosat.zip"), "eurosat"),)),
+        Part(
+            ("split_zhou_EuroSAT.json",), (Source(server.url("fine", "split.json"), f"eurosat/{EuroSAT.split_file}"),)
+        ),
+        monkeypatch=monkeypatch,
+    )
+    for path in sorted((folder / "2750" / "River").iterdir())[4:]:
+        path.unlink()
+    # which images are missing is known once the split is there
+    assert data.main(["download", "eurosat", "--root", str(tmp_path)]) == 0
+    assert "images of EuroSAT: 6 files added" in capsys.readouterr().out
+    assert len(EuroSAT(dataset_cfg(tmp_path)).full.test) == 30
+    assert data.main(["download", "eurosat", "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("there already, left as it is") == 2
+    (folder / EuroSAT.split_file).unlink()
+    (folder / "2750" / "River" / "River_1.jpg").unlink()
+    assert data.main(["download", "eurosat", "--root", str(tmp_path), "--again"]) == 0
+    assert "images of EuroSAT: 1 files added" in capsys.readouterr().out
+
+
 def test_files_that_are_there_stay(server: Server, tmp_path: Path):
     server.files["a.zip"] = zipped(**{"x/old.txt": b"new", "x/deep/new.txt": b"new", "y.txt": b"new"})
     server.files["one.json"] = b"{}"
@@ -265,6 +299,10 @@ HOSTILE = {
     "too many": (lambda: zipped(**{f"{i}": b"" for i in range(30)}), "more than 20 members"),
     "cut off": (lambda: tarred(("a", os.urandom(9000)))[:-4000], "is damaged or not an archive"),
     "no archive": (lambda: b"PK but no zip", "is damaged or not an archive"),
+    "a long name": (lambda: tarred(("x" * 300, b"")), "has a name that this disk cannot hold: 'xxx"),
+    "a deep path": (lambda: tarred(("x/" * 900 + "y" * 2600, b"")), "has a name that this disk cannot hold: 'x/x"),
+    "a file called .": (lambda: tarred((".", b"1")), "has a file without a name"),
+    "a file called nothing": (lambda: tarred(("", b"1")), "has a file without a name"),
     "a flipped byte": (lambda: zipped(a=b"content of a").replace(b"content", b"contenT"), "is damaged"),
 }
 
@@ -281,6 +319,62 @@ def test_hostile_archive(case: str, server: Server, tmp_path: Path, monkeypatch:
     assert "\n" not in str(error.value)
     left = [path for path in tmp_path.rglob("*") if path.name != ".downloads" and path != root]
     assert left == [], "nothing of it stays"
+
+
+@pytest.mark.parametrize("kind", ["gz", "xz", "bz2"])
+def test_damage_after_the_last_file(kind: str, tmp_path: Path):
+    """A flipped byte of the checksum at the end: tarfile stops reading before it."""
+    plain, archive = tmp_path / "a.tar", tmp_path / f"a.tar.{kind}"
+    with tarfile.open(plain, "w") as file:
+        info = tarfile.TarInfo("a.txt")
+        info.size = 9000
+        file.addfile(info, io.BytesIO(os.urandom(9000)))
+    pack = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}[kind]
+    whole = pack(plain.read_bytes())
+    archive.write_bytes(whole)
+    unpack(archive, tmp_path / "whole")
+    for place in (len(whole) // 2, len(whole) - 7):
+        archive.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match="is damaged or not an archive"):
+            unpack(archive, tmp_path / f"damaged {place}")
+
+
+def test_folder_on_another_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Renames across disks fail; files are copied then, and those that are there stay."""
+
+    def rename(self: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link", str(self))
+
+    server.files["a.zip"] = zipped(**{"x/old.txt": b"new", "x/deep/new.txt": b"new", "y.txt": b"new"})
+    (tmp_path / "disk" / "x").mkdir(parents=True)
+    (tmp_path / "disk" / "x" / "old.txt").write_text("mine")
+    (tmp_path / "root").mkdir()
+    os.symlink(tmp_path / "disk", tmp_path / "root" / "to")
+    monkeypatch.setattr(Path, "rename", rename)
+    assert fetch(Source(server.url("fine", "a.zip"), "to"), tmp_path / "root") == 2
+    found = {
+        path.relative_to(tmp_path / "disk").as_posix(): path.read_text() for path in tmp_path.glob("disk/**/*.txt")
+    }
+    assert found == {"x/old.txt": "mine", "x/deep/new.txt": "new", "y.txt": "new"}
+    assert not list((tmp_path / "disk").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("split_zhou_EuroSAT.json", b'{"error": "quota"}', "has no list train, val, test"),
+        ("split_zhou_EuroSAT.json", b"", "is empty"),
+        ("cat_to_name.json", b'{"error": "quota"}', "is not {"),
+        ("other.json", b"not found", "is not JSON"),
+        ("imagelabels.mat", b"not found", "is no MATLAB file"),
+        ("classnames.txt", b"not found", "a line is not a wnid and a name: 'not found'"),
+    ],
+)
+def test_wrong_single_file_is_not_put_into_place(name: str, content: bytes, message: str, server, tmp_path: Path):
+    server.files["file"] = content
+    with pytest.raises(ValueError, match=message):
+        fetch(Source(server.url("fine", "file"), f"to/{name}"), tmp_path)
+    assert not (tmp_path / "to").exists() and not list((tmp_path / ".downloads").iterdir())
 
 
 def test_unpack_keeps_folders_and_modes_of_files(tmp_path: Path):

@@ -235,6 +235,9 @@ REFUSED = {
     "no room for a class name": ("CoCoOp", {"N_CTX": 73}, r"too long for context length 77"),
     "phrase longer than the text": ("CoOp", {"CTX_INIT": "photo " * 80}, r"80 context tokens leave no room"),
     "phrase longer than the text, few tokens learned": ("MaPLe", {"CTX_INIT": "photo " * 80}, r"too long for context"),
+    "no context": ("CoOp", {"N_CTX": 0}, r"CoOp has nothing to learn"),
+    "no visual tokens": ("VPT", {"N_CTX_VISION": 0}, r"VPT has nothing to learn"),
+    "a negative context": ("CoCoOp", {"N_CTX": -1}, r"-1 tokens cannot be learned"),
     "unknown position": ("CoOp", {"CLASS_TOKEN_POSITION": "start"}, r"'start' is none of end, middle, front"),
 }
 
@@ -252,9 +255,10 @@ def test_what_does_not_fit_is_refused_before_training(run, tmp_path: Path, case:
     [
         ("CoOp", {"N_CTX": 2, "CTX_INIT": "a photo of a"}, "makes a context of 4 tokens: N_CTX 2 is not used"),
         ("IVLP", {"N_CTX_TEXT": 6}, "has fewer than 6 tokens: the context starts at random"),
+        ("MaPLe", {"N_CTX": 2, "CTX_INIT": "a photo of a nice big"}, "has 6 tokens, 2 are learned: the others stay"),
     ],
 )
 def test_what_is_published_in_silence_is_said(run, tmp_path: Path, capsys, trainer: str, changes: dict, said: str):
     run(trainer, tmp_path, *BASE, *METHODS[trainer].words(trainer, **changes), epochs=1)
     assert said in capsys.readouterr().out
-    assert saved(tmp_path, trainer, 1)["ctx"].shape[0] == {"CoOp": 4, "IVLP": 6}[trainer]
+    assert saved(tmp_path, trainer, 1)["ctx"].shape[0] == {"CoOp": 4, "IVLP": 6, "MaPLe": 2}[trainer]

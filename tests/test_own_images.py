@@ -204,7 +204,9 @@ def test_labelled_run_as_teacher(distil, tiny, pool, classes, labelled_test, tea
     assert result(directory)["learned_on"] == "EuroSAT" and "WARNING: " not in out.partition("Running")[0]
 
 
-def test_class_list_that_is_not_the_teachers_is_said(distil, tiny, pool, classes, teacher_run, monkeypatch):
+def test_class_list_that_is_not_the_teachers_is_said(
+    distil, tiny, pool, classes, teacher_run, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("TEACHER", str(teacher_run))
     write_lines(classes, ["annual_crop  land", "Forrest", "Highway or Road", "River", "Desert"])
     directory, out = distil(pool, classes, *tiny)
@@ -212,6 +214,10 @@ def test_class_list_that_is_not_the_teachers_is_said(distil, tiny, pool, classes
         "WARNING: 2 of 5 classes are none of the 5 of the teacher's data set: 'Forrest' (did you mean 'Forest'?), "
         "'Desert'; it knows them by their names alone" in out
     )
+    assert out.count("WARNING: 2 of 5") == 1
+    options = [*tiny, "TRAINER.MODAL", "cross", "TRAINER.PROMPTKD.TEACHER", str(teacher_run)]
+    unlabelled(pool, classes, "PromptKD", tmp_path / "by hand", options)
+    assert "WARNING: 2 of 5 classes are none of the 5" in capsys.readouterr().out
     assert {row["prediction"] for row in rows_of(directory)} <= set(classes.read_text().splitlines())
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import parity
 import pytest
+from parity_measure import Report
 
 ARCHIVE = Path(__file__).parent / "golden" / "set_a.tar.xz"
 
@@ -25,6 +26,34 @@ def test_every_fixture_of_the_set_passes(golden: Path, capsys: pytest.CaptureFix
     replayed = {line.split()[0] for line in output.splitlines()[:-1]}
     recorded = {path.stem for path in (golden / "fixtures").glob("*.json")}
     assert replayed == recorded | set(parity.PARTS)
+
+
+@pytest.mark.parametrize(
+    ("fixtures", "options"),
+    [
+        (("coop_middle", "maple"), ("TRAIN.TEXT_CHUNK", "3")),  # parts, computed again
+        (("coop_end", "ivlp", "maple"), ("TRAIN.TEXT_CHUNK", "-1")),
+        (("vpt", "maple", "promptsrc_gpa"), ("TRAIN.ACCUMULATE", "2")),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_levers_change_no_number(golden: Path, fixtures: tuple[str, ...], options: tuple[str, ...], capsys):
+    code = parity.main([str(golden), *fixtures, "--set", *options])
+    assert code == 0, capsys.readouterr()
+
+
+def test_recorded_noise_and_a_flipped_unit_pass():
+    noisy = Report("x", noise={"f64": {"train/loss*": {"max_abs": 1.0, "max_rel_to_max": 1e-3}}})
+    noisy.compare("losses", "loss", [1.003], [1.0])
+    assert noisy.ok and not noisy.limit("weights") > 1e-3
+    want = np.random.default_rng(0).normal(size=(64, 8))
+    got = want.copy()
+    got[5, :2] += 0.5
+    flipped, shifted = Report("x"), Report("x")
+    flipped.compare_flipped("sum", got, want)
+    assert flipped.ok and flipped.note == "sum: few outliers"
+    shifted.compare_flipped("sum", want * 1.002, want)
+    assert not shifted.ok
 
 
 def altered(golden: Path, target: Path, name: str, change: dict[str, float], **meta: object) -> Path:

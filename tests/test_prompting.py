@@ -144,7 +144,8 @@ def test_template_lists():
     assert IMAGENET_TEMPLATES[39] == PROMPTSRC_TEMPLATES[0] == "a photo of a {}."
     assert len(set(PROMPTSRC_TEMPLATES)) == 60 and all(text.count("{}") == 1 for text in IMAGENET_TEMPLATES)
     assert dataset_template("EuroSAT") == "a centered satellite photo of {}."
-    assert len(ensemble_templates("ImageNetSketch")) == 7 and len(ensemble_templates("EuroSAT")) == 8
+    assert len(ensemble_templates("ImageNet")) == 7 and len(ensemble_templates("ImageNetSketch")) == 8
+    assert len(ensemble_templates("EuroSAT")) == 8
 
 
 def test_cosine_logits_naive():

@@ -108,13 +108,18 @@ def test_a_changed_image_misses(distil, data_root, tmp_path):
     image = root / "eurosat" / "2750" / "Forest" / "0.jpg"
     before = image.stat()
     assert counts(distil("same", *words, epochs=1)[0])[1] == 0
-    Image.new("RGB", (40, 36), "red").save(image)
-    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    Image.new("RGB", (40, 36), "red").save(image, quality=30)
+    with image.open("ab") as file:
+        file.write(bytes(max(0, before.st_size - image.stat().st_size)))
+    os.truncate(image, before.st_size)
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))  # as rsync -t and cp -p do
     _, weights = distil("changed", *words, epochs=1)
     assert same(weights, distil("plain", *words, epochs=1, mode="")[1])
     moved = tmp_path / "moved"
-    shutil.copytree(root, moved)  # with its times
+    root.rename(moved)
     assert counts(distil("moved", "DATASET.ROOT", str(moved), epochs=1)[0])[1] == 0
+    kept = ("DATASET.ROOT", str(moved), "DATALOADER.DECODED_CACHE_GB", "0.01")
+    assert counts(distil("decoded", *kept, epochs=1)[0])[1] == 0
 
 
 def test_views_come_again(distil, encoded, monkeypatch):

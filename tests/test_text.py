@@ -7,11 +7,13 @@ import torch
 from conftest import CLASSES
 from test_train import SRC, learned
 
-from clip import compiling
+from benchmarks.timing import kept_bytes
+from clip import compiling, memory
 from clip.endings import even_tables
 from clip.memory import texts_at_once
 from clip.prompting import encode_image, text_tower
 from clip.prompts import Prompts
+from clip.text import insert_context
 from clip.tokens import tokenize
 from clip.zoo import load_clip
 
@@ -56,6 +58,17 @@ def test_features_and_gradients_are_those_of_whole_prompts(clip, depth, chunk):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(("position", "before"), [("middle", 2), ("front", 0)])
+def test_a_context_around_the_name(clip, position, before):
+    """Against a loop over the texts; contexts of 5 tokens, one for each class."""
+    prompts = Prompts(clip, n_text=5, n_classes=len(NAMES), position=position)
+    tokens = prompts.tokens(clip, NAMES)
+    found = insert_context(tokens, prompts.ctx, position)
+    for text, row, ctx, length in zip(found, tokens.embeddings, prompts.ctx, tokens.name_lengths, strict=True):
+        words, name, rest = row[:1], row[6 : 6 + length], row[6 + length :]
+        torch.testing.assert_close(text, torch.cat([words, ctx[:before], name, ctx[before:], rest]), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("position", ["end", "middle"])
 def test_parts_that_are_computed_again_keep_less(clip, position):
     """`middle` takes the way of whole prompts, `end` that of common beginnings."""
@@ -87,6 +100,33 @@ def test_when_memory_asks_for_parts(clip, monkeypatch, capsys):
         assert texts_at_once(0, 5000, 20, 768, 12, like)[1] is False
     assert texts_at_once(-1, 1000, 20, 768, 12, like) == (1000, False)
     assert texts_at_once(7, 1000, 20, 768, 12, like) == (7, True)
+
+
+def test_a_containers_limit_counts(tmp_path, monkeypatch):
+    assert memory._left_to_container(tmp_path) == []
+    (tmp_path / "memory.current").write_text("300\n")
+    for limit, left in (("max", []), ("1000", [700]), ("200", [0])):
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        assert memory._left_to_container(tmp_path) == left
+    alone = memory.free_memory(torch.device("cpu"))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert memory.free_memory(torch.device("cpu")) < alone / 2
+
+
+@pytest.mark.parametrize("position", ["end", "middle"])
+def test_predicted_memory_is_near_what_is_kept(clip, position, monkeypatch):
+    """Never less, and not more than twice as much: else parts are computed again without need."""
+    prompts = Prompts(clip, n_text=4, position=position)
+    tokens = prompts.tokens(clip, NAMES * 20)
+    predicted = []
+
+    def by_memory(texts: int, size: int, device: torch.device) -> tuple[int, bool]:
+        predicted.append(texts * size)
+        return texts, False
+
+    monkeypatch.setattr("clip.memory._by_memory", by_memory)
+    kept = kept_bytes(lambda: prompts.encode_text(clip, tokens).sum(), clip)
+    assert kept < predicted[0] < 2.2 * kept
 
 
 def test_tables_hold_every_text_and_little_padding():

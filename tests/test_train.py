@@ -12,6 +12,7 @@ from conftest import CLASSES, result
 import train
 from clip.class_vectors import FILE_NAME, ClassVectors
 from trainers import checkpoints
+from trainers.precision import Precision
 from trainers.promptkd import PromptKD
 from trainers.promptsrc import PromptSRC
 
@@ -188,6 +189,22 @@ def test_selection_of_an_epoch_is_named(run, clips, tmp_path, rule):
     run("PromptKD", tmp_path, "TRAINER.PROMPTKD.TEACHER", clips["teacher"], "TEST.FINAL_MODEL", rule, *KD)
     assert (tmp_path / "VLPromptLearner" / "model-best.pth.tar").is_file()
     assert ("TEST images" in result(tmp_path)["selection"]) == (rule == "best_on_test_as_published")
+
+
+def test_student_and_teacher_are_compiled_where_asked(run, clips, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr("trainers.base.compile_image_encoder", lambda clip, graphs: compiled.append((clip, graphs)))
+    words = ["TRAINER.PROMPTKD.TEACHER", clips["teacher"], "MODEL.COMPILE", "True", "TRAIN.ACCUMULATE", "2"]
+    run("PromptKD", tmp_path, *words, *KD, epochs=1)
+    assert sorted((clip.visual.output_dim, graphs) for clip, graphs in compiled) == [(16, False), (24, False)]
+
+
+def test_a_cpu_run_goes_on_with_a_scaled_loss(run, clips, tmp_path, monkeypatch):
+    words = ["TRAINER.PROMPTKD.TEACHER", clips["teacher"], *KD]
+    run("PromptKD", tmp_path / "cpu", *words, epochs=1)
+    monkeypatch.setattr(Precision, "scales_loss", property(lambda self: True))
+    run("PromptKD", tmp_path / "gpu", f"--resume={tmp_path / 'cpu'}", *words)
+    assert result(tmp_path / "gpu")["epochs"] == 2
 
 
 def test_checkpoints_kept_as_asked(run, clips, tmp_path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import os
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -14,6 +17,7 @@ from typing import IO
 CHUNK = 1 << 20
 MAX_RATIO, MAX_EXTRA = 20, 1 << 30  # an archive may unpack to MAX_RATIO times its size and MAX_EXTRA bytes more
 MAX_MEMBERS = 3_000_000
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError)
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -22,7 +26,7 @@ def unpack(archive: Path, folder: Path) -> None:
     Raises:
         ValueError: neither, damaged, or with a path that leaves the folder, a link or device, or too much content.
     """
-    limit = MAX_RATIO * archive.stat().st_size + MAX_EXTRA
+    limit, name = _limit(archive), ""
     members = _zip_members if zipfile.is_zipfile(archive) else _tar_members
     try:
         for number, (name, content) in enumerate(members(archive)):
@@ -32,6 +36,8 @@ def unpack(archive: Path, folder: Path) -> None:
             if content is None:
                 target.mkdir(parents=True, exist_ok=True)
                 continue
+            if target == folder:
+                raise ValueError(f"{archive.name} has a file without a name")
             target.parent.mkdir(parents=True, exist_ok=True)
             with content, target.open("xb") as file:  # x: a name that comes twice is refused
                 while chunk := content.read(CHUNK):
@@ -39,11 +45,22 @@ def unpack(archive: Path, folder: Path) -> None:
                     if limit < 0:
                         raise ValueError(f"{archive.name} unpacks to more than {MAX_RATIO} times its size")
                     file.write(chunk)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except DAMAGE as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{archive.name} is damaged or not an archive ({reason})") from error
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
         raise ValueError(f"{archive.name} has {Path(error.filename).name} twice") from error
+    except OSError as error:
+        if error.errno is None:  # what gzip and bz2 raise; the disk's own errors have a number
+            raise ValueError(f"{archive.name} is damaged or not an archive ({error})") from error
+        if error.errno not in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+            raise
+        raise ValueError(f"{archive.name} has a name that this disk cannot hold: {name[:60]!r} ...") from error
+
+
+def _limit(archive: Path) -> int:
+    """Bytes that an archive may unpack to."""
+    return MAX_RATIO * archive.stat().st_size + MAX_EXTRA
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
@@ -52,7 +69,7 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
             mode = info.external_attr >> 16
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise ValueError(f"{archive.name} has a link or device: {info.filename}")
-            yield info.filename, None if info.is_dir() else file.open(info)
+            yield info.filename, None if info.filename.endswith("/") else file.open(info)
 
 
 def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
@@ -61,6 +78,12 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
             if not (info.isfile() or info.isdir()):
                 raise ValueError(f"{archive.name} has a link or device: {info.name}")
             yield info.name, None if info.isdir() else file.extractfile(info)
+        # The archive ends before its file does: the checksum that a compressed file ends with is read here.
+        left = _limit(archive)
+        while rest := len(file.fileobj.read(CHUNK)):
+            left -= rest
+            if left < 0:
+                raise ValueError(f"{archive.name} unpacks to more than {MAX_RATIO} times its size")
 
 
 def _inside(name: str, archive: Path) -> PurePosixPath:
@@ -79,6 +102,28 @@ def merge(source: Path, target: Path) -> int:
         if entry.is_dir() and there.is_dir():
             moved += merge(entry, there)
         elif not os.path.lexists(there):
-            moved += sum(1 for path in entry.rglob("*") if path.is_file()) if entry.is_dir() else 1
-            entry.rename(there)
+            moved += _move(entry, there)
     return moved
+
+
+def _move(entry: Path, there: Path) -> int:
+    """Move a file or folder to where nothing is; the folder there may be a link to another disk."""
+    moved = sum(1 for path in entry.rglob("*") if path.is_file()) if entry.is_dir() else 1
+    try:
+        entry.rename(there)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return merge(entry, there) if entry.is_dir() else put(entry, there)
+    return moved
+
+
+def put(file: Path, there: Path) -> int:
+    """Copy a file to where none is, whole or not at all; returns 1, the number of files."""
+    copy = there.with_name(f".{there.name}.{os.getpid()}.tmp")
+    try:
+        shutil.copyfile(file, copy)
+        os.replace(copy, there)
+    finally:
+        copy.unlink(missing_ok=True)
+    return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +14,11 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset
+from datasets.base import OWN_IMAGES, BenchmarkDataset
 from datasets.checks import missing_files
 from datasets.images import bad_images
 from datasets.splits import Listing
 from tools.sources import PARTS, Part
-
-OWN = ("Folder", "Unlabeled")
 
 
 @dataclass
@@ -49,17 +48,28 @@ def check(name: str, cfg: CfgNode, decode: bool = False) -> Report:
     root = Path(cfg.DATASET.ROOT).expanduser().absolute()
     report, printed = Report(name, str(root)), io.StringIO()
     kind = DATASET_REGISTRY.get(name)
+    readable = True
     try:
         with contextlib.redirect_stdout(printed):
-            (_check_own if name in OWN else _check_published)(kind, cfg, report, decode)
-    except (OSError, ValueError) as error:
+            (_check_own if name in OWN_IMAGES else _check_published)(kind, cfg, report, decode)
+    except Exception as error:  # one data set must not keep the others from being checked
+        readable = not isinstance(error, PermissionError)
         report.problems.append(one_line(error))
     report.notes += printed.getvalue().splitlines()
     report.ok = not report.problems
     report.whole = report.ok and report.counts == (report.published or report.counts)
-    if name not in OWN and not report.whole:
-        report.get = [advice(part, kind) for part in PARTS.get(name, ()) if not is_present(part, kind, root)]
+    if readable and name not in OWN_IMAGES and not report.whole:  # else what is there may be whole
+        report.get = _to_get(kind, root, report)
     return report
+
+
+def _to_get(kind: type[BenchmarkDataset], root: Path, report: Report) -> list[str]:
+    fewer = any(report.counts[part] < number for part, number in report.published.items())
+    images_too = bool(report.missing or (report.counts and fewer))
+    parts = PARTS.get(report.name, ())
+    return [
+        advice(part, kind) for part in parts if not is_present(part, kind, root) or (images_too and not part.present)
+    ]
 
 
 def _check_published(kind: type[BenchmarkDataset], cfg: CfgNode, report: Report, decode: bool) -> None:
@@ -110,15 +120,29 @@ def _decode(paths: Sequence[str], report: Report) -> None:
 
 
 def is_present(part: Part, kind: type[BenchmarkDataset], root: Path) -> bool:
-    """Whether a part of a data set is there."""
+    """Whether a part of a data set is there, or not needed; of images, whether all that the split lists are.
+
+    Raises:
+        PermissionError: a folder cannot be read, so that nobody knows.
+    """
     if part.present:
-        places = [root, *kind.folders(root)]
-        return any(next(place.glob(pattern), None) for place in places if place.is_dir() for pattern in part.present)
+        patterns = (*part.present, *filter(None, [part.unless]))
+        places = [place for place in (root, *kind.folders(root)) if os.path.isdir(place)]
+        return any(next(place.glob(pattern), None) for place in places for pattern in patterns)
     try:
-        kind.find(root)
-    except (FileNotFoundError, PermissionError):
+        layout = kind.find(root)
+    except FileNotFoundError:
         return False
-    return True
+    if kind.listed_from_disk:
+        return True
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # that a split is built is no news here
+            listing, _ = kind.read(layout)
+    except PermissionError:
+        raise
+    except Exception:  # its lists are missing or damaged: another part
+        return True
+    return not missing_files(layout, listing)
 
 
 def advice(part: Part, kind: type[BenchmarkDataset]) -> str:
@@ -180,4 +204,7 @@ def table(reports: Sequence[Report]) -> str:
 
 def one_line(error: Exception) -> str:
     """An error's message in one line."""
-    return " ".join(str(error).split())
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename}: {error.strerror}; see its permissions"
+    text = " ".join(str(error).split())
+    return text if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {text}"

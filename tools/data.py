@@ -29,8 +29,9 @@ from datasets.base import DATASET_DEFAULTS, BenchmarkDataset
 from datasets.splits import write_json_atomic
 from tools.check_data import address, advice, check, is_present, one_line, screen, table
 from tools.download import fetch
-from tools.sources import PARTS
+from tools.sources import PARTS, Part
 
+THERE = "there already, left as it is"
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "datasets"
 
 
@@ -66,8 +67,8 @@ def config(root: str, **options: Any) -> CfgNode:
     return CfgNode({"DATASET": dataset, "SEED": 1})
 
 
-def download(name: str, root: Path, keep: bool = False) -> list[str]:
-    """Get the parts of a data set that are not there; each from the first of its sources that works.
+def download(name: str, root: Path, keep: bool = False, again: bool = False) -> list[str]:
+    """Get the parts of a data set that are not there, or not whole; each from the first of its sources that works.
 
     Returns:
         what could not be got, one line each.
@@ -76,24 +77,30 @@ def download(name: str, root: Path, keep: bool = False) -> list[str]:
     if name not in PARTS:
         raise ValueError(f"{name} is not downloaded; it is bundled, or your own images")
     root.mkdir(parents=True, exist_ok=True)
-    failures = []
-    for part in PARTS[name]:
-        what = part.present[0] if part.present else f"images of {name}"
-        if is_present(part, kind, root):
-            print(f"{what}: there already, left as it is")
-            continue
-        for source in part.sources:
-            print(f"{what}: from {address(source.url)}")
-            try:
-                print(f"{what}: {fetch(source, root, keep):,} files added under {root / source.to}")
-                break
-            except (OSError, ValueError) as error:
-                print(f"{what}: {one_line(error)}")
-        else:
-            failures.append(advice(part, kind))
+    images = PARTS[name][0]
+    there = is_present(images, kind, root)
+    missed = [part for part in PARTS[name] if not _get(part, kind, root, keep, again)]
+    if there and not is_present(images, kind, root) and not _get(images, kind, root, keep):
+        missed.append(images)  # the published split came after them, and lists images that are not there
     with contextlib.suppress(OSError):
         (root / ".downloads").rmdir()  # where nothing is left to go on from
-    return failures
+    return [advice(part, kind) for part in missed]
+
+
+def _get(part: Part, kind: type[BenchmarkDataset], root: Path, keep: bool, again: bool = False) -> bool:
+    """Whether a part is there now."""
+    what = part.present[0] if part.present else f"images of {kind.__name__}"
+    if is_present(part, kind, root) and not (again and part.sources):
+        print(f"{what}: there already, or not needed; left as it is" if part.unless else f"{what}: {THERE}")
+        return True
+    for source in part.sources:
+        print(f"{what}: from {address(source.url)}")
+        try:
+            print(f"{what}: {fetch(source, root, keep):,} files added under {root / source.to}")
+            return True
+        except (OSError, ValueError) as error:
+            print(f"{what}: {one_line(error)}")
+    return False
 
 
 def fewshot(name: str, cfg: CfgNode, out: Path | None) -> Path:
@@ -140,6 +147,8 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--json", action="store_true", help="for scripts: a list of reports")
         if command == "download":
             sub.add_argument("--keep", action="store_true", help="keep the archives")
+            again = "also get what is there, and add the files that it lacks"
+            sub.add_argument("--again", action="store_true", help=again)
         else:
             for key in ("CLASSNAMES", "FILES", "TEST_DIR"):
                 flag = f"--{key.lower().replace('_', '-')}"
@@ -155,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
     args = parser().parse_args(argv)
     if args.command == "download":
-        failures = download(resolve(args.name), Path(args.root), args.keep)
+        failures = download(resolve(args.name), Path(args.root), args.keep, args.again)
         for line in failures:
             print(f"to be fetched by hand: {line}")
         return 1 if failures else 0

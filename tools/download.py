@@ -12,16 +12,29 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 from tqdm import tqdm
 
-from tools.archives import merge, unpack
+from datasets.imagenet import read_wnids
+from datasets.oxford_flowers import read_names
+from datasets.reading import read_json, read_mat
+from datasets.splits import read_split
+from tools.archives import merge, put, unpack
 from tools.sources import Source
 
 CHUNK = 1 << 20
 TIMEOUT = 30.0  # seconds without a byte before a connection counts as stalled
 ATTEMPTS = 5  # in a row that bring no byte
+READERS: dict[str, Callable[[Path], object]] = {  # what a file of such a name has to pass before it is put into place
+    "split_zhou_*.json": read_split,
+    "cat_to_name.json": read_names,
+    "*.json": read_json,
+    "imagelabels.mat": lambda path: read_mat(path, "labels"),
+    "classnames.txt": read_wnids,
+}
 PAUSE = 1.0  # seconds before the second attempt; doubled before each further one
 
 
@@ -53,17 +66,22 @@ def fetch(source: Source, root: Path, keep: bool = False) -> int:
 
 
 def place(path: Path, source: Source, root: Path) -> int:
-    """Unpack an archive into its folder, or move a single file to its name; returns the number of files added."""
+    """Unpack an archive into its folder, or move a single file to its name; returns the number of files added.
+
+    Raises:
+        ValueError: an archive that is damaged or hostile, or a file that does not hold what its name says.
+    """
     target = root / source.to
     if source.to != "." and target.suffix:
         if target.exists():
             return 0
+        for pattern, read in READERS.items():
+            if fnmatch(target.name, pattern):
+                read(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        copy = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        shutil.copyfile(path, copy)
-        os.replace(copy, target)
-        return 1
-    with tempfile.TemporaryDirectory(dir=root, prefix=".unpack-") as temporary:
+        return put(path, target)
+    # Where the target is a link to another disk, that one has the room.
+    with tempfile.TemporaryDirectory(dir=target if target.is_dir() else root, prefix=".unpack-") as temporary:
         unpacked = Path(temporary) / "content"
         unpack(path, unpacked)
         if source.inner:
@@ -76,7 +94,7 @@ def place(path: Path, source: Source, root: Path) -> int:
 
 
 def check(path: Path, source: Source) -> None:
-    """Compare checksums where they are known, and refuse a web page in place of a file.
+    """Compare checksums where they are known, and refuse nothing or a web page in place of a file.
 
     Raises:
         ValueError: another file than expected.
@@ -86,6 +104,8 @@ def check(path: Path, source: Source) -> None:
             raise ValueError(f"{source.url} is not the expected file: {kind} {found}, not {expected}")
     with path.open("rb") as file:
         start = file.read(256).lstrip().lower()
+    if not start:
+        raise ValueError(f"{source.url} is empty")
     if start.startswith((b"<!doctype html", b"<html")):
         raise ValueError(f"{source.url} is a web page and not the file (a sign-in, a quota or a removed file)")
 

@@ -9,17 +9,14 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from clip.class_vectors import FILE_NAME, ClassVectors
-from datasets.checks import check_classnames, clip_name
-from datasets.folder import named_path
+from datasets.checks import check_classnames
+from datasets.class_names import named_path, read_class_list
 from datasets.images import walk_images
-from datasets.unlabeled import read_class_list
 from tools import recipes
 from tools.jobs import Job
 from trainers import results
@@ -66,8 +63,6 @@ def jobs_of(words: Sequence[str]) -> list[Job]:
     check_classnames(str(classes), names)
     if not (files := walk_images(images)):
         raise ValueError(f"{images} and the folders in it hold no images")
-    if note := teacher_note(options["TRAINER.PROMPTKD.TEACHER"], names):
-        print(note, flush=True)
     recipe = os.environ.get("RECIPE") or _recipe(options)
     _, cfg = _configure(recipe, images, classes, options, 0, Path())
     settings = {key: value for key, value in results.relevant(cfg).items() if key != "SEED"}
@@ -122,24 +117,6 @@ def _configure(
     words = [word for pair in own.items() for word in pair]
     arguments = recipes.arguments("PromptKD", "unlabeled", recipe, images, seed, directory, words)
     return arguments, train.configure(train.parser().parse_args(arguments))
-
-
-def teacher_note(teacher: str, classnames: Sequence[str]) -> str:
-    """What must be said of a teacher that is a run of other classes: it takes any name, a wrong one too."""
-    if not Path(teacher, FILE_NAME).is_file():
-        return ""
-    known = {clip_name(name): name for name in ClassVectors.load(Path(teacher, FILE_NAME)).classnames}
-    strange = [name for name in classnames if clip_name(name) not in known]
-    if not strange:
-        return ""
-    shown = []
-    for name in strange[:5]:
-        close = get_close_matches(clip_name(name), known, n=1, cutoff=0.8)
-        shown.append(f"{name!r}" + (f" (did you mean {known[close[0]]!r}?)" if close else ""))
-    return (
-        f"WARNING: {len(strange)} of {len(classnames)} classes are none of the {len(known)} of the teacher's data set: "
-        f"{', '.join(shown)}{', ...' if len(strange) > 5 else ''}; it knows them by their names alone"
-    )
 
 
 def tell(job: Job) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MIRROR = "https://huggingface.co/zhengli97/prompt_learning_dataset/resolve/main"
+DEVKITS = ("devkit/", "car_devkit/devkit/")
+CSV = ("names.csv", "car_data/names.csv")  # of Stanford Cars in a folder per class
 VGG = "https://www.robots.ox.ac.uk/~vgg/data"
 
 
@@ -31,11 +33,13 @@ class Part:
     present: tuple[str, ...]  # files that are the part, seen from the data set's folder or ROOT; (): the images
     sources: tuple[Source, ...] = ()  # in the order to try; none: it has to be fetched by hand
     note: str = ""  # terms, or how to get it by hand
+    unless: str = ""  # a file beside which it is not needed
 
 
 def _split(folder: str, name: str, drive: str) -> Part:
     file = f"{folder}/split_zhou_{name}.json"
-    return Part((f"split_zhou_{name}.json",), (Source(f"gdrive:{drive}", file),), "the published split")
+    note = "the published split; the mirror's zip of the images holds it too"
+    return Part((f"split_zhou_{name}.json",), (Source(f"gdrive:{drive}", file),), note)
 
 
 def _mirror(file: str, folder: str, sha256: str = "") -> Source:
@@ -72,7 +76,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
                 ),
                 _mirror("caltech-101.zip", "caltech-101"),
             ),
-            "CC BY 4.0",
+            "CC BY 4.0; a copy is koorye/Caltech-101 on Hugging Face",
         ),
         _split("caltech-101", "Caltech101", "1hyarUivQE36mY6jSomru6Fjd-JzwcCzN"),
     ),
@@ -94,10 +98,21 @@ PARTS: dict[str, tuple[Part, ...]] = {
         Part(
             (),
             (_mirror("stanford_cars.zip", "stanford_cars"),),
-            "the original site is gone; else Kaggle (stanford-cars-dataset) into stanford_cars/, or the release "
-            "'datasets' of https://github.com/zhengli97/PromptKD",
+            "the original site is gone; else Kaggle (stanford-cars-dataset) into stanford_cars/, the copy of "
+            "koorye/Stanford-Cars on Hugging Face, or the release 'datasets' of https://github.com/zhengli97/PromptKD",
         ),
         _split("stanford_cars", "StanfordCars", "1ObCFbaAgVu0I-k_Au-gIUcefirdAuizT"),
+        Part(
+            (*(f"{d}cars_train_annos.mat" for d in (*DEVKITS, "")), *CSV),
+            note="the devkit with cars_meta.mat (of car_data/: names.csv), into stanford_cars/devkit/, as the mirror's "
+            "zip has it; needed only without the published split. Kaggle's cars_annos.mat numbers other files",
+            unless="split_zhou_StanfordCars.json",
+        ),
+        Part(
+            ("cars_test_annos_withlabels*.mat", *(f"{d}cars_test_annos_withlabels*.mat" for d in DEVKITS), *CSV),
+            note="the classes of the test images, into stanford_cars/; needed only without the published split",
+            unless="split_zhou_StanfordCars.json",
+        ),
     ),
     "OxfordFlowers": (
         Part(
@@ -164,6 +179,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
             ("Training_01.txt", "Partitions/Training_01.txt"),
             (Source("https://vision.princeton.edu/projects/2010/SUN/download/Partitions.zip", "sun397"),),
             "not needed beside the published split",
+            "split_zhou_SUN397.json",
         ),
         _split("sun397", "SUN397", "1y2RD81BYuiyvebdN-JymPfyWYcd8_MUq"),
     ),
@@ -204,6 +220,12 @@ PARTS: dict[str, tuple[Part, ...]] = {
             "one frame of each video; the videos themselves are of no use here",
         ),
         _split("ucf101", "UCF101", "1I0S0q91hJfsV9Gf4xDIjgDq4AqBNJb1y"),
+        Part(
+            ("ucfTrainTestlist/trainlist01.txt", "trainlist01.txt"),
+            note="the folder ucfTrainTestlist of UCF101TrainTestSplits-RecognitionTask.zip, from "
+            "https://www.crcv.ucf.edu/data/UCF101.php, into ucf101/; needed only without the published split",
+            unless="split_zhou_UCF101.json",
+        ),
     ),
     "ImageNetV2": (
         Part(
@@ -219,7 +241,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
                 ),
                 _mirror("imagenetv2.zip", "imagenetv2"),
             ),
-            "1.26 GB, MIT",
+            "1.26 GB, MIT; a copy is koorye/ImageNet-V2 on Hugging Face",
         ),
         _classnames("imagenetv2"),
     ),
@@ -255,7 +277,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
                 Source("https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar", "imagenet-rendition"),
                 _mirror("imagenet-rendition.zip", "imagenet-rendition"),
             ),
-            "2.1 GB; https://github.com/hendrycks/imagenet-r",
+            "2.1 GB; https://github.com/hendrycks/imagenet-r; a copy is koorye/ImageNet-Rendition on Hugging Face",
         ),
         _classnames("imagenet-rendition"),
     ),

@@ -38,6 +38,7 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
     Dassl than upstream offers, so a method runs on either.
     """
 
+    learns: ClassVar[bool] = True  # whether there is anything to train
     needs_text: bool = True  # whether the text encoder is loaded
     final_models: ClassVar[tuple[str, ...]] = FINAL_MODELS
 
@@ -94,8 +95,7 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         self.prompts = self.build_prompts(self.options, self.clip, self.classnames)
         self.prompts.text_chunk = cfg.TRAIN.TEXT_CHUNK
         self.clip = self.precision.store(self.clip)
-        if cfg.MODEL.COMPILE:
-            compile_image_encoder(self.clip)
+        self.compile(self.clip)
         self.prompts.to(self.device)
         if cfg.MODEL.INIT_WEIGHTS:
             state = checkpoints.read_checkpoint(cfg.MODEL.INIT_WEIGHTS)["state_dict"]
@@ -106,6 +106,8 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         if self.needs_text:
             self.tokens(self.classnames)  # a class name that is too long shows now, not after an epoch
         learned = sum(1 for _ in self.prompts.parameters())
+        if self.learns and not learned:
+            raise ValueError(f"{cfg.TRAINER.NAME} has nothing to learn: its options give it 0 tokens, set 1 or more")
         optim = scaled(cfg)
         optimizer = build_optimizer(self.prompts, optim) if learned else None
         scheduler = build_lr_scheduler(optimizer, optim) if learned else None
@@ -113,6 +115,11 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         self._warned = False
         self.register_model(self.registered_name, self.prompts, optimizer, scheduler)
         print(results.parameter_table(self.prompts))
+
+    def compile(self, clip: nn.Module) -> None:
+        """Compiles the image encoder of a frozen model where MODEL.COMPILE asks for it."""
+        if self.cfg.MODEL.COMPILE:
+            compile_image_encoder(clip, graphs=self.cfg.TRAIN.ACCUMULATE == 1)
 
     def tokens(self, classnames: Sequence[str]) -> PromptTokens:
         """Embedded prompts of classes, made once for each list of names."""
@@ -138,7 +145,8 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         optimizer = self._optims[self.registered_name]
         optimizer.zero_grad(set_to_none=True)
         parts = distributed.mean(self.add_gradients(batch))
-        loss = torch.stack(list(parts.values())).sum()
+        values = torch.stack(list(parts.values())).cpu()  # the device is waited for once a step
+        loss = values.sum()
         self.detect_anomaly(loss)
         self.scaler.step(optimizer)
         self.scaler.update()
@@ -146,7 +154,7 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         summary = {"loss": loss.item()}
-        return summary if len(parts) == 1 else summary | {name: part.item() for name, part in parts.items()}
+        return summary if len(parts) == 1 else summary | dict(zip(parts, values.tolist(), strict=True))
 
     def add_gradients(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Computes the gradients of a batch in TRAIN.ACCUMULATE parts, one after the other; the batch's mean losses.

@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
-from trainers.published_options import OPTIONS
+from trainers.published_options import OPTIONS, SECTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 FINAL_MODELS = ("last_step", "best_val", "best_on_test_as_published")
@@ -57,9 +57,19 @@ def admit(cfg: CfgNode, trainer: str) -> None:
     if not name or hasattr(TRAINER_REGISTRY.get(name), "defaults"):
         return
     for node, options in OPTIONS.items():
-        cfg.TRAINER[node] = CfgNode(options | cfg.TRAINER.get(node, {}))
+        cfg.TRAINER[node] = CfgNode(cfg.TRAINER.get(node, {}) | options)  # the published defaults stand before ours
     cfg.TRAINER.setdefault(node_of(name), CfgNode())
+    for section, options in SECTIONS.items():
+        cfg[section] = CfgNode(options)
     cfg.set_new_allowed(True)
+
+
+def trainer_named_in(path: str | Path) -> str:
+    """TRAINER.NAME of a YAML file, "" where it says none or cannot be read."""
+    try:
+        return str(yaml.safe_load(Path(path).read_text(encoding="utf-8"))["TRAINER"]["NAME"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        return ""  # merge_file says what is wrong with it
 
 
 def node_of(trainer: str) -> str:
@@ -120,6 +130,8 @@ def merge(cfg: CfgNode, values: Mapping[str, Any], source: str, prefix: str = ""
             if not isinstance(value, Mapping):
                 raise ValueError(f"{source}: {name} is a section, got {value!r}")
             merge(cfg[key], value, source, f"{name}.")
+        elif cfg.is_new_allowed() and prefix.startswith("TRAINER."):
+            cfg[key] = value  # a foreign trainer's own idea of a published key, as ProGrad's CTX_INIT True
         else:
             cfg[key] = _fit(value, cfg[key], f"{source}: {name}")
 
@@ -150,8 +162,8 @@ def _literal(text: str) -> Any:
 
 def _fit(value: Any, default: Any, where: str) -> Any:
     """A value in the type of its default; YAML and shells write 1000 for 1000.0, a list for a tuple, 1e-5 as text."""
-    if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
-        value = _literal(value)
+    if isinstance(value, str) and isinstance(default, (int, float, tuple, list)) and not isinstance(default, bool):
+        value = _literal(value)  # published recipes hold SIZE: (224, 224), which YAML reads as text
     if isinstance(default, bool) or isinstance(value, bool):
         fits = isinstance(value, bool) and isinstance(default, bool)
     elif isinstance(default, float):

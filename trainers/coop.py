@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 from yacs.config import CfgNode
 
+from clip.clip import load_clip_to_cpu  # noqa: F401  what files written for upstream take from this module
 from clip.prompts import Prompts, context_length
 from dassl.engine import TRAINER_REGISTRY
 from trainers.base import PromptTrainer

@@ -15,11 +15,12 @@ from clip.prompts import StudentPrompts
 from clip.templates import dataset_template, ensemble_templates
 from clip.zoo import load_clip
 from dassl.engine import TRAINER_REGISTRY
+from datasets.base import OWN_IMAGES
 from trainers import teacher_cache
 from trainers.base import PromptTrainer
 from trainers.evaluation import check_input
 from trainers.promptsrc import mean_kl
-from trainers.teacher import Teacher, load_teacher
+from trainers.teacher import Teacher, class_note, load_teacher
 
 
 @TRAINER_REGISTRY.register()
@@ -138,10 +139,14 @@ class PromptKD(PromptTrainer):
                 )
         templates = [cfg.TEMPLATE] if cfg.TEMPLATE else ensemble_templates(cfg.DATASET.NAME)
         print(f"Loading teacher {source}")
+        # Of published data sets it is known: their cross setting has other classes on purpose.
+        if cfg.DATASET.NAME in OWN_IMAGES and (note := class_note(source, self.all_classnames)):
+            print(note)
         teacher = load_teacher(
             source, options.TEACHER_NAME, self.all_classnames, templates, options.CTX_INIT, self.precision
         )
         check_input(cfg, teacher.clip, f"teacher {teacher.description['backbone']}")
+        self.compile(teacher.clip)
         shape = (teacher.prompts.n_text, teacher.prompts.depth_text)
         if teacher.prompts.n_text and shape != (options.N_CTX_TEXT, options.PROMPT_DEPTH_TEXT):
             print(

@@ -9,5 +9,10 @@ OPTIONS = {
     "VPT": {"N_CTX_VISION": 2, "CTX_INIT": "a photo of a", "PREC": "fp16", "PROMPT_DEPTH_VISION": 1},
     "IVLP": _DEEP,
     "MAPLE": {"N_CTX": 2, "CTX_INIT": "a photo of a", "PREC": "fp16", "PROMPT_DEPTH": 9},
-    "PROMPTSRC": _DEEP | {"TEXT_LOSS_WEIGHT": 25.0, "IMAGE_LOSS_WEIGHT": 10.0, "GPA_MEAN": 15.0, "GPA_STD": 1.0},
+    "PROMPTSRC": _DEEP
+    | {"N_CTX_VISION": 4, "N_CTX_TEXT": 4}
+    | {"TEXT_LOSS_WEIGHT": 25.0, "IMAGE_LOSS_WEIGHT": 10.0, "GPA_MEAN": 15.0, "GPA_STD": 1.0},
 }
+
+# Sections beside TRAINER (ProGrad, arXiv 2205.14865).
+SECTIONS = {"LOSS": {"GM": False, "NAME": "", "ALPHA": 0.0, "T": 1.0, "LAMBDA": 1.0}}

@@ -78,7 +78,8 @@ class SavingTrainer(TrainerX):
         self._optims[self.registered_name].load_state_dict(content["optimizer"])
         run = content["run"]
         self.seed, self.best_result, self.spent = run["seed"], run["best_result"], dict(run["spent"])
-        self.scaler.load_state_dict(run["scaler"])
+        if run["scaler"]:  # empty where the run began without a scaled loss, as on a CPU
+            self.scaler.load_state_dict(run["scaler"])
         self.load_run_state(run)
         self._keep_best(path.with_name(BEST))
         print(f"Resumed from {path} ({content['epoch']} epochs done)")

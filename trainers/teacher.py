@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from clip.class_vectors import ClassVectors, scale_of, template_features, weights_hash
+from clip.class_vectors import FILE_NAME, ClassVectors, scale_of, template_features, weights_hash
 from clip.coupled import CompoundPrompts
 from clip.prompts import Prompts
 from clip.zoo import load_clip
 from dassl.engine import TRAINER_REGISTRY
+from datasets.checks import clip_name
 from trainers import checkpoints
 from trainers.config import node_of
 from trainers.precision import Precision
@@ -85,6 +87,24 @@ def load_teacher(
     origin = {"made_by": made_by, "source": source, "weights": weights_hash(prompts), "template": template} | told
     vectors = ClassVectors(tuple(classnames), features, scale_of(clip), origin)
     return Teacher(clip, prompts, vectors, description)
+
+
+def class_note(source: str, classnames: Sequence[str]) -> str:
+    """What must be said of a teacher that is a run of other classes: it takes any name, a wrong one too."""
+    if not Path(source, FILE_NAME).is_file():
+        return ""
+    known = {clip_name(name): name for name in ClassVectors.load(Path(source, FILE_NAME)).classnames}
+    strange = [name for name in classnames if clip_name(name) not in known]
+    if not strange:
+        return ""
+    shown = []
+    for name in strange[:5]:
+        close = get_close_matches(clip_name(name), known, n=1, cutoff=0.8)
+        shown.append(f"{name!r}" + (f" (did you mean {known[close[0]]!r}?)" if close else ""))
+    return (
+        f"WARNING: {len(strange)} of {len(classnames)} classes are none of the {len(known)} of the teacher's data set: "
+        f"{', '.join(shown)}{', ...' if len(strange) > 5 else ''}; it knows them by their names alone"
+    )
 
 
 def _from_run(directory: Path) -> tuple[nn.Module, Prompts, dict[str, Any]]:

@@ -188,13 +188,16 @@ def teacher_key(teacher: Teacher) -> dict[str, str]:
 
 
 def images_key(data: SeededViews) -> dict[str, Any]:
-    """The training images in their order: path below the data root, size and time of change."""
+    """The training images in their order: path below the data root, size, and the time of the last change of any kind.
+
+    Unlike the time of modification, that one cannot be carried along by what puts another file in the place of one.
+    """
     digest, below = hashlib.sha256(), os.path.join(data.root, "")
     for item in data.data_source:
         found, path = os.stat(item.impath), item.impath
         # relpath is ten times as slow as stat, and there may be a million
         path = path[len(below) :] if path.startswith(below) else os.path.relpath(path, data.root)
-        digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+        digest.update(f"{path}\0{found.st_size}\0{found.st_ctime_ns}\n".encode())
     return {"number": len(data), "files": digest.hexdigest()}
 
 
@@ -204,9 +207,17 @@ def transform_key(cfg: CfgNode, data: SeededViews) -> dict[str, Any]:
     said = {k: v for k, v in relevant(cfg).items() if k.startswith(("INPUT.", "DATALOADER."))}
     return {
         "options": {k: v for k, v in said.items() if not k.startswith(loaders)},
-        "reader": type(data.items).__qualname__,
+        "reader": _reader(data.items),
         "versions": {"torchvision": torchvision.__version__, "pillow": PIL.__version__, "torch": torch.__version__},
     }
+
+
+def _reader(items: Any) -> str:
+    """Whose way of reading a file it is; an option that keeps images decoded changes nothing of it."""
+    kind = type(items).__qualname__
+    if kind == "DecodedImages":
+        kind = "OwnImages" if items.upright else "DatasetWrapper"
+    return kind
 
 
 def batches_key(cfg: CfgNode, device: torch.device) -> dict[str, Any]:

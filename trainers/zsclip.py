@@ -18,6 +18,7 @@ from trainers.base import PromptTrainer
 class ZeroshotCLIP(PromptTrainer):
     """One template: the data set's own (CoOp, arXiv 2109.01134), or TEMPLATE."""
 
+    learns = False
     needs_labels = False
 
     @staticmethod

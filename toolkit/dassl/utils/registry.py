@@ -39,7 +39,11 @@ class Registry:
             return decorator
         name = obj.__name__
         if name in self._objects and not force:
-            raise ValueError(f"'{name}' is already registered in {self._name}; choose another name or pass force=True")
+            there = getattr(self._objects[name], "__module__", "another module")
+            raise ValueError(
+                f"'{name}' of {obj.__module__} is already registered in {self._name} by {there}; "
+                "choose another name or pass force=True"
+            )
         self._objects[name] = obj
         return obj
 
