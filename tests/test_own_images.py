@@ -17,7 +17,6 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,7 +27,8 @@ from trees import write_lines
 
 import train
 from datasets.emoji import ARCHIVE
-from tools import collect, launch, own_images, predict
+from tools import collect, launch, own_images, predict, running
+from tools.jobs import Job
 from trainers.checkpoints import read_checkpoint
 from trainers.config import ROOT
 
@@ -47,12 +47,12 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 def distil(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Path, str]]:
     """`distil(images, classes, words...)` -> the last run's directory and what was printed; runs in this process."""
 
-    def here(command: tuple[str, ...], check: bool, pass_fds: tuple[int, ...] = ()) -> None:
-        assert Path(command[1]) == ROOT / "train.py" and check
-        train.main(list(command[2:]))
+    def here(job: Job, *_: object) -> int:
+        assert Path(job.command[1]) == ROOT / "train.py"
+        train.main(list(job.command[2:]))
+        return 0
 
-    process = SimpleNamespace(run=here, CalledProcessError=subprocess.CalledProcessError)
-    monkeypatch.setattr(launch, "subprocess", process)
+    monkeypatch.setattr(running, "_process", here)
 
     def call(images: Path, classes: Path, *words: str) -> tuple[Path, str]:
         capsys.readouterr()
@@ -363,7 +363,7 @@ def test_bad_images_stop_a_run_or_are_left_out(kind: str, distil, tiny, pool, cl
     (pool / "photo 07.jpg").unlink()
     spoil(bad)
     with pytest.raises((OSError, ValueError), match="photo 07.png.*DATASET.SKIP_BAD_IMAGES True") as error:
-        launch.run(own_images.jobs_of([str(pool), str(classes), *tiny])[0])
+        running.execute(own_images.jobs_of([str(pool), str(classes), *tiny])[0])
     assert why in str(error.value) and "\n" not in str(error.value)
     directory, out = distil(pool, classes, *tiny, "DATASET.SKIP_BAD_IMAGES", "True")
     assert len(rows_of(directory)) == 29 and "left out photo 07.png" in out
@@ -381,10 +381,12 @@ def test_bad_image_that_a_worker_meets_is_one_line(pool: Path, classes: Path, cl
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert run.returncode == 1
-    lines = [line for line in run.stderr.splitlines() if "rror" in line]
+    shown, _, told = run.stdout.partition("FAILED ")
+    lines = [line for line in shown.splitlines() if "rror" in line and not line.startswith("[")]
     assert len(lines) == 1 and lines[0].startswith(f'error: cannot read the image "{pool / "bomb.png"}" (Image size')
-    assert "Traceback" not in run.stderr and run.stderr.splitlines()[-1].startswith("stopped: ")
-    assert run.stdout.splitlines()[0].startswith(f"Running: {tmp_path / 'out' / 'own' / pool.name}")
+    assert "Traceback" not in run.stdout + run.stderr and "error: cannot read the image" in told
+    assert run.stderr == "error: 1 of 1 runs not done; the same command goes on with them\n"
+    assert shown.startswith(f"Running: {tmp_path / 'out' / 'own' / pool.name}")
 
 
 def test_one_image_is_read_as_those_of_a_data_set(tiny, pool, classes, tmp_path, capsys):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
 import re
 import socket
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 try:
@@ -93,27 +90,3 @@ def outlived(directory: Path) -> bool:
     except PermissionError:  # another user's process
         return False
     return False
-
-
-@contextlib.contextmanager
-def turn(directory: Path, say: Callable[[str], None]) -> Iterator[tuple[int, ...]]:
-    """Waits for the claim on a directory and holds it.
-
-    Args:
-        directory: of the run.
-        say: told once who has it, where one must wait.
-
-    Yields:
-        descriptors for the run's process; none where the system has no such locks, and two are not kept apart.
-    """
-    if fcntl is None:
-        yield ()
-        return
-    waited = False
-    while not (claim := Claim.take(directory)):
-        if not waited:
-            say(f"Waiting for {directory}: {holder(directory) or 'another process'}")
-        waited = True
-        time.sleep(POLL)
-    with claim:
-        yield (claim.descriptor,)

@@ -30,6 +30,7 @@ class Job:
     needs: tuple[str, ...] = ()  # names of runs that must be done first: its teacher, its source
     epochs: int = 0
     eval_only: bool = False
+    labelled: bool = True  # False: its images may have no labels, and its result no metrics
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -65,10 +66,10 @@ def result_of(job: Job) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        result = runs.read(path)
-    except ValueError:
+        result = runs.read(path) if job.labelled else json.loads(path.read_text(encoding="utf-8"))
+        same = result["config_hash"] == job.config_hash and result["eval_only"] == job.eval_only
+    except (ValueError, KeyError, TypeError):
         return None
-    same = result["config_hash"] == job.config_hash and result["eval_only"] == job.eval_only
     return result if same else None
 
 

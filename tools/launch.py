@@ -30,13 +30,11 @@ import argparse
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tools import collect, own_images, sweep
-from tools.claims import turn
 from tools.jobs import Job, Outcome, refuse_taken, states_of
 from tools.plan import Plan, jobs_of
 from tools.recipes import BENCHMARK, STUDENTS, VARIANTS
@@ -117,39 +115,6 @@ def sweep_jobs(jobs: Sequence[Job]) -> list[Outcome]:
     return outcomes
 
 
-def folder(trainer: str, words: Sequence[str]) -> int:
-    """Students of one's own images, one after the other; returns the exit code.
-
-    Raises:
-        OSError, ValueError: what is said does not fit.
-    """
-    if trainer != "PromptKD":
-        raise ValueError(f"folder {trainer}: images without labels are for PromptKD")
-    jobs = own_images.jobs_of(words)
-    try:
-        for job in jobs:
-            run(job)
-    except subprocess.CalledProcessError as error:
-        print("stopped: the same command goes on where this one ended", file=sys.stderr)
-        return error.returncode if error.returncode > 0 else 1
-    print("\n\n".join(map(own_images.tell, jobs)))
-    return 0
-
-
-def run(job: Job) -> None:
-    """One run in a process of its own, with its output here, unless it is done.
-
-    Raises:
-        subprocess.CalledProcessError: it failed.
-    """
-    with turn(job.directory, lambda line: print(line, flush=True)) as descriptors:
-        if own_images.finished(job):
-            print(f"Done already: {job.directory}", flush=True)
-            return
-        print(f"Running: {job.directory}", flush=True)
-        subprocess.run(job.command, check=True, pass_fds=descriptors)
-
-
 def folders(plans: Sequence[Plan]) -> list[str]:
     """Where the runs of the plans are, to make their tables of."""
     places = [
@@ -168,20 +133,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("trainers", help="one method, or several as CoOp,MaPLe")
     parser.add_argument("words", nargs=argparse.REMAINDER, help="data sets, shots (fewshot), seeds, KEY VALUE pairs")
     args = parser.parse_args(argv)
+    own = args.command == "folder"
     try:
-        if args.command == "folder":
-            return folder(args.trainers, args.words)
-        plans = read_words(args.command, args.trainers.split(","), args.words)
-        outcomes = sweep_jobs([job for plan in plans for job in jobs_of(plan)])
+        if own and args.trainers != "PromptKD":
+            raise ValueError(f"folder {args.trainers}: images without labels are for PromptKD")
+        plans = [] if own else read_words(args.command, args.trainers.split(","), args.words)
+        jobs = own_images.jobs_of(args.words) if own else [job for plan in plans for job in jobs_of(plan)]
+        outcomes = sweep_jobs(jobs)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     code = sweep.exit_code(outcomes)
-    left = sum(outcome.state != "done" for outcome in outcomes)
-    if left < len(outcomes):
+    done = {outcome.name for outcome in outcomes if outcome.state == "done"}
+    if own:
+        print("\n\n".join(own_images.tell(job) for job in jobs if job.name in done))
+    elif done:
         code = collect.main(folders(plans)) or code
+    left = len(outcomes) - len(done)
     if left:
         told = "stopped" if code == 130 else "error"
         print(f"{told}: {left} of {len(outcomes)} runs not done; the same command goes on with them", file=sys.stderr)

@@ -74,7 +74,7 @@ def jobs_of(words: Sequence[str]) -> list[Job]:
         arguments, cfg = _configure(recipe, images, classes, options, seed, directory)
         command = (sys.executable, str(ROOT / "train.py"), *arguments)
         name, fingerprint = directory.relative_to(folder.parents[1]).as_posix(), results.fingerprint(cfg)
-        jobs.append(Job(name, directory, command, fingerprint, (), cfg.OPTIM.MAX_EPOCH))
+        jobs.append(Job(name, directory, command, fingerprint, (), cfg.OPTIM.MAX_EPOCH, labelled=False))
     return jobs
 
 
@@ -117,15 +117,6 @@ def _configure(
     words = [word for pair in own.items() for word in pair]
     arguments = recipes.arguments("PromptKD", "unlabeled", recipe, images, seed, directory, words)
     return arguments, train.configure(train.parser().parse_args(arguments))
-
-
-def finished(job: Job) -> bool:
-    """Whether a run of this configuration has left its result; one without labelled images has no metrics in it."""
-    try:
-        result = json.loads((job.directory / "results.json").read_text(encoding="utf-8"))
-        return result["config_hash"] == job.config_hash
-    except (OSError, ValueError, KeyError):
-        return False
 
 
 def tell(job: Job) -> str:
