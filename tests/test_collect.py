@@ -144,6 +144,50 @@ def test_two_runs_of_a_seed_that_nothing_tells_apart_count_once(tmp_path):
     assert len(left_out) == 1 and "b/results.json" in left_out[0] and "seed 1" in left_out[0]
 
 
+def taught(tmp_path, dataset, seed, base, *parts):
+    settings = {"TRAINER.PROMPTKD.TEACHER": "/".join(["/out/base2new", dataset, "shots_16/PromptSRC", *parts])}
+    place = tmp_path / "-".join([dataset, str(seed), *(part.replace("/", "-") for part in parts)])
+    write(place, result("PromptKD", dataset, seed, base=base, settings=settings))
+
+
+def test_a_grid_over_teachers_gives_a_row_for_each(tmp_path):
+    """Each data set has its own teachers, which all seeds of its students share; one of them is not yet there."""
+    for seed in (1, 2):
+        taught(tmp_path, "EuroSAT", seed, 70.0, "vit+MAX_EPOCH=1", "seed1")
+        taught(tmp_path, "EuroSAT", seed, 80.0, "vit+MAX_EPOCH=2", "seed1")
+        taught(tmp_path, "UCF101", seed, 60.0, "vit+MAX_EPOCH=1", "seed1")
+    cells, left_out = collect.collect([str(tmp_path)])
+    assert left_out == []
+    shown = {
+        m.label.partition("(")[2]: {n: (c.mean("base"), c.seeds) for n, c in row.items()} for m, row in cells.items()
+    }
+    assert shown == {
+        "TEACHER MAX_EPOCH=1)": {"EuroSAT": (70.0, [1, 2]), "UCF101": (60.0, [1, 2])},
+        "TEACHER MAX_EPOCH=2)": {"EuroSAT": (80.0, [1, 2])},
+    }
+
+
+@pytest.mark.parametrize(
+    ("teachers", "labels"),
+    [
+        ({1: ["vit/seed1"], 2: ["vit/seed2"]}, {"": [1, 2]}),  # each seed its own teacher: one row
+        ({1: ["vit/seed1", "vit+LR=1/seed1"]}, {"TEACHER vit": [1], "TEACHER LR=1": [1]}),
+        ({1: ["vit/seed1", "vit/seed2"]}, {"TEACHER seed1": [1], "TEACHER seed2": [1]}),
+        (
+            {1: ["a/b/a", "b/a/a"]},
+            {f"TEACHER /out/base2new/EuroSAT/shots_16/PromptSRC/{path}": [1] for path in ("a/b/a", "b/a/a")},
+        ),
+    ],
+)
+def test_rows_of_students_whose_teachers_differ(tmp_path, teachers, labels):
+    for seed, paths in teachers.items():
+        for path in paths:
+            taught(tmp_path, "EuroSAT", seed, 70.0, path)
+    cells, left_out = collect.collect([str(tmp_path)])
+    assert left_out == []
+    assert {m.label.partition("(")[2].rstrip(")"): row["EuroSAT"].seeds for m, row in cells.items()} == labels
+
+
 def test_other_teachers_backbones_shots_and_selections_are_rows_of_their_own(tmp_path):
     small = {"source": "x", "backbone": "ViT-B/16", "trainer": "PromptSRC"}
     variants = [{}, {"teacher": small}, {"backbone": "ViT-B/32"}, {"shots": 4}, {"selection": "best epoch on the TEST"}]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,9 +15,10 @@ METRICS = {"base": "base", "new": "new", "hm": "HM", "all": "accuracy"}  # as in
 PROTOCOLS = ("base2new", "fewshot", "cross", "dg", "all")
 ELSEWHERE = ("cross", "dg")  # learn on one data set, are tested on others
 ALL, NOTHING = -1, 0  # Method.shots of a run on every training image, and of a method that learns nothing
+TEACHER = "TRAINER.PROMPTKD.TEACHER"  # a path, which differs between data sets and, where each has its own, seeds
 # Settings that a row's other columns tell, or that differ between seeds of one method: never a reason for another row.
 _NOT_A_VARIANT = {"SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME",
-                  "MODEL.BACKBONE.NAME", "TRAINER.MODAL", "TRAINER.PROMPTKD.TEACHER"}  # fmt: skip
+                  "MODEL.BACKBONE.NAME", "TRAINER.MODAL", TEACHER}  # fmt: skip
 
 
 @dataclass(frozen=True, order=True)
@@ -132,7 +134,7 @@ def cells_of(runs: Iterable[Run]) -> tuple[Cells, list[str]]:
     """Method -> data set -> cell, and remarks on runs that could not be told apart.
 
     Runs of one method and data set that differ in a setting (`settings` of results.json) become rows of their own,
-    named by it: numbers of different settings are never averaged.
+    named by it: numbers of different settings are never averaged. So do students of one seed whose teachers differ.
     """
     grouped: dict[Method, list[Run]] = {}
     for run in runs:
@@ -140,16 +142,61 @@ def cells_of(runs: Iterable[Run]) -> tuple[Cells, list[str]]:
     found: Cells = {}
     remarks: list[str] = []
     for method, members in sorted(grouped.items()):
-        keys = _differing(members)
-        for run in members:
-            settings = run.result.get("settings", {})
-            variant = tuple((key, str(settings.get(key))) for key in keys)
-            cell = found.setdefault(replace(method, variant=variant), {}).setdefault(run.dataset, Cell())
-            if run.seed in cell.seeds:
-                remarks.append(f"{run.path}: another configuration of seed {run.seed} that no setting tells apart")
-                continue
-            cell.runs.append(run)
+        for variant, own in _variants(members).items():
+            cells = found.setdefault(replace(method, variant=variant), {})
+            for run in own:
+                cell = cells.setdefault(run.dataset, Cell())
+                if run.seed in cell.seeds:
+                    remarks.append(f"{run.path}: another configuration of seed {run.seed} that no setting tells apart")
+                    continue
+                cell.runs.append(run)
     return found, remarks
+
+
+def _variants(runs: Sequence[Run]) -> dict[tuple[tuple[str, str], ...], list[Run]]:
+    """What tells rows of one method apart -> the runs of each."""
+    keys = _differing(runs)
+    rows: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    for run in runs:
+        settings = run.result.get("settings", {})
+        rows.setdefault(tuple((key, str(settings.get(key))) for key in keys), []).append(run)
+    split: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    for variant, own in rows.items():
+        for run, teacher in zip(own, _teachers(own), strict=True):
+            split.setdefault((*variant, (TEACHER, teacher)) if teacher else variant, []).append(run)
+    return split
+
+
+def _teachers(runs: Sequence[Run]) -> list[str]:
+    """What of its teacher's path makes each run another one than a run of the same data set and seed; "" for nothing.
+
+    The first way to read the paths that tells most runs apart: not at all, by their words but the seed's, by all
+    their words, or whole.
+    """
+    readings: list[list[str]] = [[""] * len(runs)]
+    if len({(run.dataset, run.seed) for run in runs}) < len(runs):
+        ways: list[Callable[[str], list[str]]] = [
+            lambda path: [word for word in re.split(r"[/+]", path) if not re.fullmatch(r"seed_?\d+", word)],
+            lambda path: re.split(r"[/+]", path),
+            lambda path: [path],
+        ]
+        readings += [_unshared([(run.dataset, way(taught_by(run))) for run in runs]) for way in ways]
+    places = [(run.dataset, run.seed) for run in runs]
+    return max(readings, key=lambda labels: len(set(zip(labels, places, strict=True))))
+
+
+def _unshared(paths: Sequence[tuple[str, list[str]]]) -> list[str]:
+    """(data set, words of a path) -> the words that not every path of the same data set has, or its last word."""
+    some: set[str] = set()
+    for dataset in {dataset for dataset, _ in paths}:
+        own = [set(words) for name, words in paths if name == dataset]
+        some |= set.union(*own) - set.intersection(*own)
+    return ["+".join(word for word in words if word in some) or words[-1] for _, words in paths]
+
+
+def taught_by(run: Run) -> str:
+    """The path or name of a student's teacher, "" where there is none."""
+    return str(run.result.get("settings", {}).get(TEACHER) or (run.teacher or {}).get("source", ""))
 
 
 def _differing(runs: Sequence[Run]) -> list[str]:
