@@ -6,7 +6,7 @@ import json
 import statistics
 
 import pytest
-from made_up import result, write
+from made_up import SRC_TEACHER, group, result, write
 
 from tools import collect, runs, tables
 
@@ -86,6 +86,20 @@ def test_a_method_that_learns_nothing_has_no_shots(tmp_path):
         (result(base=float("nan"), new=None), "broken: accuracy of base is nan"),
         (result(base=123.0), "broken: accuracy of base is 123.0"),
         (result(metrics=result()["metrics"] | {"hm": 99.0}), "broken: hm is 99.0"),
+        (result(metrics=result()["metrics"] | {"hm": None}), "broken: hm is None"),
+        (result(base=10**400, new=None), "broken: accuracy of base is 1000"),
+        ('{"a":' * 100_000, "broken: nested too deep"),
+        (result(settings=None), "broken: settings is None"),
+        (result(settings=["OPTIM.LR"]), "broken: settings is ['OPTIM.LR']"),
+        (result(accuracy=50.0, protocol="cross", learned_on=["ImageNet"]), "broken: learned_on is ['ImageNet']"),
+        (result(versions=["2.15"]), "broken: versions is ['2.15']"),
+        (result(command="train.py"), "broken: command is 'train.py'"),
+        (result(data_root=None), "broken: data_root is None"),
+        (result(metrics={"base": group(80.0) | {"per_class": {"cat": None}}}), "broken: per_class of base"),
+        (result(metrics={"base": group(80.0) | {"per_class": {"cat": "good"}}}), "broken: per_class of base"),
+        (result(metrics={"base": group(80.0) | {"per_class": [1.0]}}), "broken: per_class of base"),
+        (result("PromptKD", teacher=SRC_TEACHER | {"metrics": [80.0]}), "broken: teacher.metrics"),
+        (result("PromptKD", teacher=SRC_TEACHER | {"metrics": {"base": {}}}), "broken: teacher.metrics"),
     ],
 )
 def test_what_is_no_result_is_named_and_left_out(tmp_path, content, reason):
@@ -94,7 +108,16 @@ def test_what_is_no_result_is_named_and_left_out(tmp_path, content, reason):
     kept, left_out = runs.find(tmp_path)
     assert [run.path for run in kept] == [good]
     assert [item.path for item in left_out] == [bad]
-    assert left_out[0].reason.startswith(reason)
+    assert left_out[0].reason.startswith(reason) and len(left_out[0].reason) < 200
+    assert collect.main([str(tmp_path), "--html", str(tmp_path / "page.html")]) == 0
+
+
+def test_entries_that_nobody_needs_may_lack(tmp_path):
+    made = result("PromptKD", teacher=None)
+    write(tmp_path / "a", {key: value for key, value in made.items() if key in runs.FIELDS or key == "format"})
+    kept, left_out = runs.find(tmp_path)
+    assert (len(kept), left_out) == (1, [])
+    assert collect.main([str(tmp_path), "--html", str(tmp_path / "page.html")]) == 0
 
 
 def test_a_duplicate_counts_once(tmp_path):
