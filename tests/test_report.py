@@ -140,6 +140,14 @@ def test_broken_predictions_are_said_and_stop_nothing(output, content):
     assert "predictions.csv is broken" in text or "Confusion" not in text
 
 
+def test_images_without_a_label_are_no_errors(output):
+    lines = [("a.png", "base", "cat", "dog", 0.6), ("b.png", "base", "dog", "dog", 0.7)]
+    predictions(output / "full", [*lines, *((f"{i}.png", "base", "", "cat", 0.99) for i in range(5))])
+    run = next(part for part in made(output).split('<details class="run"')[1:] if "<b>MaPLe" in part)
+    assert "The most confident of 1 errors" in run and run.count("<figure title=") == 1
+    assert 'title="cat taken for dog: 1"' in run and 'title=" taken for' not in run and "<tr><th></th>" not in run
+
+
 def test_many_classes_give_the_most_confused_pairs(output):
     lines = [(f"{i}.png", "base", f"c{i}", f"c{i // 2}", 0.5) for i in range(MATRIX + 5)]
     predictions(output / "full", lines)
