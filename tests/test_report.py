@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from chromium import PROGRAM, Chromium
-from made_up import result, write
+from made_up import benchmark, result, write
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
@@ -24,7 +24,7 @@ EVIL = '<img src="http://example.org/x">&"'
 class Page(HTMLParser):
     """Collects tags and attributes, and checks that what opens closes."""
 
-    VOID = {"meta", "link", "input", "img", "line", "rect"}
+    VOID = {"meta", "link", "input", "img", "line", "rect", "wbr"}
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -286,3 +286,17 @@ def test_print_has_no_filter_and_cuts_no_table(output, browser, tmp_path):
     assert browser.do("document.querySelector('.filter').checkVisibility()") is False
     style = "getComputedStyle(document.querySelector('.scroll')).overflowX"
     assert browser.do(style) == "visible"
+
+
+@chromium
+def test_print_fits_tables_of_eleven_data_sets_on_the_page(browser, tmp_path):
+    """Upright A4 with Chromium's margins is 717 pixels wide; they are printed across it, where there are 1,043."""
+    benchmark(tmp_path / "output", ("base2new", "cross"), seeds=2)
+    made(tmp_path / "output", "--gallery", "0")
+    browser.open(tmp_path / "pages" / "report.html", 717, 1000)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    ends = browser.do("[...document.querySelectorAll('table')].map((one) => one.getBoundingClientRect().right)")
+    assert len(ends) >= 4 and max(ends) <= 717
+    assert browser.do("document.documentElement.scrollWidth") <= 717
+    widest = "[...document.querySelectorAll('section')].find((one) => one.textContent.startsWith('cross'))"
+    assert browser.do(f"getComputedStyle({widest}).page") == "wide"

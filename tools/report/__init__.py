@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
@@ -16,6 +17,7 @@ from tools.report import charts
 from tools.report.details import details
 
 HERE = Path(__file__).parent
+WIDE = 10  # columns, beyond which a table is printed smaller and across the page
 # Nothing but what the page holds may be loaded.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
@@ -75,7 +77,7 @@ def page(cells: Cells, left_out: Sequence[str], sources: Sequence[str], gallery:
 
 
 def _table(table: Table) -> str:
-    head = "".join(f'<th aria-sort="none"><button>{escape(header)}</button></th>' for header in table.headers)
+    head = "".join(f'<th aria-sort="none"><button>{_breakable(header)}</button></th>' for header in table.headers)
     lines: list[tuple[str, list[str], list[str]]] = []  # text to filter by, first cells, their additions
     for row in table.rows:
         if isinstance(row[0], str) and row[0].startswith("  ") and lines:  # of the row above: they sort as one
@@ -92,12 +94,18 @@ def _table(table: Table) -> str:
         for words, own, added in lines
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    wide = " wide" * (len(table.headers) > WIDE)
     return (
-        f'<section class="block"><h2>{escape(table.title)}</h2><div class="scroll"><table class="sort">'
+        f'<section class="block{wide}"><h2>{escape(table.title)}</h2><div class="scroll"><table class="sort">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         + (f"<ul class=notes>{notes}</ul>" if notes else "")
         + "</section>"
     )
+
+
+def _breakable(name: str) -> str:
+    """DescribableTextures may be set in two lines where there is no room."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", "<wbr>", escape(name))
 
 
 def _cell(entry: Entry) -> str:
