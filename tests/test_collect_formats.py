@@ -102,7 +102,7 @@ def test_published_numbers_stand_beside_ours(tmp_path):
 def test_numbers_that_are_not_verified_are_marked(tmp_path):
     write(tmp_path / "a", result("PromptSRC", "EuroSAT", accuracy=80.0, shots=4))
     (table,) = built(tmp_path)
-    assert [row[0].strip() for row in table.rows] == ["PromptSRC ViT-B/16", "paper", "difference"]
+    assert [row[0].strip() for row in table.rows] == ["PromptSRC ViT-B/16", "paper", "diff"]
     assert table.rows[1][2] == "86.30?"
     assert any(note.startswith("? not verified") for note in table.notes)
     assert built(tmp_path, compare=False)[0].rows[1:] == []

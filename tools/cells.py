@@ -44,6 +44,12 @@ class Method:
         return f"{text} ({', '.join(notes)})" if notes else text
 
     @property
+    def described(self) -> str:
+        """The label, and what it learned from: `CoOp ViT-B/16, 16 shots, ImageNet`."""
+        learned = [f"{self.shots} {'shot' if self.shots == 1 else 'shots'}"] if self.shots > 0 else []
+        return ", ".join([self.label, *learned, *filter(None, [self.source])])
+
+    @property
     def images(self) -> str:
         """Training images a class, as text."""
         return {ALL: "all", NOTHING: "0"}.get(self.shots, str(self.shots))

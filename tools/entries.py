@@ -39,6 +39,7 @@ class Table:
     headers: list[str]
     rows: list[list[Entry]]
     notes: list[str] = field(default_factory=list)
+    folded: bool = False  # on the page, where another table gives the overview
 
 
 class Papers:
@@ -76,7 +77,7 @@ class Papers:
         if not any(numbers):
             return []
         pairs = [Papers.beside(value, number) for value, number in zip(values, numbers, strict=True)]
-        return [["  paper", *head[1:], *(p for p, _ in pairs)], ["  difference", *head[1:], *(d for _, d in pairs)]]
+        return [["  paper", *head[1:], *(p for p, _ in pairs)], ["  diff", *head[1:], *(d for _, d in pairs)]]
 
     def notes(self) -> list[str]:
         """Which papers, which numbers are not verified, and where the comparison is not of like with like."""

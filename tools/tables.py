@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tools.cells import ALL, METRICS, NOTHING, PROTOCOLS, Average, Cell, Cells, Method
+from tools.cells import ALL, ELSEWHERE, METRICS, NOTHING, PROTOCOLS, Average, Cell, Cells, Method
 from tools.entries import Entry, Papers, Table, Value
 
+AVERAGE = "average of"
 TEXT_HEADERS = ("method", "data set", "shots")  # the columns that say what a row is
 
 
-def build(found: Cells, compare: bool = True) -> list[Table]:
+def build(found: Cells, compare: bool = True, overview: bool = False) -> list[Table]:
     """All tables, in the order of PROTOCOLS, inductive ones first.
 
     Args:
         found: cells.
         compare: whether published numbers stand beside ours where there are any.
+        overview: whether tables with a row for each method come before one with a row for each method and data set.
     """
     kinds = {(method.protocol, method.transductive, method.source) for method in found}
     # What learned nothing stands in the table of every source, and in one of its own only where there is no source.
@@ -31,8 +33,22 @@ def build(found: Cells, compare: bool = True) -> list[Table]:
             if (method.protocol, method.transductive) == (protocol, transductive) and method.source in (source, "")
         }
         make = {"fewshot": _by_shots, "cross": _by_target, "dg": _by_target}.get(protocol, _by_metric)
-        tables.append(make(_title(protocol, transductive, source), own, compare))
+        made = make(_title(protocol, transductive, source), own, compare)
+        several = overview and make is _by_metric and len(_datasets(own)) > 1
+        tables += _overview(made, own, compare) if several else [made]
     return tables
+
+
+def _overview(made: Table, own: Cells, compare: bool) -> list[Table]:
+    """What a reader looks for first: averages, and methods x data sets of the metric that sums up; then all of it."""
+    averages = [row for row in made.rows if str(row[1]).startswith(AVERAGE)]
+    metrics = _metrics(own)
+    metric = "hm" if "hm" in metrics else metrics[0]
+    return [
+        replace(made, title=f"{made.title}: averages", rows=averages),
+        _by_target(f"{made.title}: {METRICS[metric]} of each data set", own, compare, metric),
+        replace(made, folded=True),
+    ]
 
 
 def _title(protocol: str, transductive: bool, source: str) -> str:
@@ -53,7 +69,7 @@ def _by_metric(title: str, own: Cells, compare: bool) -> Table:
             blocks.append(([method.label, name, method.images], method, name, cell))
         if len(datasets) > 1:
             lacking = [name for name in datasets if name not in row]
-            name = f"average of {len(row)}" + (f" (lacks {', '.join(lacking)})" if lacking else "")
+            name = f"{AVERAGE} {len(row)}" + (f" (lacks {', '.join(lacking)})" if lacking else "")
             blocks.append(([method.label, name, method.images], method, name, Average(row)))
     rows: list[list[Entry]] = []
     columns: list[list[Entry]] = [[] for _ in blocks]
@@ -110,10 +126,11 @@ def _by_shots(title: str, own: Cells, compare: bool) -> Table:
     return Table(title, ["method", "data set", *(_shots_heading(k) for k in shots)], rows, papers.notes())
 
 
-def _by_target(title: str, own: Cells, compare: bool) -> Table:
+def _by_target(title: str, own: Cells, compare: bool, metric: str = "") -> Table:
     """A row for each method, a column for each data set it was tested on, and their average without the source."""
-    metric = _metrics(own)[0]
-    source = next((method.source for method in own if method.source), "ImageNet")
+    metric = metric or _metrics(own)[0]
+    elsewhere = next(iter(own)).protocol in ELSEWHERE
+    source = next((method.source for method in own if method.source), "ImageNet") if elsewhere else ""
     datasets, seeds = sorted(_datasets(own), key=lambda name: (name != source, name)), _seeds(own)
     targets = [name for name in datasets if name != source]
     papers = Papers(compare)

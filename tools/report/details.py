@@ -34,7 +34,7 @@ def details(method: Method, run: Run, gallery: int) -> str:
     """
     rows, problem = _predictions(run)
     values = ", ".join(f"{METRICS[name]} {value:.2f}" for name, value in run.values.items())
-    title = f"{method.label}, {run.dataset}, {run.protocol}, seed {run.seed}"
+    title = f"{method.described}, {run.dataset}, {run.protocol}, seed {run.seed}"
     parts = [_facts(run), _per_class(run)]
     groups = [group for group in run.metrics if any(row["group"] == group for row in rows)]
     parts += [_confusion(group, [row for row in rows if row["group"] == group]) for group in groups]
