@@ -6,7 +6,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tools.runs import Run, harmonic_mean
@@ -34,6 +34,7 @@ class Method:
     selection: str
     source: str = ""  # of cross and dg: the data set it learned on; "" where it learned nothing, or nobody knows
     variant: tuple[tuple[str, str], ...] = ()  # settings in which it differs from another row
+    teaches: bool = False  # all its runs are teachers of students here: one seed serves theirs, and it is no rival
 
     @property
     def label(self) -> str:
@@ -48,6 +49,10 @@ class Method:
         """The label, and what it learned from: `CoOp ViT-B/16, 16 shots, ImageNet`."""
         learned = [f"{self.shots} {'shot' if self.shots == 1 else 'shots'}"] if self.shots > 0 else []
         return ", ".join([self.label, *learned, *filter(None, [self.source])])
+
+    def averages(self, dataset: str) -> bool:
+        """Whether a data set belongs to its average: not the one that a row of cross or dg learned on."""
+        return self.protocol not in ELSEWHERE or dataset != (self.source or "ImageNet")
 
     @property
     def images(self) -> str:
@@ -85,11 +90,17 @@ class Cell:
 
 
 class Average(Cell):
-    """One method over data sets: means of the data sets' means; HM of the average base and new, as the papers do."""
+    """One method over data sets: means of the data sets' means; HM of the average base and new, as the papers do.
 
-    def __init__(self, cells: Mapping[str, Cell]) -> None:
+    Args:
+        cells: data set -> cell.
+        lacking: data sets without which there is no average.
+    """
+
+    def __init__(self, cells: Mapping[str, Cell], lacking: Sequence[str] = ()) -> None:
         super().__init__([run for cell in cells.values() for run in cell.runs])
         self.datasets = sorted(cells)
+        self.lacking = list(lacking)
         self._cells = list(cells.values())
 
     @property
@@ -103,7 +114,7 @@ class Average(Cell):
             return super().mean(metric)
         means = [cell.mean(metric) for cell in self._cells]
         known = [mean for mean in means if mean is not None]
-        return statistics.fmean(known) if known and len(known) == len(means) else None
+        return statistics.fmean(known) if known and len(known) == len(means) and not self.lacking else None
 
     def by_seed(self, metric: str) -> dict[int, float]:
         """Seed -> average of that seed, of the seeds that every data set has."""
@@ -111,7 +122,8 @@ class Average(Cell):
             base, new = self.by_seed("base"), self.by_seed("new")
             return {seed: harmonic_mean(base[seed], new[seed]) for seed in base if seed in new}
         values = [cell.by_seed(metric) for cell in self._cells]
-        return {s: statistics.fmean(v[s] for v in values) for s in self.seeds if all(s in v for v in values)}
+        seeds = [] if self.lacking else [seed for seed in self.seeds if all(seed in own for own in values)]
+        return {seed: statistics.fmean(own[seed] for own in values) for seed in seeds}
 
 
 Cells = dict[Method, dict[str, Cell]]
@@ -143,13 +155,16 @@ def cells_of(runs: Iterable[Run]) -> tuple[Cells, list[str]]:
     named by it: numbers of different settings are never averaged. So do students of one seed whose teachers differ.
     """
     grouped: dict[Method, list[Run]] = {}
+    runs = list(runs)
     for run in runs:
         grouped.setdefault(method_of(run), []).append(run)
+    teachers = {_place(taught_by(run)) for run in runs}
     found: Cells = {}
     remarks: list[str] = []
     for method, members in sorted(grouped.items()):
         for variant, own in _variants(members).items():
-            cells = found.setdefault(replace(method, variant=variant), {})
+            teaches = all(_place(run.path.parent) in teachers for run in own)
+            cells = found.setdefault(replace(method, variant=variant, teaches=teaches), {})
             for run in own:
                 cell = cells.setdefault(run.dataset, Cell())
                 if run.seed in cell.seeds:
@@ -203,6 +218,11 @@ def _unshared(paths: Sequence[tuple[str, list[str]]]) -> list[str]:
 def taught_by(run: Run) -> str:
     """The path or name of a student's teacher, "" where there is none."""
     return str(run.result.get("settings", {}).get(TEACHER) or (run.teacher or {}).get("source", ""))
+
+
+def _place(folder: str | Path) -> tuple[str, ...]:
+    """A run's folder, by what stays when the output moves: data set, shots, method, recipe and seed."""
+    return Path(folder).absolute().parts[-5:]
 
 
 def _differing(runs: Sequence[Run]) -> list[str]:

@@ -42,6 +42,19 @@ class Table:
     folded: bool = False  # on the page, where another table gives the overview
 
 
+def missing(lacking: Sequence[str] = (), seeds: int = 0) -> str:
+    """What stands where there is no number.
+
+    Args:
+        lacking: data sets that an average waits for.
+        seeds: how many seeds a cell without any should have.
+    """
+    if lacking:
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        return f"missing (lacks {', '.join(lacking[:3])}{more})"
+    return f"missing (0 of {seeds} seed{'' if seeds == 1 else 's'})" if seeds else "missing"
+
+
 class Papers:
     """Published numbers of one table, and what must be said of them.
 
@@ -56,7 +69,7 @@ class Papers:
 
     def find(self, method: Method, cell: Cell, dataset: str, metric: str) -> Published | None:
         """The number beside a cell; remembered for the notes."""
-        if not self._compare or not cell.runs:
+        if not self._compare or cell.mean(metric) is None:
             return None
         number = published.find(method, cell.datasets if isinstance(cell, Average) else [dataset], metric)
         if number:

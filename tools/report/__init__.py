@@ -147,7 +147,7 @@ def _breakable(name: str) -> str:
 def _cell(entry: Entry) -> str:
     number = entry.mean if isinstance(entry, Value) else entry.value if isinstance(entry, Difference) else None
     if number is None:
-        kind = ' class="gone"' if entry == "missing" else ""
+        kind = ' class="gone"' if str(entry).startswith("missing") else ""
         return f"<td{kind}>{_text(entry)}</td>"
     best = " best" if isinstance(entry, Value) and entry.best else ""
     return f'<td class="n{best}" data-v="{number:.6f}">{_text(entry)}</td>'

@@ -7,7 +7,7 @@ from dataclasses import replace
 from html import escape
 
 from tools import published
-from tools.cells import ALL, ELSEWHERE, METRICS, NOTHING, Average, Cell, Cells, Method
+from tools.cells import ALL, METRICS, NOTHING, Average, Cell, Cells, Method
 from tools.report import charts
 
 SHOWN = 4  # data sets up to which all charts of a protocol are seen at once
@@ -20,7 +20,7 @@ def figures(cells: Cells) -> str:
         own = {m: row for m, row in cells.items() if (m.protocol, m.transductive) == (protocol, transductive)}
         names = sorted({name for row in own.values() for name in row})
         kind = f"{protocol}, {'transductive' if transductive else 'inductive'}"
-        targets = {m: [name for name in names if not _is_source(m, name)] for m in own}
+        targets = {m: list(filter(m.averages, names)) for m in own}
         averages = {m: _average(row, targets[m]) for m, row in own.items()} if len(names) > 1 else {}
         first = _figure(kind, "average", averages)
         drawn = "".join(_figure(kind, name, {m: row.get(name) for m, row in own.items()}) for name in names)
@@ -41,11 +41,6 @@ def _figure(kind: str, name: str, cells: Mapping[Method, Cell | None]) -> str:
     words = " ".join([kind, name, *(method.label for method in there)]).lower()
     drawn = draw(there, name, f"{kind}: {name}")
     return f'<figure data-f="{escape(words)}"><figcaption>{escape(name)}</figcaption>{drawn}</figure>'
-
-
-def _is_source(method: Method, dataset: str) -> bool:
-    """Whether a cross or dg row learned on the data set: that does not belong to its average."""
-    return method.protocol in ELSEWHERE and dataset == (method.source or "ImageNet")
 
 
 def _average(row: dict[str, Cell], names: Sequence[str]) -> Cell | None:
