@@ -131,6 +131,40 @@ def test_a_duplicate_counts_once(tmp_path):
     assert str(first) in left_out[0].reason and "other numbers" in left_out[0].reason
 
 
+def test_a_run_counts_before_its_evaluation(tmp_path):
+    """Also a student's, whose evaluation knows its teacher by the class vectors alone, and wherever it lies."""
+    for trainer, teacher in (("CoOp", None), ("PromptKD", {"made_by": "PromptSRC on ViT-L/14", "source": "output/t"})):
+        trained = result(trainer, finished="2026-05-01T00:00:00+00:00")
+        first = write(tmp_path / trainer / "z_run", trained)
+        evaluated = {"eval_only": True, "teacher": teacher, "finished": "2026-02-01T00:00:00+00:00"}
+        again = write(tmp_path / trainer / "a_evaluation", trained | evaluated)
+        cells, left_out = collect.collect([str(tmp_path / trainer)])
+        assert [run.path for row in cells.values() for cell in row.values() for run in cell.runs] == [first]
+        assert left_out == [f"{again}: evaluation of {first}"]
+        first.unlink()
+        assert len(collect.collect([str(tmp_path / trainer)])[0]) == 1  # alone it counts
+
+
+def test_evaluations_of_what_was_learned_on_different_data_sets_are_no_duplicates(tmp_path):
+    for source in ("ImageNet", "Caltech101"):
+        entries = {"learned_on": source, "eval_only": True, "protocol": "cross", "config_hash": "1" * 16}
+        write(tmp_path / source, result("CoOp", accuracy=50.0, **entries))
+    cells, left_out = collect.collect([str(tmp_path)])
+    assert ({method.source for method in cells}, left_out) == ({"ImageNet", "Caltech101"}, [])
+
+
+def test_links_to_folders_are_followed_and_each_run_counts_once(tmp_path):
+    write(tmp_path / "elsewhere" / "run", result(seed=1))
+    real = write(tmp_path / "output" / "z_real", result(seed=2))
+    (tmp_path / "output" / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "output" / "a_link").symlink_to(real.parent, target_is_directory=True)
+    (real.parent / "circle").symlink_to(tmp_path / "output", target_is_directory=True)
+    (tmp_path / "output" / "dangling").symlink_to(tmp_path / "nothing")
+    kept, left_out = runs.find(tmp_path / "output")
+    assert left_out == []
+    assert [run.path for run in kept] == [tmp_path / "output" / "linked" / "run" / "results.json", real]
+
+
 def test_folders_given_twice_or_nested_are_no_duplicates(output):
     kept, left_out = runs.find(output, output, output / "a")
     assert (len(kept), left_out) == (9, [])

@@ -165,10 +165,13 @@ def cells_of(runs: Iterable[Run]) -> tuple[Cells, list[str]]:
         for variant, own in _variants(members).items():
             teaches = all(_place(run.path.parent) in teachers for run in own)
             cells = found.setdefault(replace(method, variant=variant, teaches=teaches), {})
-            for run in own:
+            for run in sorted(own, key=lambda run: run.eval_only):  # what was trained counts before an evaluation
                 cell = cells.setdefault(run.dataset, Cell())
-                if run.seed in cell.seeds:
-                    remarks.append(f"{run.path}: another configuration of seed {run.seed} that no setting tells apart")
+                if first := next((one for one in cell.runs if one.seed == run.seed), None):
+                    what = "run" if first.config_hash == run.config_hash else "configuration"
+                    remarks.append(
+                        f"{run.path}: another {what} of seed {run.seed} that no setting tells from {first.path}"
+                    )
                     continue
                 cell.runs.append(run)
     return found, remarks

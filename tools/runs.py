@@ -67,7 +67,8 @@ def harmonic_mean(base: float, new: float) -> float:
 def find(*outputs: str | Path) -> tuple[list[Run], list[LeftOut]]:
     """Every results.json under the folders: those that count, sorted by path, and those that do not.
 
-    Of several with one configuration hash the first that finished counts.
+    Of several with one configuration hash that learned on one data set the first that finished counts, and a run
+    before its evaluations. Links to folders are followed.
 
     Raises:
         FileNotFoundError: an output folder is not there.
@@ -75,18 +76,20 @@ def find(*outputs: str | Path) -> tuple[list[Run], list[LeftOut]]:
     runs, left_out, seen = [], [], set()
     for path in _files(outputs):
         if path.resolve() in seen:
-            continue  # folders given twice or inside each other are no duplicates
+            continue  # one file, linked from several folders, is no duplicate
         seen.add(path.resolve())
         try:
             runs.append(Run(path, read(path)))
         except ValueError as error:
             left_out.append(LeftOut(path, str(error)))
-    kept: dict[tuple[str, bool], Run] = {}
-    for run in sorted(runs, key=lambda run: (run.finished, run.path.as_posix())):
-        first = kept.setdefault((run.config_hash, run.eval_only), run)
+    kept: dict[tuple[str, str | None], Run] = {}
+    for run in sorted(runs, key=lambda run: (run.eval_only, run.finished, run.path.as_posix())):
+        # the hash does not tell what an evaluation's model learned on
+        first = kept.setdefault((run.config_hash, run.result.get("learned_on")), run)
         if first is not run:
-            same = "" if first.values == run.values else ", with other numbers"
-            left_out.append(LeftOut(run.path, f"duplicate: {first.path} has the same configuration{same}"))
+            again = run.eval_only and not first.eval_only
+            kind = f"evaluation of {first.path}" if again else f"duplicate: {first.path} has the same configuration"
+            left_out.append(LeftOut(run.path, kind + ("" if first.values == run.values else ", with other numbers")))
     return sorted(kept.values(), key=lambda run: run.path), sorted(left_out, key=lambda item: item.path)
 
 
@@ -162,11 +165,21 @@ def _clipped(value: Any) -> str:
 
 
 def _files(outputs: Sequence[str | Path]) -> Iterator[Path]:
+    """Each results.json once, by its own path rather than a link's where both lie under the folders."""
+    visited: set[str] = set()
     for output in map(Path, outputs):
         if not output.is_dir():
             raise FileNotFoundError(f"no output folder {output}: run train.py or tools.sweep first, or name another")
-        for folder, inner, files in os.walk(output):
+    later = [str(output) for output in outputs]
+    for top in later:  # grows by the links that are found
+        for folder, inner, files in os.walk(top):
+            real = os.path.realpath(folder)
+            if real in visited:  # folders given twice or inside each other, and links that go in circles
+                inner.clear()
+                continue
+            visited.add(real)
             inner.sort()
+            later += [path for path in (os.path.join(folder, name) for name in inner) if os.path.islink(path)]
             if "results.json" in files:
                 yield Path(folder) / "results.json"
 
