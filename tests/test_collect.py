@@ -6,7 +6,7 @@ import json
 import statistics
 
 import pytest
-from made_up import result, write
+from made_up import SRC_TEACHER, group, result, write
 
 from tools import collect, runs, tables
 
@@ -86,6 +86,20 @@ def test_a_method_that_learns_nothing_has_no_shots(tmp_path):
         (result(base=float("nan"), new=None), "broken: accuracy of base is nan"),
         (result(base=123.0), "broken: accuracy of base is 123.0"),
         (result(metrics=result()["metrics"] | {"hm": 99.0}), "broken: hm is 99.0"),
+        (result(metrics=result()["metrics"] | {"hm": None}), "broken: hm is None"),
+        (result(base=10**400, new=None), "broken: accuracy of base is 1000"),
+        ('{"a":' * 100_000, "broken: nested too deep"),
+        (result(settings=None), "broken: settings is None"),
+        (result(settings=["OPTIM.LR"]), "broken: settings is ['OPTIM.LR']"),
+        (result(accuracy=50.0, protocol="cross", learned_on=["ImageNet"]), "broken: learned_on is ['ImageNet']"),
+        (result(versions=["2.15"]), "broken: versions is ['2.15']"),
+        (result(command="train.py"), "broken: command is 'train.py'"),
+        (result(data_root=None), "broken: data_root is None"),
+        (result(metrics={"base": group(80.0) | {"per_class": {"cat": None}}}), "broken: per_class of base"),
+        (result(metrics={"base": group(80.0) | {"per_class": {"cat": "good"}}}), "broken: per_class of base"),
+        (result(metrics={"base": group(80.0) | {"per_class": [1.0]}}), "broken: per_class of base"),
+        (result("PromptKD", teacher=SRC_TEACHER | {"metrics": [80.0]}), "broken: teacher.metrics"),
+        (result("PromptKD", teacher=SRC_TEACHER | {"metrics": {"base": {}}}), "broken: teacher.metrics"),
     ],
 )
 def test_what_is_no_result_is_named_and_left_out(tmp_path, content, reason):
@@ -94,7 +108,16 @@ def test_what_is_no_result_is_named_and_left_out(tmp_path, content, reason):
     kept, left_out = runs.find(tmp_path)
     assert [run.path for run in kept] == [good]
     assert [item.path for item in left_out] == [bad]
-    assert left_out[0].reason.startswith(reason)
+    assert left_out[0].reason.startswith(reason) and len(left_out[0].reason) < 200
+    assert collect.main([str(tmp_path), "--html", str(tmp_path / "page.html")]) == 0
+
+
+def test_entries_that_nobody_needs_may_lack(tmp_path):
+    made = result("PromptKD", teacher=None)
+    write(tmp_path / "a", {key: value for key, value in made.items() if key in runs.FIELDS or key == "format"})
+    kept, left_out = runs.find(tmp_path)
+    assert (len(kept), left_out) == (1, [])
+    assert collect.main([str(tmp_path), "--html", str(tmp_path / "page.html")]) == 0
 
 
 def test_a_duplicate_counts_once(tmp_path):
@@ -106,6 +129,40 @@ def test_a_duplicate_counts_once(tmp_path):
     assert first in [run.path for run in kept]
     assert [item.path for item in left_out] == [again]
     assert str(first) in left_out[0].reason and "other numbers" in left_out[0].reason
+
+
+def test_a_run_counts_before_its_evaluation(tmp_path):
+    """Also a student's, whose evaluation knows its teacher by the class vectors alone, and wherever it lies."""
+    for trainer, teacher in (("CoOp", None), ("PromptKD", {"made_by": "PromptSRC on ViT-L/14", "source": "output/t"})):
+        trained = result(trainer, finished="2026-05-01T00:00:00+00:00")
+        first = write(tmp_path / trainer / "z_run", trained)
+        evaluated = {"eval_only": True, "teacher": teacher, "finished": "2026-02-01T00:00:00+00:00"}
+        again = write(tmp_path / trainer / "a_evaluation", trained | evaluated)
+        cells, left_out = collect.collect([str(tmp_path / trainer)])
+        assert [run.path for row in cells.values() for cell in row.values() for run in cell.runs] == [first]
+        assert left_out == [f"{again}: evaluation of {first}"]
+        first.unlink()
+        assert len(collect.collect([str(tmp_path / trainer)])[0]) == 1  # alone it counts
+
+
+def test_evaluations_of_what_was_learned_on_different_data_sets_are_no_duplicates(tmp_path):
+    for source in ("ImageNet", "Caltech101"):
+        entries = {"learned_on": source, "eval_only": True, "protocol": "cross", "config_hash": "1" * 16}
+        write(tmp_path / source, result("CoOp", accuracy=50.0, **entries))
+    cells, left_out = collect.collect([str(tmp_path)])
+    assert ({method.source for method in cells}, left_out) == ({"ImageNet", "Caltech101"}, [])
+
+
+def test_links_to_folders_are_followed_and_each_run_counts_once(tmp_path):
+    write(tmp_path / "elsewhere" / "run", result(seed=1))
+    real = write(tmp_path / "output" / "z_real", result(seed=2))
+    (tmp_path / "output" / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "output" / "a_link").symlink_to(real.parent, target_is_directory=True)
+    (real.parent / "circle").symlink_to(tmp_path / "output", target_is_directory=True)
+    (tmp_path / "output" / "dangling").symlink_to(tmp_path / "nothing")
+    kept, left_out = runs.find(tmp_path / "output")
+    assert left_out == []
+    assert [run.path for run in kept] == [tmp_path / "output" / "linked" / "run" / "results.json", real]
 
 
 def test_folders_given_twice_or_nested_are_no_duplicates(output):
@@ -142,6 +199,50 @@ def test_two_runs_of_a_seed_that_nothing_tells_apart_count_once(tmp_path):
     (row,) = cells.values()
     assert row["EuroSAT"].mean("base") == 70.0
     assert len(left_out) == 1 and "b/results.json" in left_out[0] and "seed 1" in left_out[0]
+
+
+def taught(tmp_path, dataset, seed, base, *parts):
+    settings = {"TRAINER.PROMPTKD.TEACHER": "/".join(["/out/base2new", dataset, "shots_16/PromptSRC", *parts])}
+    place = tmp_path / "-".join([dataset, str(seed), *(part.replace("/", "-") for part in parts)])
+    write(place, result("PromptKD", dataset, seed, base=base, settings=settings))
+
+
+def test_a_grid_over_teachers_gives_a_row_for_each(tmp_path):
+    """Each data set has its own teachers, which all seeds of its students share; one of them is not yet there."""
+    for seed in (1, 2):
+        taught(tmp_path, "EuroSAT", seed, 70.0, "vit+MAX_EPOCH=1", "seed1")
+        taught(tmp_path, "EuroSAT", seed, 80.0, "vit+MAX_EPOCH=2", "seed1")
+        taught(tmp_path, "UCF101", seed, 60.0, "vit+MAX_EPOCH=1", "seed1")
+    cells, left_out = collect.collect([str(tmp_path)])
+    assert left_out == []
+    shown = {
+        m.label.partition("(")[2]: {n: (c.mean("base"), c.seeds) for n, c in row.items()} for m, row in cells.items()
+    }
+    assert shown == {
+        "TEACHER MAX_EPOCH=1)": {"EuroSAT": (70.0, [1, 2]), "UCF101": (60.0, [1, 2])},
+        "TEACHER MAX_EPOCH=2)": {"EuroSAT": (80.0, [1, 2])},
+    }
+
+
+@pytest.mark.parametrize(
+    ("teachers", "labels"),
+    [
+        ({1: ["vit/seed1"], 2: ["vit/seed2"]}, {"": [1, 2]}),  # each seed its own teacher: one row
+        ({1: ["vit/seed1", "vit+LR=1/seed1"]}, {"TEACHER vit": [1], "TEACHER LR=1": [1]}),
+        ({1: ["vit/seed1", "vit/seed2"]}, {"TEACHER seed1": [1], "TEACHER seed2": [1]}),
+        (
+            {1: ["a/b/a", "b/a/a"]},
+            {f"TEACHER /out/base2new/EuroSAT/shots_16/PromptSRC/{path}": [1] for path in ("a/b/a", "b/a/a")},
+        ),
+    ],
+)
+def test_rows_of_students_whose_teachers_differ(tmp_path, teachers, labels):
+    for seed, paths in teachers.items():
+        for path in paths:
+            taught(tmp_path, "EuroSAT", seed, 70.0, path)
+    cells, left_out = collect.collect([str(tmp_path)])
+    assert left_out == []
+    assert {m.label.partition("(")[2].rstrip(")"): row["EuroSAT"].seeds for m, row in cells.items()} == labels
 
 
 def test_other_teachers_backbones_shots_and_selections_are_rows_of_their_own(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from chromium import PROGRAM, Chromium
-from made_up import result, write
+from made_up import benchmark, result, write
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
@@ -24,7 +24,7 @@ EVIL = '<img src="http://example.org/x">&"'
 class Page(HTMLParser):
     """Collects tags and attributes, and checks that what opens closes."""
 
-    VOID = {"meta", "link", "input", "img", "line", "rect"}
+    VOID = {"meta", "link", "input", "img", "line", "rect", "wbr"}
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -140,6 +140,14 @@ def test_broken_predictions_are_said_and_stop_nothing(output, content):
     assert "predictions.csv is broken" in text or "Confusion" not in text
 
 
+def test_images_without_a_label_are_no_errors(output):
+    lines = [("a.png", "base", "cat", "dog", 0.6), ("b.png", "base", "dog", "dog", 0.7)]
+    predictions(output / "full", [*lines, *((f"{i}.png", "base", "", "cat", 0.99) for i in range(5))])
+    run = next(part for part in made(output).split('<details class="run"')[1:] if "<b>MaPLe" in part)
+    assert "The most confident of 1 errors" in run and run.count("<figure title=") == 1
+    assert 'title="cat taken for dog: 1"' in run and 'title=" taken for' not in run and "<tr><th></th>" not in run
+
+
 def test_many_classes_give_the_most_confused_pairs(output):
     lines = [(f"{i}.png", "base", f"c{i}", f"c{i // 2}", 0.5) for i in range(MATRIX + 5)]
     predictions(output / "full", lines)
@@ -156,7 +164,7 @@ def test_page_cannot_be_written(output, capsys):
 def test_paper_rows_join_the_row_they_belong_to(tmp_path):
     write(tmp_path / "o" / "a", result("PromptSRC", "EuroSAT", accuracy=80.0, shots=4))
     text = made(tmp_path / "o")
-    assert re.search(r"80\.00<small>paper 86\.30\?</small><small>difference -6\.30\?</small></td>", text)
+    assert re.search(r"80\.00<small>paper 86\.30\?</small><small>diff -6\.30\?</small></td>", text)
 
 
 def test_thumbnails(tmp_path):
@@ -178,6 +186,50 @@ def test_lines_survive_single_points_and_values_that_are_not_finite():
     assert charts.lines([charts.Line("a", [(0.0, float("nan"), None)])], "nothing") == ""
     drawn = charts.lines([charts.Line("a", [(0.0, 5.0, None), (1.0, float("inf"), None)])], "one")
     assert drawn.count("<circle") == 1 and "nan" not in drawn and "inf" not in drawn
+
+
+def test_a_curve_shows_what_a_paper_says_and_stays_below_100_percent():
+    line = charts.Line("a", [(0.0, 92.0, 1.0), (1.0, 99.5, 3.0)], [(1.0, 86.0)])
+    drawn = charts.lines([line], "one", {0.0: "1", 1.0: "2"}, percent=True)
+    assert 'class="paper l0"' in drawn and "a, 2: paper 86.00" in drawn
+    ticks = [float(text) for text in re.findall(r">([\d.]+) %<", drawn)]
+    assert (ticks[0], ticks[-1]) == (85.0, 100.0)
+    top = min(float(y) for y in re.findall(r' y[12]="([\d.]+)"', drawn))
+    assert top == 8.0  # where 100 % is: the whisker ends there
+    whisker = charts.bars([("m", [charts.Bar("base", 99.0, 5.0)])], "label")
+    ends = [float(x) for x in re.findall(r'x2="([\d.]+)"', whisker)]
+    assert max(ends) == 378.0  # where 100 % is
+
+
+def test_a_ninth_line_is_not_taken_for_the_first():
+    names = [f"method {i}" for i in range(10)]
+    drawn = charts.lines([charts.Line(name, [(0.0, 5.0, None)]) for name in names], "ten")
+    kinds = re.findall(r'class="line ([^"]+)"', drawn)
+    assert len(set(kinds)) == 10 == len(set(re.findall(r'class="line ([^"]+)"', charts.legend(names))))
+    style = (Path(charts.__file__).parent / "page.css").read_text(encoding="utf-8")
+    assert all(f".{name} " in style for kind in kinds for name in kind.split())
+
+
+def test_many_data_sets_begin_with_averages_and_methods_by_data_sets(tmp_path):
+    benchmark(tmp_path / "output", ("base2new", "fewshot"), seeds=2)
+    text = made(tmp_path / "output")
+    heads = re.findall(r"<h2>([^<]*)</h2>", text)
+    assert heads[:2] == ["base2new, inductive: averages", "base2new, inductive: HM of each data set"]
+    first, second, third = text.split("<section")[1:4]
+    assert first.count("<tr data-f=") == second.count("<tr data-f=") == 8  # a row for each method
+    assert first.count("average of 11") == 16 and "<th" in second and second.count("<th ") == 2 + 11 + 1
+    assert third.count("<tr data-f=") == 8 * 12 and '<details class="fold"><summary>Each metric' in third
+    assert 'class="paper l' in text  # in the curves
+    runs = text.partition("<h2>Runs</h2>")[2]
+    outer = re.findall(r'<details class="fold"><summary>([^<]*) <span>(\d+) runs', runs)
+    assert [(name, int(n)) for name, n in outer if name.startswith(("base2new", "fewshot"))] == [
+        ("base2new, inductive", 7 * 11 * 2 + 11),
+        ("base2new, transductive", 22),
+        ("fewshot, inductive", 5 * 7 * 11 * 2 + 11),
+        ("fewshot, transductive", 5 * 22),
+    ]
+    assert sum(name == "EuroSAT" for name, _ in outer) == 4
+    assert "CoOp ViT-B/16, 4 shots: accuracy" in runs
 
 
 def test_ticks_span_the_values_with_round_numbers():
@@ -250,6 +302,24 @@ def test_filter_shows_what_has_every_word(output, browser):
 
 
 @chromium
+def test_many_runs_are_folded_and_opened_by_the_filter(browser, tmp_path):
+    benchmark(tmp_path / "output", ("base2new",), seeds=2)
+    made(tmp_path / "output", "--gallery", "0")
+    browser.open(tmp_path / "pages" / "report.html", 1280, 900)
+    assert browser.do("document.documentElement.scrollHeight") < 6000
+    assert browser.do(f"{FILTER}('')")[0] == 0
+    assert browser.do(f"{FILTER}('maple eurosat')")[::2] == [2, "2 runs match"]
+    assert browser.do(f"{FILTER}('')")[0] == 0  # folded again
+    where = "[...document.querySelectorAll('.fold')].find((one) => one.textContent.startsWith('Each metric'))"
+    scrolled = f"""(() => {{
+      const fold = {where}; fold.open = true;
+      const box = fold.querySelector(".scroll"); box.scrollTop = 400;
+      return [box.scrollTop, fold.querySelector("th").getBoundingClientRect().top - box.getBoundingClientRect().top];
+    }})()"""
+    assert browser.do(scrolled) == [400, 0]  # the headings stay
+
+
+@chromium
 @pytest.mark.parametrize("width", [1280, 390])
 def test_light_dark_and_width(output, browser, width):
     """Wide tables scroll by themselves, an open run fits too; in the dark, light letters stand on a dark ground."""
@@ -278,3 +348,17 @@ def test_print_has_no_filter_and_cuts_no_table(output, browser, tmp_path):
     assert browser.do("document.querySelector('.filter').checkVisibility()") is False
     style = "getComputedStyle(document.querySelector('.scroll')).overflowX"
     assert browser.do(style) == "visible"
+
+
+@chromium
+def test_print_fits_tables_of_eleven_data_sets_on_the_page(browser, tmp_path):
+    """Upright A4 with Chromium's margins is 717 pixels wide; they are printed across it, where there are 1,043."""
+    benchmark(tmp_path / "output", ("base2new", "cross"), seeds=2)
+    made(tmp_path / "output", "--gallery", "0")
+    browser.open(tmp_path / "pages" / "report.html", 717, 1000)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    ends = browser.do("[...document.querySelectorAll('table')].map((one) => one.getBoundingClientRect().right)")
+    assert len(ends) >= 4 and max(ends) <= 717
+    assert browser.do("document.documentElement.scrollWidth") <= 717
+    widest = "[...document.querySelectorAll('section')].find((one) => one.textContent.startsWith('cross'))"
+    assert browser.do(f"getComputedStyle({widest}).page") == "wide"

@@ -39,6 +39,20 @@ class Table:
     headers: list[str]
     rows: list[list[Entry]]
     notes: list[str] = field(default_factory=list)
+    folded: bool = False  # on the page, where another table gives the overview
+
+
+def missing(lacking: Sequence[str] = (), seeds: int = 0) -> str:
+    """What stands where there is no number.
+
+    Args:
+        lacking: data sets that an average waits for.
+        seeds: how many seeds a cell without any should have.
+    """
+    if lacking:
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        return f"missing (lacks {', '.join(lacking[:3])}{more})"
+    return f"missing (0 of {seeds} seed{'' if seeds == 1 else 's'})" if seeds else "missing"
 
 
 class Papers:
@@ -55,7 +69,7 @@ class Papers:
 
     def find(self, method: Method, cell: Cell, dataset: str, metric: str) -> Published | None:
         """The number beside a cell; remembered for the notes."""
-        if not self._compare or not cell.runs:
+        if not self._compare or cell.mean(metric) is None:
             return None
         number = published.find(method, cell.datasets if isinstance(cell, Average) else [dataset], metric)
         if number:
@@ -76,7 +90,7 @@ class Papers:
         if not any(numbers):
             return []
         pairs = [Papers.beside(value, number) for value, number in zip(values, numbers, strict=True)]
-        return [["  paper", *head[1:], *(p for p, _ in pairs)], ["  difference", *head[1:], *(d for _, d in pairs)]]
+        return [["  paper", *head[1:], *(p for p, _ in pairs)], ["  diff", *head[1:], *(d for _, d in pairs)]]
 
     def notes(self) -> list[str]:
         """Which papers, which numbers are not verified, and where the comparison is not of like with like."""

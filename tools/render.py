@@ -6,12 +6,13 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tabulate import tabulate
 
 from tools import published
-from tools.cells import METRICS, Average, Cell, Cells, Method
+from tools.cells import ELSEWHERE, METRICS, NOTHING, Average, Cell, Cells, Method
 from tools.entries import Difference, Entry, Table, Value
 from tools.tables import TEXT_HEADERS
 
@@ -61,20 +62,45 @@ def _latex_table(table: Table) -> str:
 
 
 def records(found: Cells) -> list[dict[str, Any]]:
-    """One record for each method, data set (and the average) and metric; percentages in full precision."""
+    """One record for each method, data set (and the average) and metric; percentages in full precision.
+
+    Those that are missing beside the others of their table have the mean None.
+    """
     listed = []
-    for method, row in found.items():
-        entries: dict[str, Cell] = dict(sorted(row.items()))
-        if len(row) > 1:
-            entries["average"] = Average(row)
+    for method, row in _whole(found).items():
+        entries = dict(sorted(row.items()))
+        there = {name: cell for name, cell in entries.items() if cell.runs and method.averages(name)}
+        lacking = [name for name, cell in entries.items() if not cell.runs and method.averages(name)]
+        if len(there) + len(lacking) > 1:
+            # as in the tables: only that of base and new may be of fewer data sets, and says so
+            entries["average"] = Average(there, lacking if method.protocol in ("fewshot", *ELSEWHERE) else ())
+        metrics = [metric for metric in METRICS if any(_beside(method, other, found, metric) for other in found)]
         for dataset, cell in entries.items():
-            for metric in METRICS:
-                if cell.mean(metric) is not None:
-                    listed.append(_record(method, dataset, cell, metric))
+            lacks = lacking if isinstance(cell, Average) else []
+            listed += [_record(method, dataset, cell, metric, lacks) for metric in metrics]
     return listed
 
 
-def _record(method: Method, dataset: str, cell: Cell, metric: str) -> dict[str, Any]:
+def _whole(found: Cells) -> Cells:
+    """The rows with every data set that another row of their table has, and in few-shot with every number of shots."""
+    rows: Cells = {}
+    for method in found:
+        others = [other for other in found if _beside(method, other, found)]
+        names = {name for other in others for name in found[other]}
+        shots = {other.shots for other in others} - {NOTHING} if method.protocol == "fewshot" else set()
+        for one in {method, *(replace(method, shots=k) for k in shots if method.shots != NOTHING)}:
+            rows[one] = {name: found.get(one, {}).get(name, Cell()) for name in names}
+    return dict(sorted(rows.items()))
+
+
+def _beside(method: Method, other: Method, found: Cells, metric: str = "") -> bool:
+    """Whether two rows stand in one table, and the other has the metric."""
+    same = (method.protocol, method.transductive) == (other.protocol, other.transductive)
+    sources = {method.source, other.source} - {""}
+    return same and len(sources) < 2 and (not metric or any(cell.by_seed(metric) for cell in found[other].values()))
+
+
+def _record(method: Method, dataset: str, cell: Cell, metric: str, lacks: Sequence[str]) -> dict[str, Any]:
     mean = cell.mean(metric)
     number = published.find(method, cell.datasets if isinstance(cell, Average) else [dataset], metric)
     return {
@@ -84,7 +110,9 @@ def _record(method: Method, dataset: str, cell: Cell, metric: str) -> dict[str, 
         "settings": dict(method.variant), "dataset": dataset,
         "datasets": cell.datasets if isinstance(cell, Average) else [dataset], "metric": metric, "mean": mean,
         "std": cell.std(metric), "seeds": cell.seeds, "n_seeds": len(cell.seeds),
-        "published": number.value if number else None, "difference": mean - number.value if number else None,
+        "lacks": list(lacks),
+        "published": number.value if number else None,
+        "difference": mean - number.value if number and mean is not None else None,
         "paper": number.paper if number else None, "verified": number.verified if number else None,
         "source": number.source if number else None,
     }  # fmt: skip
@@ -103,7 +131,7 @@ def csv_text(found: Cells) -> str:
     writer.writeheader()
     for record in listed:
         settings = " ".join(f"{key}={value}" for key, value in record["settings"].items())
-        joined = {key: " ".join(map(str, record[key])) for key in ("datasets", "seeds")}
+        joined = {key: " ".join(map(str, record[key])) for key in ("datasets", "seeds", "lacks")}
         writer.writerow(record | joined | {"settings": settings})
     return text.getvalue()
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from tools.cells import ALL, METRICS, NOTHING, PROTOCOLS, Average, Cell, Cells, Method
-from tools.entries import Entry, Papers, Table, Value
+from tools.cells import ALL, ELSEWHERE, METRICS, NOTHING, PROTOCOLS, Average, Cell, Cells, Method
+from tools.entries import Entry, Papers, Table, Value, missing
 
+AVERAGE = "average"
 TEXT_HEADERS = ("method", "data set", "shots")  # the columns that say what a row is
 
 
-def build(found: Cells, compare: bool = True) -> list[Table]:
+def build(found: Cells, compare: bool = True, overview: bool = False) -> list[Table]:
     """All tables, in the order of PROTOCOLS, inductive ones first.
 
     Args:
         found: cells.
         compare: whether published numbers stand beside ours where there are any.
+        overview: whether tables with a row for each method come before one with a row for each method and data set.
     """
     kinds = {(method.protocol, method.transductive, method.source) for method in found}
     # What learned nothing stands in the table of every source, and in one of its own only where there is no source.
@@ -31,8 +33,22 @@ def build(found: Cells, compare: bool = True) -> list[Table]:
             if (method.protocol, method.transductive) == (protocol, transductive) and method.source in (source, "")
         }
         make = {"fewshot": _by_shots, "cross": _by_target, "dg": _by_target}.get(protocol, _by_metric)
-        tables.append(make(_title(protocol, transductive, source), own, compare))
+        made = make(_title(protocol, transductive, source), own, compare)
+        several = overview and make is _by_metric and len(_datasets(own)) > 1
+        tables += _overview(made, own, compare) if several else [made]
     return tables
+
+
+def _overview(made: Table, own: Cells, compare: bool) -> list[Table]:
+    """What a reader looks for first: averages, and methods x data sets of the metric that sums up; then all of it."""
+    averages = [row for row in made.rows if str(row[1]).startswith(f"{AVERAGE} of ")]
+    metrics = _metrics(own)
+    metric = "hm" if "hm" in metrics else metrics[0]
+    return [
+        replace(made, title=f"{made.title}: averages", rows=averages),
+        _by_target(f"{made.title}: {METRICS[metric]} of each data set", own, compare, metric),
+        replace(made, folded=True),
+    ]
 
 
 def _title(protocol: str, transductive: bool, source: str) -> str:
@@ -53,14 +69,14 @@ def _by_metric(title: str, own: Cells, compare: bool) -> Table:
             blocks.append(([method.label, name, method.images], method, name, cell))
         if len(datasets) > 1:
             lacking = [name for name in datasets if name not in row]
-            name = f"average of {len(row)}" + (f" (lacks {', '.join(lacking)})" if lacking else "")
+            name = f"{AVERAGE} of {len(row)}" + (f" (lacks {', '.join(lacking)})" if lacking else "")
             blocks.append(([method.label, name, method.images], method, name, Average(row)))
     rows: list[list[Entry]] = []
     columns: list[list[Entry]] = [[] for _ in blocks]
     headers = ["method", "data set", "shots"]
     for metric in metrics:
-        best = _best((name, cell.mean(metric)) for _, _, name, cell in blocks)
-        values = [_value(cell, metric, best.get(name)) for _, _, name, cell in blocks]
+        best = _best((name, method, cell.mean(metric)) for _, method, name, cell in blocks)
+        values = [_value(method, cell, metric, best.get(name)) for _, method, name, cell in blocks]
         found = [papers.find(method, cell, name, metric) for _, method, name, cell in blocks]
         headers.append(METRICS[metric])
         beside = any(found)
@@ -84,60 +100,51 @@ def _by_shots(title: str, own: Cells, compare: bool) -> Table:
     for method, row in own.items():
         curves.setdefault(replace(method, shots=ALL), {})[method.shots] = (method, row)
     rows: list[list[Entry]] = []
-    lines: list[tuple[Method, str, list[tuple[Method, Cell] | None]]] = []
+    lines: list[tuple[Method, str, list[tuple[Method, Cell]]]] = []
     for curve, points in curves.items():
-        for name in [*datasets, *(["average"] if len(datasets) > 1 else [])]:
-            line: list[tuple[Method, Cell] | None] = []
-            for k in shots:
-                method, row = points.get(k, (curve, {}))
-                whole = name == "average" and set(datasets) <= row.keys()
-                cell = Average(row) if whole else row.get(name)
-                line.append((method, cell) if cell else None)
-            lines.append((curve, name, line))
-    best = [
-        _best((name, line[i][1].mean(metric) if line[i] else None) for _, name, line in lines)
-        for i in range(len(shots))
-    ]
+        for name in [*datasets, *([AVERAGE] if len(datasets) > 1 else [])]:
+            own_points = [points.get(k, (curve, {})) for k in shots]
+            lines.append((curve, name, [(method, _cell(row, name, datasets)) for method, row in own_points]))
+    best = [_best((name, line[i][0], line[i][1].mean(metric)) for _, name, line in lines) for i in range(len(shots))]
     for curve, name, line in lines:
         values: list[Entry] = []
-        for i, point in enumerate(line):
+        for i, (method, cell) in enumerate(line):
             # What learns nothing has no curve, and what learns nothing at 0 shots: neither is missing there.
-            lacks = "missing" if (shots[i] == NOTHING) == (set(curves[curve]) == {NOTHING}) else ""
-            values.append(_value(point[1], metric, best[i].get(name), seeds, point[0]) if point else lacks)
+            expected = (shots[i] == NOTHING) == (set(curves[curve]) == {NOTHING})
+            shown = _value(method, cell, metric, best[i].get(name), seeds)
+            values.append(shown if expected or cell.runs else "")
         rows.append([curve.label, name, *values])
-        numbers = [papers.find(point[0], point[1], name, metric) if point else None for point in line]
+        numbers = [papers.find(method, cell, name, metric) for method, cell in line]
         rows += papers.lines(["", ""], values, numbers)
     return Table(title, ["method", "data set", *(_shots_heading(k) for k in shots)], rows, papers.notes())
 
 
-def _by_target(title: str, own: Cells, compare: bool) -> Table:
+def _by_target(title: str, own: Cells, compare: bool, metric: str = "") -> Table:
     """A row for each method, a column for each data set it was tested on, and their average without the source."""
-    metric = _metrics(own)[0]
-    source = next((method.source for method in own if method.source), "ImageNet")
+    metric = metric or _metrics(own)[0]
+    elsewhere = next(iter(own)).protocol in ELSEWHERE
+    source = next((method.source for method in own if method.source), "ImageNet") if elsewhere else ""
     datasets, seeds = sorted(_datasets(own), key=lambda name: (name != source, name)), _seeds(own)
     targets = [name for name in datasets if name != source]
     papers = Papers(compare)
-    table: list[tuple[Method, list[Cell | None]]] = []
-    for method, row in own.items():
-        reached = {name: cell for name, cell in row.items() if name in targets}
-        average = Average(reached) if set(targets) <= reached.keys() and len(targets) > 1 else None
-        table.append((method, [*(row.get(name) for name in datasets), average]))
-    names = [*datasets, "average"]
-    best = [
-        _best((name, line[i].mean(metric) if line[i] else None) for _, line in table) for i, name in enumerate(names)
-    ]
+    names = [*datasets, *([AVERAGE] if len(targets) > 1 else [])]
+    table = [(method, [_cell(row, name, targets) for name in names]) for method, row in own.items()]
+    best = [_best((name, method, line[i].mean(metric)) for method, line in table) for i, name in enumerate(names)]
     rows: list[list[Entry]] = []
     for method, line in table:
-        values: list[Entry] = [
-            _value(cell, metric, best[i].get(names[i]), seeds, method) if cell else "missing"
-            for i, cell in enumerate(line)
-        ]
+        values = [_value(method, cell, metric, best[i].get(names[i]), seeds) for i, cell in enumerate(line)]
         rows.append([method.label, method.images, *values])
-        numbers = [
-            papers.find(method, cell, name, metric) if cell else None for name, cell in zip(names, line, strict=True)
-        ]
+        numbers = [papers.find(method, cell, name, metric) for name, cell in zip(names, line, strict=True)]
         rows += papers.lines(["", ""], values, numbers)
     return Table(title, ["method", "shots", *names], rows, papers.notes())
+
+
+def _cell(row: Mapping[str, Cell], name: str, averaged: Sequence[str]) -> Cell:
+    """A row's cell of a data set, or its average, for which it needs all of `averaged`."""
+    if name == AVERAGE:
+        own = {name: row[name] for name in averaged if name in row}
+        return Average(own, [name for name in averaged if name not in row])
+    return row.get(name, Cell())
 
 
 def _metrics(own: Cells) -> list[str]:
@@ -151,32 +158,40 @@ def _datasets(own: Cells) -> list[str]:
 
 
 def _seeds(own: Cells) -> set[int]:
-    return {seed for row in own.values() for cell in row.values() for seed in cell.seeds}
+    """The seeds that methods were asked for: what learns nothing has one, and so has the teacher of all seeds."""
+    asked = {method: {seed for cell in row.values() for seed in cell.seeds} for method, row in own.items()}
+    several = [seeds for method, seeds in asked.items() if not _one_seed(method)]
+    return set().union(*(several or asked.values()))
 
 
-def _best(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
-    """Data set -> highest mean, where more than one row has one."""
+def _one_seed(method: Method) -> bool:
+    return method.shots == NOTHING or method.teaches
+
+
+def _best(values: Iterable[tuple[str, Method, float | None]]) -> dict[str, float]:
+    """Data set -> highest mean, where more than one row has one; a teacher is no rival of its students' rivals."""
     known: dict[str, list[float]] = {}
-    for name, mean in values:
-        if mean is not None:
+    for name, method, mean in values:
+        if mean is not None and not method.teaches:
             known.setdefault(name, []).append(mean)
     return {name: max(means) for name, means in known.items() if len(means) > 1}
 
 
-def _value(
-    cell: Cell, metric: str, best: float | None, seeds: set[int] | None = None, method: Method | None = None
-) -> Entry:
-    mean = cell.mean(metric)
-    if mean is None:
-        return "missing"
-    few = seeds is not None and method is not None and method.shots != NOTHING and len(cell.seeds) < len(seeds)
-    note = f"{len(cell.seeds)} of {len(seeds or ())} seeds" if few else ""
-    return Value(mean, cell.std(metric), note, best is not None and mean >= best)
+def _value(method: Method, cell: Cell, metric: str, best: float | None, seeds: Collection[int] = ()) -> Entry:
+    """A percentage, with the count of seeds where some of `seeds` are not there."""
+    mean, expected = cell.mean(metric), min(len(seeds), 1) if _one_seed(method) else len(seeds)
+    if mean is None:  # an average says what it lacks, unless nothing is there at all
+        lacking = cell.lacking if isinstance(cell, Average) and cell.runs else []
+        return missing(lacking, 0 if cell.runs else expected)
+    note = f"{len(cell.seeds)} of {expected} seeds" if len(cell.seeds) < expected else ""
+    return Value(mean, cell.std(metric), note, best is not None and mean >= best and not method.teaches)
 
 
 def _count(method: Method, cell: Cell, seeds: set[int]) -> str:
     """How many seeds, and which are not there though another row has them."""
     lacking = sorted(seeds - set(cell.seeds))
+    if method.teaches:
+        return f"{len(cell.seeds)} (teacher)"
     if not lacking or (method.shots == NOTHING and cell.seeds):
         return str(len(cell.seeds))
     return f"{len(cell.seeds)} (lacks {', '.join(map(str, lacking))})"

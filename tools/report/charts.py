@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-COLOURS = 8  # classes s0 ... s7
+COLOURS = 8  # classes s0 ... s7, l0 ... l7
+DASHES = 3  # none, and the classes dash1 and dash2: what tells a ninth line from the first
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Line:
-    """A named line through points (x, y), each with a deviation or None."""
+    """A named line through points (x, y), each with a deviation or None, and points (x, y) of a paper."""
 
     name: str
     points: Sequence[tuple[float, float, float | None]]
+    paper: Sequence[tuple[float, float]] = ()
 
 
 def bars(groups: Sequence[tuple[str, Sequence[Bar]]], label: str) -> str:
@@ -51,7 +53,7 @@ def bars(groups: Sequence[tuple[str, Sequence[Bar]]], label: str) -> str:
                 f'<text x="{left - 4}" y="{y + 10}" text-anchor="end">{escape(bar.name)}</text>'
                 f'<rect x="{left}" y="{y + 1}" width="{size:.1f}" height="{row - 3}" rx="1.5" '
                 f'class="s{names.index(bar.name) % COLOURS}"/>'
-                + _whisker(left + size, y + row / 2 - 0.5, (bar.std or 0) * scale)
+                + _whisker(left + size, y + row / 2 - 0.5, (bar.std or 0) * scale, left + 100 * scale)
                 + (f'<line x1="{left + bar.paper * scale:.1f}" x2="{left + bar.paper * scale:.1f}" y1="{y - 1}" '
                    f'y2="{y + row - 1}" class="paper"/>' if bar.paper is not None else "")
                 + f'<text x="{width}" y="{y + 10}" text-anchor="end" class="num">{bar.mean:.1f}</text></g>'
@@ -66,70 +68,94 @@ def bars(groups: Sequence[tuple[str, Sequence[Bar]]], label: str) -> str:
     return _svg(width, y + 15, label, grid + "".join(parts))
 
 
-def lines(series: Sequence[Line], label: str, x_names: dict[float, str] | None = None, unit: str = "") -> str:
-    """Lines over x, with the deviation as whiskers; y spans the values.
+def lines(series: Sequence[Line], label: str, x_names: dict[float, str] | None = None, percent: bool = False) -> str:
+    """Lines over x, with the deviation as whiskers and a paper's numbers as ticks; y spans the values.
 
     Args:
         series: at least one point in all.
         label: what the chart shows.
         x_names: ticks of x and their texts; None: round numbers.
-        unit: of y.
+        percent: y is in percent, and does not leave 0 to 100.
     """
     points = [point for line in series for point in line.points if math.isfinite(point[1])]
     if not points:
         return ""
     width, height, left, bottom, top, right = 420, 220, 50, 24, 8, 14
     xs = [x for x, _, _ in points]
-    low = min(y - (std or 0) for _, y, std in points)
-    high = max(y + (std or 0) for _, y, std in points)
-    y_ticks = _ticks(low, high, 5)
-    low, high = min(low, y_ticks[0]), max(high, y_ticks[-1])
+    spread = [y + sign * (std or 0) for _, y, std in points for sign in (-1, 1)]
+    spread += [y for line in series for _, y in line.paper]
+    y_ticks = _ticks(min(spread), max(spread), 5)
+    y_ticks = [tick for tick in y_ticks if 0 <= tick <= 100] if percent else y_ticks
+    low, high = y_ticks[0], y_ticks[-1]
     x_low, x_high = min(xs), max(xs)
 
     def px(x: float) -> float:
         share = (x - x_low) / (x_high - x_low) if x_high > x_low else 0.5
-        inset = 8 if x_names else 0  # a named tick is a point: it shall not lie on the axis
-        return left + inset + (width - left - inset - right) * share
+        # a named tick is a point: neither it nor the lines beside it shall lie on the axis
+        inset = 6 + 1.5 * len(series) if x_names else 0
+        return left + inset + (width - left - 2 * inset - right) * share
 
     def py(y: float) -> float:
-        return top + (height - top - bottom) * (1 - (y - low) / (high - low))
+        return top + (height - top - bottom) * (1 - (min(max(y, low), high) - low) / (high - low))
 
     parts = []
     for tick in y_ticks:
         parts.append(f'<line x1="{left}" x2="{width - right}" y1="{py(tick):.1f}" y2="{py(tick):.1f}" class="grid"/>')
-        parts.append(f'<text x="{left - 4}" y="{py(tick) + 3:.1f}" text-anchor="end">{tick:g}{unit}</text>')
+        sign = " %" if percent else ""
+        parts.append(f'<text x="{left - 4}" y="{py(tick) + 3:.1f}" text-anchor="end">{tick:g}{sign}</text>')
     for tick, text in (x_names or {tick: f"{tick:g}" for tick in _ticks(x_low, x_high, 5)}).items():
         if x_low <= tick <= x_high:
             parts.append(f'<text x="{px(tick):.1f}" y="{height - 6}" text-anchor="middle">{escape(text)}</text>')
     for number, line in enumerate(series):
-        kept = [point for point in line.points if math.isfinite(point[1])]
-        colour = number % COLOURS
         aside = 3 * (number - (len(series) - 1) / 2) if x_names else 0  # so that whiskers do not hide each other
-        path = " ".join(f"{px(x) + aside:.1f},{py(y):.1f}" for x, y, _ in kept)
-        parts.append(f'<polyline points="{path}" class="line l{colour}"><title>{escape(line.name)}</title></polyline>')
-        for x, y, std in kept if len(kept) <= 12 else []:
-            spread = "" if std is None else f" ± {std:.2f}"
-            at = (x_names or {}).get(x, f"{x:g}")
-            if std:
-                ends = f'y1="{py(y - std):.1f}" y2="{py(y + std):.1f}"'
-                parts.append(f'<line x1="{px(x) + aside:.1f}" x2="{px(x) + aside:.1f}" {ends} class="whisker"/>')
-            parts.append(
-                f'<circle cx="{px(x) + aside:.1f}" cy="{py(y):.1f}" r="3" class="s{colour}">'
-                f"<title>{escape(f'{line.name}, {at}: {y:.2f}{spread}')}</title></circle>"
-            )
+        parts.append(_line(line, number, lambda x, aside=aside: px(x) + aside, py, x_names or {}))
     return _svg(width, height, label, "".join(parts))
 
 
+def _line(
+    line: Line, number: int, px: Callable[[float], float], py: Callable[[float], float], x_names: Mapping[float, str]
+) -> str:
+    """The line of this number in a chart whose places `px` and `py` give."""
+    kept = [point for point in line.points if math.isfinite(point[1])]
+    path = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y, _ in kept)
+    parts = [f'<polyline points="{path}" class="line {_style(number)}"><title>{escape(line.name)}</title></polyline>']
+    for x, y, std in kept if len(kept) <= 12 else []:
+        told = f"{line.name}, {x_names.get(x, f'{x:g}')}: {y:.2f}" + ("" if std is None else f" ± {std:.2f}")
+        if std:
+            ends = f'y1="{py(y - std):.1f}" y2="{py(y + std):.1f}"'
+            parts.append(f'<line x1="{px(x):.1f}" x2="{px(x):.1f}" {ends} class="whisker"/>')
+        parts.append(_dot(px(x), py(y), number, f"<title>{escape(told)}</title>"))
+    for x, y in line.paper:
+        told = f"{line.name}, {x_names.get(x, f'{x:g}')}: paper {y:.2f}"
+        at = f'x1="{px(x) - 5:.1f}" x2="{px(x) + 5:.1f}" y1="{py(y):.1f}" y2="{py(y):.1f}"'
+        parts.append(f'<g><title>{escape(told)}</title><line {at} class="paper {_style(number, dashed=False)}"/></g>')
+    return "".join(parts)
+
+
+def _style(number: int, dashed: bool = True) -> str:
+    dash = number // COLOURS % DASHES if dashed else 0
+    return f"l{number % COLOURS}" + (f" dash{dash}" if dash else "")
+
+
+def _dot(x: float, y: float, number: int, content: str = "") -> str:
+    kind = f"s{number % COLOURS}" if number < COLOURS else f"hollow {_style(number, dashed=False)}"
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" class="{kind}">{content}</circle>'
+
+
 def legend(names: Sequence[str]) -> str:
-    """The colours of `lines`, by name."""
-    items = "".join(f'<li><i class="b{i % COLOURS}"></i>{escape(name)}</li>' for i, name in enumerate(names))
+    """The colours and dashes of `lines`, by name."""
+    items = "".join(
+        f'<li><svg class="key" viewBox="0 0 30 10" aria-hidden="true"><line x1="0" x2="30" y1="5" y2="5" '
+        f'class="line {_style(i)}"/>{_dot(15, 5, i)}</svg>{escape(name)}</li>'
+        for i, name in enumerate(names)
+    )
     return f'<ul class="legend">{items}</ul>'
 
 
-def _whisker(x: float, y: float, spread: float) -> str:
+def _whisker(x: float, y: float, spread: float, end: float) -> str:
     if not spread:
         return ""
-    return f'<line x1="{x - spread:.1f}" x2="{x + spread:.1f}" y1="{y:.1f}" y2="{y:.1f}" class="whisker"/>'
+    return f'<line x1="{x - spread:.1f}" x2="{min(x + spread, end):.1f}" y1="{y:.1f}" y2="{y:.1f}" class="whisker"/>'
 
 
 def _svg(width: float, height: float, label: str, content: str) -> str:

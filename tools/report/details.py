@@ -34,7 +34,7 @@ def details(method: Method, run: Run, gallery: int) -> str:
     """
     rows, problem = _predictions(run)
     values = ", ".join(f"{METRICS[name]} {value:.2f}" for name, value in run.values.items())
-    title = f"{method.label}, {run.dataset}, {run.protocol}, seed {run.seed}"
+    title = f"{method.described}, {run.dataset}, {run.protocol}, seed {run.seed}"
     parts = [_facts(run), _per_class(run)]
     groups = [group for group in run.metrics if any(row["group"] == group for row in rows)]
     parts += [_confusion(group, [row for row in rows if row["group"] == group]) for group in groups]
@@ -97,7 +97,7 @@ def _per_class(run: Run) -> str:
 
 
 def _predictions(run: Run) -> tuple[list[dict[str, str]], str]:
-    """The lines of predictions.csv, and what is wrong with it."""
+    """The lines of predictions.csv whose image has a label, likeliest first, and what is wrong with it."""
     path = run.path.with_name("predictions.csv")
     if not path.is_file():
         return [], "There is no predictions.csv beside this run: no confusion matrix, no images."
@@ -106,7 +106,8 @@ def _predictions(run: Run) -> tuple[list[dict[str, str]], str]:
             rows = list(csv.DictReader(file))
         if any(row[key] is None for row in rows for key in ("path", "group", "label", "prediction", "p1")):
             raise KeyError("a line is cut off")
-        return sorted(rows, key=lambda row: -float(row["p1"])), ""
+        # a run may also classify images that nobody labelled: these are neither right nor wrong
+        return sorted((row for row in rows if row["label"]), key=lambda row: -float(row["p1"])), ""
     except (OSError, KeyError, ValueError, csv.Error) as error:
         return [], f"{path.name} is broken ({error}): no confusion matrix, no images."
 

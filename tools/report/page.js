@@ -27,6 +27,7 @@ for (const table of document.querySelectorAll("table.sort")) {
 }
 
 // Filter: every word must occur; rows, charts and runs that do not match are hidden, and blocks with nothing left.
+// What is folded opens where something matches, and is as it was when the field is empty again.
 const input = document.getElementById("filter");
 const found = document.getElementById("found");
 input.addEventListener("input", () => {
@@ -36,6 +37,16 @@ input.addEventListener("input", () => {
   }
   for (const block of document.querySelectorAll(".block")) {
     block.hidden = !block.querySelector("[data-f]:not([hidden])");
+  }
+  for (const fold of document.querySelectorAll(".fold")) {
+    fold.hidden = !fold.querySelector("[data-f]:not([hidden])");
+    if (words.length) {
+      fold.dataset.open ??= fold.open;
+      fold.open = !fold.hidden;
+    } else if (fold.dataset.open) {
+      fold.open = fold.dataset.open === "true";
+      delete fold.dataset.open;
+    }
   }
   const runs = document.querySelectorAll(".run:not([hidden])").length;
   found.textContent = words.length ? `${runs} runs match` : "";
