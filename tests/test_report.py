@@ -309,6 +309,8 @@ def test_many_runs_are_folded_and_opened_by_the_filter(browser, tmp_path):
     assert browser.do("document.documentElement.scrollHeight") < 6000
     assert browser.do(f"{FILTER}('')")[0] == 0
     assert browser.do(f"{FILTER}('maple eurosat')")[::2] == [2, "2 runs match"]
+    rows = "[...document.querySelectorAll('tbody tr')].filter((row) => row.checkVisibility()).length"
+    assert browser.do(rows) == 2  # in the table with a column for the data set, and in the one with a row, unfolded
     assert browser.do(f"{FILTER}('')")[0] == 0  # folded again
     where = "[...document.querySelectorAll('.fold')].find((one) => one.textContent.startsWith('Each metric'))"
     scrolled = f"""(() => {{
