@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tools import collect, tables
+from tools.entries import Table
+
 SRC_TEACHER = {"source": "output/teacher", "backbone": "ViT-L/14", "trainer": "PromptSRC", "epoch": 20}
 
 
@@ -83,3 +86,13 @@ def benchmark(output: Path, protocols: tuple[str, ...] = ("base2new", "fewshot",
                     name = f"{protocol}/{dataset}/{trainer}/{shots}/{seed}"
                     entries = {"protocol": protocol, "shots": shots, "config_hash": name, "learned_on": "ImageNet"}
                     write(output / name, result(trainer, dataset, seed, **numbers, **entries))
+
+
+def built(output: Path, compare: bool = True) -> list[Table]:
+    """The tables of a made-up output."""
+    return tables.build(collect.collect([str(output)])[0], compare)
+
+
+def rows_of(table: Table) -> dict[tuple[Any, Any], list[Any]]:
+    """A table's rows by their first two columns."""
+    return {(row[0], row[1]): row[2:] for row in table.rows}

@@ -6,19 +6,11 @@ import json
 import statistics
 
 import pytest
-from made_up import result, write
+from made_up import built, result, rows_of, write
 
-from tools import collect, published, tables
+from tools import collect, published
 from tools.cells import ALL, NOTHING, Method
 from tools.entries import Difference, Value
-
-
-def built(output, compare=True):
-    return tables.build(collect.collect([str(output)])[0], compare)
-
-
-def rows_of(table):
-    return {(row[0], row[1]): row[2:] for row in table.rows}
 
 
 def test_average_is_over_data_sets_and_its_hm_is_of_the_averages(tmp_path):
@@ -32,20 +24,6 @@ def test_average_is_over_data_sets_and_its_hm_is_of_the_averages(tmp_path):
     assert hm.mean == pytest.approx(2 * 60.75 * 41.5 / (60.75 + 41.5))
     assert hm.std == pytest.approx(statistics.stdev([2 * 60.5 * 41 / 101.5, 2 * 61 * 42 / 103]))
     assert seeds == "2"
-
-
-def test_missing_cells_and_seeds_are_shown(tmp_path):
-    for seed in (1, 2, 3):
-        write(tmp_path / f"src{seed}", result("PromptSRC", "Emoji", seed))
-        write(tmp_path / f"other{seed}", result("PromptSRC", "Folder", seed))
-    write(tmp_path / "coop", result("CoOp", "Emoji", 2))
-    write(tmp_path / "zero", result("ZeroshotCLIP", "Emoji", 1))
-    rows = rows_of(built(tmp_path)[0])
-    assert rows["CoOp ViT-B/16", "Emoji"][-1] == "1 (lacks 1, 3)"
-    assert rows["CoOp ViT-B/16", "Folder"][1:] == ["missing", "missing", "missing", "0 (lacks 1, 2, 3)"]
-    assert ("CoOp ViT-B/16", "average of 1 (lacks Folder)") in rows
-    assert rows["ZeroshotCLIP ViT-B/16", "Emoji"][-1] == "1"  # every seed would give the same
-    assert rows["PromptSRC ViT-B/16", "average of 2"][-1] == "3"
 
 
 def test_best_is_marked_per_data_set_and_column(tmp_path):
@@ -83,91 +61,6 @@ def test_cross_table_has_a_column_per_data_set_and_averages_the_targets(tmp_path
     assert inductive.headers == ["method", "shots", "ImageNet", "Emoji", "EuroSAT", "average"]
     assert [value.mean for value in inductive.rows[0][2:]] == [70.0, 50.0, 40.0, 45.0]
     assert transductive.headers == ["method", "shots", "Emoji"]  # one data set has no average
-
-
-def test_cross_and_few_shot_averages_say_what_they_lack(tmp_path):
-    for protocol in ("cross", "fewshot"):
-        entries = {"protocol": protocol, "learned_on": "ImageNet"}
-        for name in ("A", "B", "C", "D", "E"):
-            for seed in (1, 2):
-                write(
-                    tmp_path / f"{protocol}/whole/{name}/{seed}", result("CoOp", name, seed, accuracy=50.0, **entries)
-                )
-        for name in ("A", "B", "C", "D"):
-            write(tmp_path / f"{protocol}/four/{name}", result("MaPLe", name, accuracy=70.0, **entries))
-        write(tmp_path / f"{protocol}/one", result("VPT", "A", accuracy=90.0, **entries))
-    few, cross = built(tmp_path)
-    rows = rows_of(few)
-    assert [rows[f"{name} ViT-B/16", "average"][0] for name in ("MaPLe", "VPT")] == [
-        "missing (lacks E)", "missing (lacks B, C, D and 1 more)",
-    ]  # fmt: skip
-    whole = rows["CoOp ViT-B/16", "average"][0]
-    assert (whole.mean, whole.best, whole.note) == (50.0, False, "")  # one row alone is not the best
-    assert rows["VPT ViT-B/16", "B"] == ["missing (0 of 2 seeds)"]
-    vpt = next(row for row in cross.rows if row[0].startswith("VPT"))
-    assert vpt[3:] == ["missing (0 of 2 seeds)"] * 4 + ["missing (lacks B, C, D and 1 more)"]
-
-
-def test_a_shared_teacher_is_neither_short_of_seeds_nor_a_rival(tmp_path):
-    """Wherever the output lies now; a method of which one run happens to teach is one as any other."""
-    places = {name: f"base2new/Emoji/shots_16/PromptSRC/{name}/seed1" for name in ("large", "small")}
-    write(tmp_path / places["large"], result(dataset="Emoji", base=99.0, backbone="ViT-L/14"))
-    write(tmp_path / places["small"], result(dataset="Emoji", base=95.0))
-    write(tmp_path / "small2", result(dataset="Emoji", seed=2, base=95.0))
-    for seed in (1, 2, 3):
-        write(tmp_path / f"coop{seed}", result("CoOp", "Emoji", seed, base=70.0))
-        for place in places.values():
-            settings = {"TRAINER.PROMPTKD.TEACHER": f"/moved/output/{place}"}
-            write(tmp_path / f"{place}/{seed}", result("PromptKD", "Emoji", seed, settings=settings))
-    rows = rows_of(built(tmp_path)[0])
-    teacher, other = rows["PromptSRC ViT-L/14", "Emoji"], rows["PromptSRC ViT-B/16", "Emoji"]
-    assert (teacher[1].mean, teacher[1].best, teacher[-1]) == (99.0, False, "1 (teacher)")
-    assert (other[1].best, other[-1]) == (True, "2 (lacks 3)")
-    assert rows["CoOp ViT-B/16", "Emoji"][-1] == "3"
-
-
-def test_the_one_seed_of_what_learns_nothing_is_asked_of_nobody_else(tmp_path):
-    write(tmp_path / "zero", result("ZeroshotCLIP", "Emoji", 1))
-    for seed in (2, 3):
-        write(tmp_path / f"coop{seed}", result("CoOp", "Emoji", seed))
-    assert rows_of(built(tmp_path)[0])["CoOp ViT-B/16", "Emoji"][-1] == "2"
-
-
-def test_records_tell_what_is_missing(tmp_path):
-    for name, trainer in (("Emoji", "CoOp"), ("Folder", "CoOp"), ("Emoji", "VPT")):
-        write(tmp_path / f"b{name}{trainer}", result(trainer, name))
-        write(tmp_path / f"x{name}{trainer}", result(trainer, name, accuracy=50.0, protocol="cross"))
-    write(tmp_path / "few", result("CoOp", "Emoji", accuracy=50.0, shots=1))
-    write(tmp_path / "few2", result("VPT", "Emoji", accuracy=60.0, shots=2))
-    cells, left_out = collect.collect([str(tmp_path)])
-    listed = json.loads(collect.text_of(cells, left_out, "json"))["cells"]
-    found = {(c["protocol"], c["trainer"], c["shots"], c["dataset"], c["metric"]): c for c in listed}
-    assert len(found) == len(listed) == len(collect.text_of(cells, left_out, "csv").splitlines()) - 1
-    for metric in ("base", "new", "hm"):
-        gone = found["base2new", "VPT", "16", "Folder", metric]
-        assert (gone["mean"], gone["std"], gone["seeds"], gone["n_seeds"], gone["difference"]) == (
-            None,
-            None,
-            [],
-            0,
-            None,
-        )
-    average = found["base2new", "VPT", "16", "average", "base"]
-    assert (average["mean"], average["datasets"], average["lacks"]) == (80.0, ["Emoji"], ["Folder"])
-    average = found["cross", "VPT", "16", "average", "all"]
-    assert (average["mean"], average["std"], average["lacks"]) == (None, None, ["Folder"])
-    assert found["cross", "CoOp", "16", "average", "all"]["mean"] == 50.0
-    assert found["fewshot", "VPT", "1", "Emoji", "all"]["mean"] is None
-    assert ("base2new", "VPT", "16", "Folder", "all") not in found
-
-
-def test_records_average_cross_without_the_source(tmp_path):
-    for name, accuracy in (("ImageNet", 90.0), ("A", 50.0), ("B", 40.0)):
-        entries = {"accuracy": accuracy, "protocol": "cross", "learned_on": "ImageNet"}
-        write(tmp_path / name, result("CoOp", name, **entries))
-    cells, left_out = collect.collect([str(tmp_path)])
-    (average,) = [c for c in json.loads(collect.text_of(cells, left_out, "json"))["cells"] if c["dataset"] == "average"]
-    assert (average["mean"], average["datasets"]) == (45.0, ["A", "B"])
 
 
 def test_published_numbers_stand_beside_ours(tmp_path):

@@ -201,6 +201,12 @@ def test_a_curve_shows_what_a_paper_says_and_stays_below_100_percent():
     assert max(ends) == 378.0  # where 100 % is
 
 
+def test_headings_of_bars_are_cut_where_rows_of_one_method_are_alike():
+    drawn = charts.bars([(f"{'m' * 80} (TEACHER LR={i})", [charts.Bar("base", 50.0)]) for i in (1, 2)], "label")
+    heads = re.findall(r'class="head">([^<]*)<', drawn)
+    assert [len(head) for head in heads] == [66, 66] and heads[0] != heads[1]
+
+
 def test_a_ninth_line_is_not_taken_for_the_first():
     names = [f"method {i}" for i in range(10)]
     drawn = charts.lines([charts.Line(name, [(0.0, 5.0, None)]) for name in names], "ten")
@@ -309,6 +315,8 @@ def test_many_runs_are_folded_and_opened_by_the_filter(browser, tmp_path):
     assert browser.do("document.documentElement.scrollHeight") < 6000
     assert browser.do(f"{FILTER}('')")[0] == 0
     assert browser.do(f"{FILTER}('maple eurosat')")[::2] == [2, "2 runs match"]
+    rows = "[...document.querySelectorAll('tbody tr')].filter((row) => row.checkVisibility()).length"
+    assert browser.do(rows) == 2  # in the table with a column for the data set, and in the one with a row, unfolded
     assert browser.do(f"{FILTER}('')")[0] == 0  # folded again
     where = "[...document.querySelectorAll('.fold')].find((one) => one.textContent.startsWith('Each metric'))"
     scrolled = f"""(() => {{

@@ -78,6 +78,7 @@ def page(cells: Cells, left_out: Sequence[str], sources: Sequence[str], gallery:
 
 def _table(table: Table) -> str:
     head = "".join(f'<th aria-sort="none"><button>{_breakable(header)}</button></th>' for header in table.headers)
+    about = f"{table.title} {' '.join(table.headers)}".lower()  # where a column is a data set, its name is no row's
     lines: list[tuple[str, list[str], list[str]]] = []  # text to filter by, first cells, their additions
     for row in table.rows:
         if isinstance(row[0], str) and row[0].startswith("  ") and lines:  # of the row above: they sort as one
@@ -88,7 +89,7 @@ def _table(table: Table) -> str:
             words = " ".join(entry for entry in row if isinstance(entry, str))
             lines.append((words.lower(), [_cell(entry) for entry in row], [""] * len(row)))
     body = "".join(
-        f'<tr data-f="{escape(words + " " + table.title.lower())}">'
+        f'<tr data-f="{escape(f"{words} {about}")}">'
         + "".join(cell.replace("</td>", f"{more}</td>") for cell, more in zip(own, added, strict=True))
         + "</tr>"
         for words, own, added in lines

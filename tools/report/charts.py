@@ -98,14 +98,14 @@ def lines(series: Sequence[Line], label: str, x_names: dict[float, str] | None =
     def py(y: float) -> float:
         return top + (height - top - bottom) * (1 - (min(max(y, low), high) - low) / (high - low))
 
-    parts = []
-    for tick in y_ticks:
-        parts.append(f'<line x1="{left}" x2="{width - right}" y1="{py(tick):.1f}" y2="{py(tick):.1f}" class="grid"/>')
-        sign = " %" if percent else ""
-        parts.append(f'<text x="{left - 4}" y="{py(tick) + 3:.1f}" text-anchor="end">{tick:g}{sign}</text>')
-    for tick, text in (x_names or {tick: f"{tick:g}" for tick in _ticks(x_low, x_high, 5)}).items():
-        if x_low <= tick <= x_high:
-            parts.append(f'<text x="{px(tick):.1f}" y="{height - 6}" text-anchor="middle">{escape(text)}</text>')
+    sign = " %" if percent else ""
+    named = x_names or {tick: f"{tick:g}" for tick in _ticks(x_low, x_high, 5)}
+    right_end, foot = width - right, height - 6
+    parts = [f'<line x1="{left}" x2="{right_end}" y1="{py(y):.1f}" y2="{py(y):.1f}" class="grid"/>' for y in y_ticks]
+    parts += [f'<text x="{left - 4}" y="{py(y) + 3:.1f}" text-anchor="end">{y:g}{sign}</text>' for y in y_ticks]
+    for x, text in named.items():
+        if x_low <= x <= x_high:
+            parts.append(f'<text x="{px(x):.1f}" y="{foot}" text-anchor="middle">{escape(text)}</text>')
     for number, line in enumerate(series):
         aside = 3 * (number - (len(series) - 1) / 2) if x_names else 0  # so that whiskers do not hide each other
         parts.append(_line(line, number, lambda x, aside=aside: px(x) + aside, py, x_names or {}))
@@ -174,4 +174,6 @@ def _ticks(low: float, high: float, about: int) -> list[float]:
 
 
 def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+    """Cut in the middle: what tells two rows of one method apart stands last."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[: length - half - 1]}…{text[-half:]}"
