@@ -77,7 +77,8 @@ def configure(args: argparse.Namespace) -> CfgNode:
     }  # fmt: skip
     config.merge_options(cfg, [text for key, v in given.items() if v not in ("", None) for text in (key, str(v))])
     config.merge_options(cfg, args.opts)
-    known = TRAINER_REGISTRY.get(cfg.TRAINER.NAME) if cfg.TRAINER.NAME in TRAINER_REGISTRY else None
+    named = cfg.TRAINER.NAME
+    known = TRAINER_REGISTRY.get(named) if named in TRAINER_REGISTRY.registered_names() else None
     learns = getattr(known, "learns", False)  # a trainer written for upstream says by itself what it misses
     if cfg.EVAL_ONLY and not cfg.MODEL_DIR and learns:
         raise ValueError("--eval-only needs --model-dir, the run whose checkpoint is evaluated")

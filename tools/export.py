@@ -20,7 +20,7 @@ import trainers  # noqa: F401  (registers the methods)
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import save_checkpoint
 from trainers import checkpoints
-from trainers.saving import SavingTrainer
+from trainers.base import PromptTrainer
 
 
 def export(run: Path, target: Path, epoch: int | None = None) -> Path:
@@ -40,9 +40,9 @@ def export(run: Path, target: Path, epoch: int | None = None) -> Path:
         raise FileNotFoundError(f"{run} holds no run: there is no config.yaml")
     name = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["TRAINER"]["NAME"]
     trainer = TRAINER_REGISTRY.get(name)
-    if not issubclass(trainer, SavingTrainer):
+    if not issubclass(trainer, PromptTrainer):
         raise ValueError(f"{name} was written for upstream: its checkpoints have the published names already")
-    if name.startswith("Zeroshot"):
+    if not trainer.learns:
         raise ValueError(f"{name} learns nothing: there is nothing to export")
     folder = trainer.registered_name
     content = checkpoints.read_checkpoint(checkpoints.latest(run / folder, epoch))

@@ -107,7 +107,7 @@ class SavingTrainer(TrainerX):
 
     def load_best(self) -> None:
         """Loads this run's best epoch; FileNotFoundError where it is not there."""
-        self._load_checkpoint(Path(self.output_dir) / self.registered_name / BEST)
+        self._load_file(Path(self.output_dir) / self.registered_name / BEST)
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Loads what a run learned, ours or published: the epoch asked for, else the best, else the last.
@@ -115,7 +115,9 @@ class SavingTrainer(TrainerX):
         Raises:
             FileNotFoundError, ValueError: it is not there, or of another model.
         """
-        path = checkpoints.latest(Path(directory) / self.registered_name, epoch)
+        self._load_file(checkpoints.latest(Path(directory) / self.registered_name, epoch))
+
+    def _load_file(self, path: Path) -> None:
         content = self._load_checkpoint(path)
         print(f'Loading weights to {self.registered_name} from "{path}" (epoch = {content.get("epoch")})')
 
