@@ -15,7 +15,6 @@ from clip.prompts import StudentPrompts
 from clip.templates import dataset_template, ensemble_templates
 from clip.zoo import load_clip
 from dassl.engine import TRAINER_REGISTRY
-from datasets.base import OWN_IMAGES
 from trainers import teacher_cache
 from trainers.base import PromptTrainer
 from trainers.evaluation import check_input
@@ -140,7 +139,8 @@ class PromptKD(PromptTrainer):
         templates = [cfg.TEMPLATE] if cfg.TEMPLATE else ensemble_templates(cfg.DATASET.NAME)
         print(f"Loading teacher {source}")
         # Of published data sets it is known: their cross setting has other classes on purpose.
-        if cfg.DATASET.NAME in OWN_IMAGES and (note := class_note(source, self.all_classnames)):
+        own = getattr(self.dm.dataset, "image_wrapper", None)  # a user's own images have one
+        if own and (note := class_note(source, self.all_classnames)):
             print(note)
         teacher = load_teacher(
             source, options.TEACHER_NAME, self.all_classnames, templates, options.CTX_INIT, self.precision
