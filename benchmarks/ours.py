@@ -65,6 +65,7 @@ class Bench:
         torch.manual_seed(0)
         self.device, self.small = device, sizes == "small"
         self.precision = Precision.choose(precision, device)
+        self.compute = self.precision.compute or torch.float32
         self.teacher_name, self.name = SIZES[sizes][0], backbone or SIZES[sizes][1]
         self.clip = self.precision.store(random_clip(self.name, device))
         self.image_size = shape_of(self.clip).resolution

@@ -5,10 +5,11 @@
     python -m benchmarks.steps --sizes small --classes 10 --batch 8
 
 The floor is the arithmetic that the exact method needs (the operations of our own step, with nothing computed twice)
-over the rate of a matrix product measured in the same process. Weights are random; both sides share them and compute
-the same loss, which is checked. An evaluation is that of 1,000 images in batches of `--batch`. `kept` is what a
-training step keeps for its backward pass, `peak` what the device holds at most. A published step that would not fit
---limit-gb is not run, and its row says so; of one whose first run takes longer than --limit-seconds that run counts.
+over the rate of a matrix product. The two sides and that product take turns, so that a machine whose speed drifts does
+not move the ratios. Weights are random; both sides share them and compute the same loss, which is checked. An
+evaluation is that of 1,000 images in batches of `--batch`. `kept` is what a training step keeps for its backward pass,
+`peak` what the device holds at most. A published step that would not fit --limit-gb is not run, and its row says so; of
+a step whose first run takes longer than --limit-seconds that run counts.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import platform
 import resource
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 
 from benchmarks.ours import METHODS, SIZES, Bench, Method
-from benchmarks.timing import kept_bytes, median_seconds, operations, product_rate
+from benchmarks.timing import kept_bytes, operations, seconds_of, take_turns
 from clip.memory import free_memory
 from clip.prompting import shape_of
 from trainers.results import write_atomic
@@ -71,9 +73,7 @@ def cannot_fit(bench: Bench, name: str, count: int, batch: int, limit: float) ->
     return f"does not fit: keeps about {need:.0f} GiB" if need > limit else ""
 
 
-def measure(
-    bench: Bench, name: str, count: int, batch: int, args: argparse.Namespace, rate: float, before: Sequence[dict]
-) -> list[dict[str, Any]]:
+def measure(bench: Bench, name: str, count: int, batch: int, args: argparse.Namespace) -> list[dict[str, Any]]:
     """The rows of one method, class count and batch size: training and evaluation."""
     device, size = bench.device, bench.image_size
     images = torch.randn(batch, 3, size, size, device=device)
@@ -82,17 +82,12 @@ def measure(
     known = nn.ModuleList([bench.clip, *([bench.teacher_clip] if name.startswith("PromptKD") else [])])
     common = {"method": name, "classes": count, "batch": batch, "device": args.device, "precision": args.precision}
     why, rows = "not timed" if args.ours_only else cannot_fit(bench, name, count, batch, args.limit_gb), []
-    same = common | {"method": "PromptKD", "part": "train"}
-    timed = next((row for row in before if name == "PromptKD cached" and same.items() <= row.items()), {})
     if "train" in args.parts:
-        reason = why or ("see above" if timed else "")
         fits = name.startswith("PromptKD") or whole_fits(bench, name, count, (images, labels), args.limit_gb)
-        found = compare(method, known, (images, labels), reason, args, rate, fits)
-        # the published step knows no cache: it is not timed twice
-        found |= {key: value for key, value in timed.items() if key.startswith("published")}
+        found = compare(method, known, (images, labels), why, args, bench.compute, fits)
         rows.append(common | {"part": "train"} | found)
     if "eval" in args.parts and name != "PromptKD cached":
-        rows.append(common | {"part": "eval of 1,000"} | compare_evaluation(method, images, args, rate))
+        rows.append(common | {"part": "eval of 1,000"} | compare_evaluation(method, images, args, bench.compute))
     return rows
 
 
@@ -102,28 +97,35 @@ def compare(
     batch: tuple[Tensor, Tensor],
     why: str,
     args: argparse.Namespace,
-    rate: float,
+    dtype: torch.dtype,
     whole_fits: bool,
 ) -> dict[str, Any]:
     """Seconds, bytes and ratios of a training step; the floor only where its whole text fits."""
-    row: dict[str, Any] = {"published": why}
     sides = {"ours": method.ours[0]} | ({} if why else {"published": method.published[0]})
-    values, device = {}, batch[0].device
-    for side, loss in sides.items():
-        step = training_step(loss, method.prompts, *batch)
+    works = {side: training_step(loss, method.prompts, *batch) for side, loss in sides.items()}
+    device = batch[0].device
+    times = take_turns(works, device, dtype, args.repeats, args.limit_seconds)
+    row: dict[str, Any] = {"published": why, "rate": times.rate} | times.seconds
+    values: dict[str, float] = {}
+
+    def noted(side: str) -> Tensor:
+        loss = sides[side](*batch)
+        values[side] = loss.item()
+        return loss
+
+    for side in sides:
+        gc.collect()
+        row[f"{side}_repeats"] = times.repeats[side]
+        row[f"{side}_kept"] = kept_bytes(partial(noted, side), known)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        row[side], row[f"{side}_repeats"] = median_seconds(step, device, args.repeats, args.limit_seconds)
-        values[side] = loss(*batch).item()
-        row[f"{side}_kept"] = kept_bytes(lambda loss=loss: loss(*batch), known)
-        if device.type == "cuda":
+            works[side]()
             row[f"{side}_peak"] = torch.cuda.max_memory_allocated(device)
-        gc.collect()
     if "published" in values and not abs(values["ours"] - values["published"]) <= 0.02 * abs(values["published"]):
         raise RuntimeError(f"the two sides compute different losses: {values}")
     if whole_fits:
         method.prompts.text_chunk, kept = -1, method.prompts.text_chunk  # the floor computes nothing twice
-        row["floor"] = operations(training_step(method.ours[0], method.prompts, *batch)) / rate
+        row["floor"] = operations(works["ours"]) / times.rate
         method.prompts.text_chunk = kept
     return row
 
@@ -141,22 +143,19 @@ def whole_fits(bench: Bench, name: str, count: int, batch: tuple[Tensor, Tensor]
     return kept * count / few < limit * 2**30
 
 
-def compare_evaluation(method: Method, images: Tensor, args: argparse.Namespace, rate: float) -> dict[str, Any]:
+def compare_evaluation(method: Method, images: Tensor, args: argparse.Namespace, dtype: torch.dtype) -> dict[str, Any]:
     """Seconds of 1,000 images: class vectors are made once, the rest for each batch."""
-    row: dict[str, Any] = {}
-    count = EVALUATED / len(images)
-    first = median_seconds(evaluation(method.ours[1], images), images.device, 0, 0.0)[0]  # makes the class vectors
-    each, row["ours_repeats"] = median_seconds(
-        evaluation(method.ours[1], images), images.device, args.repeats, args.limit_seconds
-    )
-    row["ours"] = max(first - each, 0.0) + count * each
-    row["floor"] = count * operations(evaluation(method.ours[1], images)) / rate
-    if args.ours_only:
-        return row | {"published": "not timed"}
-    each, row["published_repeats"] = median_seconds(
-        evaluation(method.published[1], images), images.device, args.repeats, args.limit_seconds
-    )
-    return row | {"published": count * each}
+    count, device = EVALUATED / len(images), images.device
+    works = {"ours": evaluation(method.ours[1], images)}
+    first = seconds_of(works["ours"], device)  # makes the class vectors
+    if not args.ours_only:
+        works["published"] = evaluation(method.published[1], images)
+    times = take_turns(works, device, dtype, args.repeats, args.limit_seconds)
+    row: dict[str, Any] = {"published": "not timed", "rate": times.rate}
+    row |= {side: count * seconds for side, seconds in times.seconds.items()}
+    row |= {f"{side}_repeats": number for side, number in times.repeats.items()}
+    row["ours"] += max(first - times.seconds["ours"], 0.0)
+    return row | {"floor": count * operations(works["ours"]) / times.rate}
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -176,9 +175,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         times = [seconds(row.get(key, "")) for key in ("published", "ours", "floor")]
         ratios = [ratio(row, "published", "ours"), ratio(row, "ours", "floor")]
         who = [row[key] for key in ("method", "part", "classes", "batch")]
-        shown.append(who + times + ratios + memory + (peak if any(peak) else []))
+        speed = [f"{row['rate'] / 1e9:.0f}"]
+        shown.append(who + times + ratios + speed + memory + (peak if any(peak) else []))
     heads = ["method", "part", "classes", "batch", "published s", "ours s", "floor s", "published/ours", "ours/floor"]
-    heads += ["published kept MiB", "ours kept MiB", "published peak MiB", "ours peak MiB"]
+    heads += ["GFLOP/s", "published kept MiB", "ours kept MiB", "published peak MiB", "ours peak MiB"]
     return tabulate(shown, headers=heads[: max(len(row) for row in shown)], disable_numparse=True)
 
 
@@ -210,22 +210,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     args.limit_gb = args.limit_gb or 0.7 * (free_memory(device) or 2**34) / 2**30
     bench = Bench(args.sizes, device, args.precision, args.backbone)
-    rate = product_rate(device, bench.precision.compute or torch.float32)
     model = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     where = {"device": model, "threads": torch.get_num_threads(), "torch": torch.__version__}
     where |= {"open_clip": open_clip.__version__, "teacher": bench.teacher_name, "student": bench.name}
-    print(", ".join(f"{key} {value}" for key, value in where.items()) + f", matrix product {rate / 1e9:.0f} GFLOP/s")
+    print(", ".join(f"{key} {value}" for key, value in where.items()))
     rows: list[dict[str, Any]] = []
     for name in args.methods:
         for count in args.classes:
             for batch in args.batch:
-                rows += measure(bench, name, count, batch, args, rate, rows)
+                rows += measure(bench, name, count, batch, args)
                 print(f"done: {name}, {count} classes, batch {batch}", file=sys.stderr, flush=True)
     print(table(rows))
     if device.type == "cpu":  # kilobytes on Linux
         print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
     if args.json:
-        content = where | {"product_gflops": rate / 1e9, "command": sys.argv[1:], "rows": rows}
+        content = where | {"command": sys.argv[1:], "rows": rows}
         write_atomic(Path(args.json), json.dumps(content, indent=2) + "\n")
     return 0
 

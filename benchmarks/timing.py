@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,25 +14,54 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations per second of a large matrix product."""
+@dataclass(frozen=True)
+class Times:
+    """Seconds of some works that took turns, and the machine's rate meanwhile.
+
+    Attributes:
+        seconds: the median of each work.
+        repeats: how many runs it is the median of.
+        rate: floating-point operations per second of a large matrix product.
+    """
+
+    seconds: dict[str, float]
+    repeats: dict[str, int]
+    rate: float
+
+
+def take_turns(
+    works: Mapping[str, Callable[[], Any]], device: torch.device, dtype: torch.dtype, repeats: int, limit: float
+) -> Times:
+    """Times some works in turn, after a warm-up each, and a matrix product of `dtype` beside them.
+
+    They take turns so that a machine that is slower for a while is so for all of them: their ratios stay. The warm-up
+    of a work that takes longer than `limit` seconds is its only run.
+    """
     n = 2048 if device.type == "cpu" else 8192
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
-    return 2 * n**3 / median_seconds(lambda: a @ b, device, 7, 60.0)[0]
+    rates: list[float] = []
+    runs: dict[str, list[float]] = {}
+    for name, work in works.items():
+        first = seconds_of(work, device)
+        runs[name] = [first] if first > limit else []
+    waiting = [name for name in works if not runs[name]]
+    seconds_of(lambda: a @ b, device)
+    for _ in range(max(repeats, 1)):
+        for name in waiting:
+            rates += [2 * n**3 / seconds_of(lambda: a @ b, device) for _ in range(3)]
+            runs[name].append(seconds_of(works[name], device))
+        rates += [2 * n**3 / seconds_of(lambda: a @ b, device) for _ in range(3)]
+    seconds = {name: statistics.median(times) for name, times in runs.items()}
+    return Times(seconds, {name: len(times) for name, times in runs.items()}, statistics.median(rates))
 
 
-def median_seconds(work: Callable[[], Any], device: torch.device, repeats: int, limit: float) -> tuple[float, int]:
-    """Median of several runs after a warm-up, and their number; a warm-up beyond the limit is the only run."""
-    times: list[float] = []
-    for number in range(repeats + 1):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - start)
-        if number == 0 and times[0] > limit:
-            return times[0], 1
-    return statistics.median(times[1:]), repeats
+def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds of one call, with what it leaves to the device."""
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
 
 
 def operations(work: Callable[[], Any]) -> int:

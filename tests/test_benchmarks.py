@@ -45,7 +45,6 @@ def test_rows(tmp_path, capsys):
         ("CoOp", "eval of 1,000"),
     ]
     assert all(row["ours"] > 0 and row["published"] > 0 and row["floor"] > 0 for row in rows)
-    assert rows[2]["published"] == rows[0]["published"]  # the published step knows no cache
     assert rows[3]["ours_kept"] < rows[3]["published_kept"] / 4
     assert "published/ours" in capsys.readouterr().out
 

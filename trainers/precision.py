@@ -37,6 +37,8 @@ class Precision:
         if device.type == "cpu" and name in ("fp16", "amp"):
             print(f"PREC {name} is for GPUs: this run on the CPU uses fp32")
             name = "fp32"
+        if device.type == "cpu" and name == "bf16" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+            print("PREC bf16: this CPU has no instructions for it, so that fp32 would be many times quicker")
         compute = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16, "amp": torch.float16}[name]
         return cls(device, compute, half_storage=name in ("bf16", "fp16"))
 
