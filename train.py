@@ -15,7 +15,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-import torch
 from yacs.config import CfgNode
 
 import datasets  # noqa: F401  (registers the data sets)
@@ -120,8 +119,6 @@ def run(cfg: CfgNode, build_only: bool = False) -> float | None:
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
-    if torch.cuda.is_available() and cfg.USE_CUDA:
-        torch.backends.cudnn.benchmark = True
     if cfg.VERBOSE:
         print(f"** Configuration **\n{cfg}\n** Environment **\n{collect_env_info()}")
     with distributed.main_first():

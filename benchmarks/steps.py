@@ -121,7 +121,8 @@ def compare(
             torch.cuda.reset_peak_memory_stats(device)
             works[side]()
             row[f"{side}_peak"] = torch.cuda.max_memory_allocated(device)
-    if "published" in values and not abs(values["ours"] - values["published"]) <= 0.02 * abs(values["published"]):
+    bound = 0.02 if dtype is torch.float32 else 0.1  # of half precision on both sides, of random weights
+    if "published" in values and not abs(values["ours"] - values["published"]) <= bound * abs(values["published"]):
         raise RuntimeError(f"the two sides compute different losses: {values}")
     if whole_fits:
         method.prompts.text_chunk, kept = -1, method.prompts.text_chunk  # the floor computes nothing twice

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+SIDE = {"cpu": 2048, "gpu": 8192}  # of the square matrices whose product gives the machine's rate
+
 
 @dataclass(frozen=True)
 class Times:
@@ -37,7 +39,7 @@ def take_turns(
     They take turns so that a machine that is slower for a while is so for all of them: their ratios stay. The warm-up
     of a work that takes longer than `limit` seconds is its only run.
     """
-    n = 2048 if device.type == "cpu" else 8192
+    n = SIDE["cpu" if device.type == "cpu" else "gpu"]
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     rates: list[float] = []
     runs: dict[str, list[float]] = {}

@@ -6,6 +6,8 @@ place (nn.MultiheadAttention copies it), and F.scaled_dot_product_attention.
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import torch
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
@@ -69,9 +71,16 @@ def finish(block: nn.Module, x: Tensor, attended: Tensor) -> Tensor:
     return x + block.ls_2(contract(hidden))
 
 
+_causal: WeakKeyDictionary[nn.Module, tuple[Tensor, int, bool]] = WeakKeyDictionary()  # mask, its version, the answer
+
+
 def causal(tower: nn.Module) -> bool:
     """Whether no token of a text encoder sees one behind it, and its blocks are standard."""
     mask = getattr(tower, "attn_mask", None)
     if mask is None or not all(is_standard(block) for block in tower.transformer.resblocks):
         return False
-    return bool(torch.equal(mask, torch.full_like(mask, float("-inf")).triu_(1)))
+    known, version, answer = _causal.get(tower, (None, 0, False))
+    if known is not mask or version != mask._version:  # asked of the device once, as the answer would be waited for
+        answer = bool(torch.equal(mask, torch.full_like(mask, float("-inf")).triu_(1)))
+        _causal[tower] = mask, mask._version, answer
+    return answer

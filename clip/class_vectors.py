@@ -101,11 +101,12 @@ class ClassVectors:
 
 def cosine_logits(image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor) -> Tensor:
     """`s * cos(f, g)` in float32 (CLIP, arXiv 2103.00020, figure 3): (B, D) and (C, D) or (B, C, D) -> (B, C)."""
-    image = F.normalize(image_features.float(), dim=-1)
-    text = F.normalize(text_features.float(), dim=-1)
-    if text.dim() == 3:  # a text feature per image (CoCoOp)
-        return logit_scale * torch.einsum("bd,bcd->bc", image, text)
-    return logit_scale * image @ text.t()
+    with torch.autocast(image_features.device.type, enabled=False):  # it would multiply, and return, in half precision
+        image = F.normalize(image_features.float(), dim=-1)
+        text = F.normalize(text_features.float(), dim=-1)
+        if text.dim() == 3:  # a text feature per image (CoCoOp)
+            return logit_scale * torch.einsum("bd,bcd->bc", image, text)
+        return logit_scale * image @ text.t()
 
 
 def scale_of(clip: nn.Module) -> float:

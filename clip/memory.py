@@ -18,6 +18,7 @@ KEPT_PER_CHANNEL = 13
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32768}  # where nothing is kept: enough to fill the device
 SHARE = 0.5  # of the free memory may be kept for text; the rest is for images, gradients and work space
 SMALLEST = 16  # texts a part
+RUNS_PER_GPU = "PROMPT_RUNS_PER_GPU"  # environment: how many runs were started on this one's GPU, itself included
 
 Part = TypeVar("Part")
 
@@ -71,7 +72,7 @@ def free_memory(device: torch.device) -> int | None:
     """Bytes that can still be had on a device; None where that is not known."""
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
+        return (torch.cuda.mem_get_info(device)[0] + cached) // int(os.environ.get(RUNS_PER_GPU, 1))
     table = Path("/proc/meminfo")
     if device.type != "cpu" or not table.is_file():
         return None

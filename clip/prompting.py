@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from open_clip.model import CLIP
+from open_clip.tokenizer import HFTokenizer
 from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
@@ -57,7 +58,8 @@ def takes_text_prompts(clip: nn.Module) -> bool:
     """Whether the text encoder is CLIP's transformer, whose token embeddings can be replaced by learned ones."""
     text = text_tower(clip)
     plain = isinstance(text, (CLIP, TextTransformer)) and getattr(text, "token_embedding", None) is not None
-    return plain and getattr(text, "cls_emb", None) is None
+    words = isinstance(getattr(clip, "tokenizer", None), HFTokenizer)  # a vocabulary of its own (SigLIP)
+    return plain and not words and getattr(text, "cls_emb", None) is None
 
 
 def takes_visual_prompts(clip: nn.Module) -> bool:

@@ -55,15 +55,16 @@ def encode_texts(
             first = replace_words(first.expand(groups, -1, -1), contexts)
         return encode_endings(clip, first, prompts, tokens.embeddings, tokens.ends, at_once, again)
 
-    def encode(pairs: Tensor) -> Tensor:
-        """(p,) numbers of pairs of context and class -> (p, D)."""
-        part = tokens.take(pairs % len(tokens))
+    def encode(pairs: range) -> Tensor:
+        """Numbers of p pairs of context and class -> (p, D)."""
+        part = tokens.take([pair % len(tokens) for pair in pairs])
         embeddings = part.embeddings
         if contexts is not None:
-            embeddings = insert_context(part, contexts[pairs if each else pairs // len(tokens)], position)
+            rows = torch.tensor([pair if each else pair // len(tokens) for pair in pairs], device=contexts.device)
+            embeddings = insert_context(part, contexts[rows], position)
         return encode_text(clip, embeddings, part.eot, prompts)
 
-    parts = torch.arange(count, device=tokens.eot.device).split(at_once)
+    parts = [range(first, min(first + at_once, count)) for first in range(0, count, at_once)]
     return torch.cat(in_parts(encode, parts, again)).unflatten(0, (groups, len(tokens)))
 
 

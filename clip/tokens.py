@@ -87,9 +87,9 @@ class PromptTokens:
     def __len__(self) -> int:
         return len(self.eot)
 
-    def take(self, rows: Tensor) -> PromptTokens:
-        """The prompts of these numbers (P,), in this order, repeated where a number is."""
-        numbers = rows.tolist()
+    def take(self, numbers: Sequence[int]) -> PromptTokens:
+        """The prompts of these P numbers, in this order, repeated where a number is."""
+        rows = torch.tensor(numbers, device=self.eot.device)
         lengths = tuple(self.name_lengths[row] for row in numbers) if self.name_lengths else ()
         ends = tuple(self.ends[row] for row in numbers)
         return PromptTokens(self.embeddings[rows], self.eot[rows], ends, self.common, lengths)

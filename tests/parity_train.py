@@ -25,23 +25,38 @@ from dassl.engine import TRAINER_REGISTRY
 from datasets.base import DATASET_DEFAULTS
 from train import BASE
 from trainers import config
+from trainers.views import SeededViews
+
+
+class Recorded(list):
+    """Items of a data set whose images were recorded, not read."""
+
+    @property
+    def data_source(self) -> list[Any]:
+        return self
 
 
 class Batches:
-    """A loader of the recorded batches: those of the trainer's current epoch."""
+    """A loader of the recorded batches: those of the trainer's current epoch.
 
-    def __init__(self, images: Tensor, labels: Tensor, per_epoch: int) -> None:
+    Its data set is one of as many images as an epoch has, all in the file `source`: by that a teacher cache knows them.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, per_epoch: int, source: Path) -> None:
         self.images, self.labels, self.per_epoch = images, labels, per_epoch
         self.trainer: Any = None
-        self.generator = None
-        self.dataset = range(len(images))
+        self.generator = self.sampler = None
+        items = [SimpleNamespace(impath=str(source))] * (per_epoch * images.shape[1])
+        self.dataset = SeededViews(Recorded(items), str(source.parent))
 
     def __len__(self) -> int:
         return self.per_epoch
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         for step in range(self.trainer.epoch * self.per_epoch, (self.trainer.epoch + 1) * self.per_epoch):
-            yield {"img": self.images[step], "label": self.labels[step]}
+            size = len(self.images[step])
+            numbers = step % self.per_epoch * size + torch.arange(size)
+            yield {"img": self.images[step], "label": self.labels[step], "index": numbers}
 
 
 def replaying(kind: type, meta: dict[str, Any], batches: Batches, record: dict[str, list[Any]]) -> type:
@@ -152,7 +167,7 @@ def replay(golden: Golden, name: str) -> Report:
         return report
     directory = golden.work / name
     images, labels = golden.images(meta["train_images"]), golden.images(meta["train_labels"])
-    batches = Batches(images, labels, meta["batches_per_epoch"])
+    batches = Batches(images, labels, meta["batches_per_epoch"], golden.directory / "fixtures" / f"{name}.json")
     record: dict[str, list[Any]] = defaultdict(list)
     kind = replaying(TRAINER_REGISTRY.get(trainer_name), meta, batches, record)
     trainer = kind(build_config(golden, meta, directory))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -36,7 +38,7 @@ def test_views_are_those_of_the_cpu(transforms: str):
         torch.manual_seed(seed)
         crop = cropping(image)
         mirrored.add(crop.mirrored)
-        (got,) = device_views.finish(cfg, [crop], torch.device("cpu"))
+        (got,) = device_views.finish(cfg, device_views.Crops.of([crop]), torch.device("cpu"))
         levels = 255 * (cfg.INPUT.PIXEL_STD[0] if "normalize" in transforms else 1)
         difference = levels * (got - expected).abs()
         assert got.shape == expected.shape and difference.mean() < 0.5 and difference.quantile(0.99) < 1.5
@@ -48,8 +50,23 @@ def test_batches_hold_crops_as_decoded(data_root: str):
     _, loader = loaders(cfg)
     batch = next(iter(loader))
     assert len(batch["img"]) == len(batch["label"]) == 4
-    assert all(crop.pixels.dtype is torch.uint8 and crop.pixels.shape[0] == 3 for crop in batch["img"])
-    assert len({crop.pixels.shape for crop in batch["img"]}) > 1
+    crops = list(batch["img"].on(torch.device("cpu")))
+    assert all(crop.pixels.dtype is torch.uint8 and crop.pixels.shape[0] == 3 for crop in crops)
+    assert len({crop.pixels.shape for crop in crops}) > 1
+    part = batch["img"][1:3]
+    assert len(part) == 2
+    for crop, same in zip(part.on(torch.device("cpu")), crops[1:3], strict=True):
+        assert torch.equal(crop.pixels, same.pixels) and crop.mirrored == same.mirrored
+
+
+def test_a_batch_of_a_worker_opens_few_files(data_root: str):
+    """Each tensor of a worker's is an open file here: one a crop would soon be too many."""
+    cfg = config("DATALOADER.TRAIN_X.BATCH_SIZE", "30", "DATALOADER.NUM_WORKERS", "1", root=data_root)
+    _, loader = loaders(cfg)
+    before = len(os.listdir("/proc/self/fd"))
+    batches = iter(loader)
+    held = next(batches)
+    assert len(held["img"]) == 30 and len(os.listdir("/proc/self/fd")) - before < 20
 
 
 def test_a_run_learns_from_them(run, tmp_path):

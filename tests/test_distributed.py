@@ -62,6 +62,13 @@ def runs(argv, clips, tmp_path_factory) -> tuple[Path, str, str]:
     for trainer, words in options.items():
         train.main(argv(trainer, folder / "one" / trainer, *words))
         jobs.append({"argv": argv(trainer, folder / "two" / trainer, *words), "state": str(folder / trainer)})
+    cache = ["TRAINER.PROMPTKD.TEACHER_CACHE", "exact", "TRAINER.PROMPTKD.CACHE_DIR", str(folder / "cache")]
+    levers = [*options["PromptKD"], "INPUT.ON_DEVICE", "True", *cache]
+    train.main(argv("PromptKD", folder / "one/levers/PromptKD", *levers))
+    for name in ("computes", "reads"):
+        jobs.append(
+            {"argv": argv("PromptKD", folder / name / "PromptKD", *levers), "state": str(folder / f"it-{name}")}
+        )
     evaluates = ["--eval-only", *options["CoOp"], "MODEL_DIR", str(folder / "one/CoOp")]
     jobs.append({"argv": argv("CoOp", folder / "two/again", *evaluates), "state": str(folder / "again")})
     resumed = shutil.copytree(folder / "one/CoOp", folder / "two/resumed/CoOp")
@@ -83,19 +90,32 @@ def predictions(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("trainer", [*FOLDERS, "resumed/CoOp"])
-def test_same_weights_as_one_process(runs, trainer):
+SAME = {f"two/{trainer}": f"one/{trainer}" for trainer in FOLDERS}
+SAME |= {"two/resumed/CoOp": "one/CoOp", "computes/PromptKD": "one/levers/PromptKD"}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_same_weights_as_one_process(runs, name):
     """To rounding: far nearer than an epoch moves them. PromptKD has BatchNorm, PromptSRC its mean over epochs.
 
-    "resumed": one process had the first epoch, two have the second.
+    "resumed": one process had the first epoch, two have the second. "computes": with a teacher cache, on the device.
     """
-    one, two = runs[0] / "one" / Path(trainer).name, runs[0] / "two" / trainer
+    one, two = runs[0] / SAME[name], runs[0] / name
     first, last, found = learned(one, 1), learned(one, 2), learned(two, 2)
     moved = {name: (value - first[name]).abs().max() for name, value in last.items()}
     # a bias before BatchNorm has no gradient but rounding's
     assert all(value > 1e-4 for name, value in moved.items() if name != "projector.0.bias"), moved
     for name, value in last.items():
         assert (found[name] - value).abs().max() <= 1e-3 * moved[name] + 1e-6, name
+
+
+def test_processes_share_a_teacher_cache(runs):
+    """The second run of two processes computes nothing, and learns the same, bit for bit."""
+    folder = runs[0]
+    counts = [result(folder / name / "PromptKD")["teacher"]["cache"] for name in ("computes", "reads")]
+    assert counts[0]["read"] == counts[1]["computed"] == 0 and counts[0]["computed"] == counts[1]["read"] > 0
+    first, second = (learned(folder / name / "PromptKD", 2) for name in ("computes", "reads"))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
 @pytest.mark.parametrize("trainer", FOLDERS)
@@ -153,7 +173,7 @@ def test_losses_in_the_log_are_means_over_processes(runs):
 
 def test_one_process_prints_and_one_tells_of_an_error(runs):
     _, out, err = runs
-    assert out.count("Loading CLIP") == 6 and out.count("Finish training") == 4
+    assert out.count("Loading CLIP") == 8 and out.count("Finish training") == 6
     assert [line for line in err.splitlines() if line.startswith("error:")] == [
         "error: this process has no image (PROMPT_TRACEBACK=1 shows where)"
     ]

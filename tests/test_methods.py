@@ -262,3 +262,10 @@ def test_what_is_published_in_silence_is_said(run, tmp_path: Path, capsys, train
     run(trainer, tmp_path, *BASE, *METHODS[trainer].words(trainer, **changes), epochs=1)
     assert said in capsys.readouterr().out
     assert saved(tmp_path, trainer, 1)["ctx"].shape[0] == {"CoOp": 4, "IVLP": 6, "MaPLe": 2}[trainer]
+
+
+@pytest.mark.parametrize(("capability", "told"), [("AVX2", 1), ("AVX512", 0)])
+def test_bf16_where_the_cpu_has_none_is_told(capability: str, told: int, monkeypatch, capsys):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert Precision.choose("bf16", torch.device("cpu")).compute is torch.bfloat16
+    assert capsys.readouterr().out.count("this CPU has no instructions for it") == told

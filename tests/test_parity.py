@@ -8,6 +8,8 @@ import parity
 import pytest
 from parity_measure import Report
 
+from trainers.teacher_cache import TeacherCache
+
 ARCHIVE = Path(__file__).parent / "golden" / "set_a.tar.xz"
 
 
@@ -40,6 +42,18 @@ def test_every_fixture_of_the_set_passes(golden: Path, capsys: pytest.CaptureFix
 def test_levers_change_no_number(golden: Path, fixtures: tuple[str, ...], options: tuple[str, ...], capsys):
     code = parity.main([str(golden), *fixtures, "--set", *options])
     assert code == 0, capsys.readouterr()
+
+
+@pytest.mark.parametrize("mode", ["exact", "views"])
+def test_a_teacher_cache_changes_no_number(golden: Path, tmp_path: Path, mode: str, monkeypatch, capsys):
+    """Once computed, once read, of which the second time nothing is missing."""
+    option = "TRAINER.PROMPTKD."
+    cached = [f"{option}TEACHER_CACHE", mode, f"{option}CACHE_VIEWS", "4", f"{option}CACHE_DIR", str(tmp_path)]
+    words = [str(golden), "promptkd_b2n_t4", "--set", "SEED", "1", *cached]
+    assert parity.main(words) == 0, capsys.readouterr()
+    assert list(tmp_path.rglob("*"))
+    monkeypatch.delattr(TeacherCache, "_keep")
+    assert parity.main(words) == 0, capsys.readouterr()
 
 
 def test_recorded_noise_and_a_flipped_unit_pass():

@@ -6,6 +6,7 @@ import json
 import pickle
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,6 +114,16 @@ def test_a_starving_device_is_told_of(step, starves):
         assert "raise DATALOADER.NUM_WORKERS (now 0)" in line
     else:
         assert taken <= 10
+
+
+def test_a_trainer_says_it_once_and_of_gpus_alone(capsys):
+    loader = pipeline.TimedLoader(Slow(), batch_size=2)
+    assert len(list(loader)) == 16
+    run = SimpleNamespace(train_loader_x=loader, _warned=False)
+    for device, lines in (("cpu", 0), ("cuda", 1), ("cuda", 0)):
+        run.device = torch.device(device)
+        base.PromptTrainer._warn_of_slow_loader(run)
+        assert capsys.readouterr().out.count("WARNING: the device waits for images") == lines
 
 
 def picture(path: Path, width: int, height: int, **options) -> Path:

@@ -148,6 +148,16 @@ def test_template_lists():
     assert len(ensemble_templates("EuroSAT")) == 8
 
 
+def test_logits_are_float32_under_autocast():
+    """In bfloat16 a logit of 30 would be off by 0.06."""
+    image, text, own = torch.randn(3, 8), torch.randn(5, 8), torch.randn(3, 5, 8)
+    for features in (text, own):
+        expected = cosine_logits(image, features, 30.0)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = cosine_logits(image, features, 30.0)
+        assert logits.dtype is torch.float32 and torch.equal(logits, expected)
+
+
 def test_cosine_logits_naive():
     image, text = torch.randn(2, 5), torch.randn(3, 5)
     for row, logits in zip(image, cosine_logits(image, text, 7.0), strict=True):

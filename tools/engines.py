@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
+from clip.memory import RUNS_PER_GPU
 from tools.claims import outlived
 from tools.jobs import Job, Outcome
 from tools.progress import Progress
@@ -42,7 +43,8 @@ def slots(workers: int, per_gpu: int, gpus: Sequence[str]) -> list[dict[str, str
         ValueError: more workers than the GPUs take.
     """
     if gpus:
-        places = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(per_gpu) for gpu in gpus]
+        shared = {RUNS_PER_GPU: str(per_gpu)} if per_gpu > 1 else {}
+        places = [{"CUDA_VISIBLE_DEVICES": gpu} | shared for _ in range(per_gpu) for gpu in gpus]
         if workers > len(places):
             needed = -(-workers // len(gpus))
             raise ValueError(f"{workers} workers on {len(gpus)} GPUs: set --per-gpu {needed} to let runs share them")

@@ -30,6 +30,8 @@ from trainers.saving import SavingTrainer
 from trainers.task import TaskTrainer
 from trainers.testing import TestingTrainer
 
+SMALLEST_SCALE = 2.0**-14  # of a loss in float16; it starts at 2^16 and halves at each step that cannot be taken
+
 
 class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
     """A method says three things: `defaults`, `build_prompts` and `losses`; it may say how features are made.
@@ -197,6 +199,11 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         """Keeps the newest checkpoint to resume from, each CHECKPOINT_FREQth, and the best where that is asked for."""
         self.spent["train_seconds"] += time.time() - self._epoch_start
         self._warn_of_slow_loader()
+        if self.precision.scales_loss and self.scaler.get_scale() < SMALLEST_SCALE:
+            raise FloatingPointError(
+                f"{self.cfg.TRAINER.NAME}: gradients are infinite in float16 at every step, and none is taken: lower "
+                f"OPTIM.LR ({self.cfg.OPTIM.LR:g}), or set PREC to bf16 or fp32"
+            )
         cfg = self.cfg
         value = None
         if cfg.TEST.FINAL_MODEL != "last_step" and not cfg.TEST.NO_TEST:

@@ -18,6 +18,7 @@ from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 from trainers import checkpoints
 from trainers.config import node_of
+from trainers.precision import Precision
 
 
 class Deployed:
@@ -40,6 +41,9 @@ class Deployed:
         cfg = CfgNode(yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8")))
         trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
         self.device = torch.device(device)
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"device {device}: PyTorch sees no GPU here; use cpu")
+        Precision.choose("fp32", self.device)
         vectors = ClassVectors.load(directory / FILE_NAME)
         options = cfg.TRAINER.get(node_of(cfg.TRAINER.NAME), CfgNode())
         # The text encoder is only needed to build modules that hold a context, which stays unused here.

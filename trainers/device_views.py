@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +26,44 @@ class Crop(NamedTuple):
     mirrored: bool
 
 
+class Crops:
+    """The crops of a batch, laid end to end: one tensor comes from a worker, not one, and one open file, an image.
+
+    Args:
+        pixels: all values, (N,) uint8.
+        shapes: (3, h, w) of each crop.
+        mirrored: whether its view is.
+    """
+
+    def __init__(self, pixels: Tensor, shapes: Sequence[torch.Size], mirrored: Sequence[bool]) -> None:
+        self.pixels, self.shapes, self.mirrored = pixels, shapes, mirrored
+
+    @classmethod
+    def of(cls, crops: Sequence[Crop]) -> Crops:
+        """Lays crops end to end."""
+        shapes, mirrored = [crop.pixels.shape for crop in crops], [crop.mirrored for crop in crops]
+        return cls(torch.cat([crop.pixels.flatten() for crop in crops]), shapes, mirrored)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, part: slice) -> Crops:
+        """Some that follow each other."""
+        ends = [0, *accumulate(shape.numel() for shape in self.shapes)]
+        start, stop, _ = part.indices(len(self))
+        return Crops(self.pixels[ends[start] : ends[stop]], self.shapes[part], self.mirrored[part])
+
+    def pin_memory(self) -> Crops:
+        """For the DataLoader."""
+        return Crops(self.pixels.pin_memory(), self.shapes, self.mirrored)
+
+    def on(self, device: torch.device) -> Iterator[Crop]:
+        """Each crop on a device, to which they go at once."""
+        pieces = self.pixels.to(device, non_blocking=True).split([shape.numel() for shape in self.shapes])
+        for piece, shape, mirrored in zip(pieces, self.shapes, self.mirrored, strict=True):
+            yield Crop(piece.view(shape), mirrored)
+
+
 class Cropping:
     """PIL image -> Crop, with the random numbers that torchvision's RandomResizedCrop and RandomHorizontalFlip draw.
 
@@ -41,12 +81,11 @@ class Cropping:
         return Crop(pixels, self._flips and bool(torch.rand(1) < 0.5))
 
 
-def finish(cfg: CfgNode, crops: list[Crop], device: torch.device) -> Tensor:
+def finish(cfg: CfgNode, crops: Crops, device: torch.device) -> Tensor:
     """Crops on a device -> the batch (B, 3, H, W) that a model takes, as INPUT says."""
     mode, views = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION], []
-    for crop in crops:
-        pixels = crop.pixels.to(device, non_blocking=True)
-        view = TF.resize(pixels, list(cfg.INPUT.SIZE), mode, antialias=True)  # (3, H, W) uint8
+    for crop in crops.on(device):
+        view = TF.resize(crop.pixels, list(cfg.INPUT.SIZE), mode, antialias=True)  # (3, H, W) uint8
         views.append(view.flip(-1) if crop.mirrored else view)
     images = torch.stack(views).float() / 255  # (B, 3, H, W)
     if "normalize" not in cfg.INPUT.TRANSFORMS:
@@ -68,6 +107,6 @@ def check_options(cfg: CfgNode) -> None:
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Dassl's batch, its crops as a list, since each has a size of its own."""
-    crops = [item["img"] for item in items]
+    """Dassl's batch, its crops end to end, since each has a size of its own."""
+    crops = Crops.of([item["img"] for item in items])
     return default_collate([{key: item[key] for key in item if key != "img"} for item in items]) | {"img": crops}

@@ -63,13 +63,17 @@ def session() -> Iterator[None]:
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
             stack.enter_context(contextlib.redirect_stderr(nowhere))
+        takes_down = True
         try:
             yield
         except BaseException:
             _claim_error()
+            # NCCL's communicators are destroyed by all processes together, and the others may wait for this one: it
+            # leaves them to the end of the process, after which torchrun ends the others.
+            takes_down = not (_connected() and dist.get_backend() == "nccl")
             raise
         finally:
-            if _connected():
+            if _connected() and takes_down:
                 dist.destroy_process_group()
             _store = None
 

@@ -9,7 +9,7 @@ import torch
 from open_clip.model import convert_weights_to_lp
 from torch import nn
 
-from clip.prompting import takes_visual_prompts
+from clip.prompting import takes_visual_prompts, text_tower
 
 CHOICES = ("fp32", "bf16", "fp16", "amp")
 
@@ -39,6 +39,8 @@ class Precision:
             name = "fp32"
         if device.type == "cpu" and name == "bf16" and torch.backends.cpu.get_cpu_capability() == "AVX2":
             print("PREC bf16: this CPU has no instructions for it, so that fp32 would be many times quicker")
+        if device.type == "cuda" and name == "fp32":
+            torch.backends.cudnn.allow_tf32 = False  # PyTorch would convolve, and only that, with 10 bits of mantissa
         compute = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16, "amp": torch.float16}[name]
         return cls(device, compute, half_storage=name in ("bf16", "fp16"))
 
@@ -61,6 +63,7 @@ class Precision:
         clip = clip.to(self.device)
         if not takes_visual_prompts(clip):
             clip.visual.to(memory_format=torch.channels_last)
-        if self.half_storage and self.compute is not None:
+        linear = isinstance(getattr(text_tower(clip), "text_projection", None), nn.Linear)  # open_clip converts none
+        if self.half_storage and self.compute is not None and not linear:
             convert_weights_to_lp(clip, dtype=self.compute)
         return clip
