@@ -1,4 +1,4 @@
-"""torch.compile of a frozen image encoder, an option: it costs a minute at the start and pays over long runs."""
+"""torch.compile of a frozen image encoder, an option for GPUs: it costs a minute at the start (docs/performance.md)."""
 
 from __future__ import annotations
 

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 import torch
 from conftest import CLASSES, SIZE, result, write_clip
+from open_clip.model import CustomTextCLIP
+from open_clip.tokenizer import HFTokenizer
 
 from clip.class_vectors import FILE_NAME, ClassVectors
+from clip.prompting import takes_text_prompts
 from clip.zoo import load_clip
 from dassl.engine import TRAINER_REGISTRY
 from trainers import checkpoints
@@ -269,3 +272,14 @@ def test_bf16_where_the_cpu_has_none_is_told(capability: str, told: int, monkeyp
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert Precision.choose("bf16", torch.device("cpu")).compute is torch.bfloat16
     assert capsys.readouterr().out.count("this CPU has no instructions for it") == told
+
+
+def test_a_text_projection_with_a_bias_stays_float32():
+    """SigLIP's, whose vocabulary is not CLIP's: no context can be put among its words."""
+    vision = {"image_size": SIZE, "layers": 1, "width": 64, "patch_size": SIZE // 2}
+    text = {"context_length": 8, "vocab_size": 32, "width": 32, "heads": 2, "layers": 1, "proj_bias": True}
+    siglip = CustomTextCLIP(16, vision, text)
+    stored = Precision.choose("bf16", torch.device("cpu")).store(siglip)
+    assert {p.dtype for p in stored.parameters()} == {torch.float32}
+    siglip.tokenizer = object.__new__(HFTokenizer)
+    assert not takes_text_prompts(siglip)
