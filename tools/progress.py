@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 from tools.jobs import LOG, Job, Outcome, epochs_done
 
@@ -21,6 +21,8 @@ class Progress:
         jobs: what the sweep is to run.
         stream: where it is printed.
     """
+
+    waiting: ClassVar[str] = "waiting for {job.name}: {owner}"  # for a run that is another's
 
     def __init__(self, jobs: Sequence[Job], stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stdout
@@ -50,7 +52,7 @@ class Progress:
     def elsewhere(self, job: Job, owner: str) -> None:
         """Another sweep runs it, or one that was killed has left it running."""
         if job.name not in self._elsewhere:
-            self.say(f"waiting for {job.name}: {owner}")
+            self.say(self.waiting.format(job=job, owner=owner))
         self._elsewhere[job.name] = owner
 
     def ended(self, outcome: Outcome) -> None:
@@ -124,6 +126,8 @@ class Progress:
 class Foreground(Progress):
     """For runs that go one at a time: instead of a view, what the run itself prints, as it comes."""
 
+    waiting = "Waiting for {job.directory}: {owner}"
+
     def __init__(self, jobs: Sequence[Job], stream: TextIO | None = None) -> None:
         super().__init__(jobs, stream)
         self.live = False
@@ -137,12 +141,6 @@ class Foreground(Progress):
             log = job.directory / LOG
             self._shown_to[job.name] = log.stat().st_size if log.exists() else 0
             self.say(f"Running: {job.directory}")
-
-    def elsewhere(self, job: Job, owner: str) -> None:
-        """Another sweep or script runs it."""
-        if job.name not in self._elsewhere:
-            self.say(f"Waiting for {job.directory}: {owner}")
-        self._elsewhere[job.name] = owner
 
     def ended(self, outcome: Outcome) -> None:
         """A run ended."""

@@ -43,11 +43,11 @@ class Deployed:
         self.device = torch.device(device)
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device {device}: PyTorch sees no GPU here; use cpu")
-        Precision.choose("fp32", self.device)
         vectors = ClassVectors.load(directory / FILE_NAME)
         options = cfg.TRAINER.get(node_of(cfg.TRAINER.NAME), CfgNode())
         # The text encoder is only needed to build modules that hold a context, which stays unused here.
-        self.clip = load_clip(cfg.MODEL.BACKBONE.NAME, text=trainer.needs_text).to(self.device)
+        clip = load_clip(cfg.MODEL.BACKBONE.NAME, text=trainer.needs_text)
+        self.clip = Precision.choose("fp32", self.device).store(clip)
         self.prompts = trainer.rebuild_prompts(options, self.clip, vectors).to(self.device).eval()
         if any(True for _ in self.prompts.parameters()):
             file = checkpoints.latest(directory / trainer.registered_name, epoch)
