@@ -112,7 +112,8 @@ import os, sys
 sys.path.insert(0, sys.argv.pop(1))
 from datasets.images import image_suffixes
 from tools import data
-image_suffixes()  # loads PIL's plugins, which nobody may be unable to
+image_suffixes()  # loads PIL's plugins, which nobody may be unable to,
+data.names = lambda known=data.names(): known  # and reads configs/, which may lie in a folder of its owner's alone
 if os.geteuid() == 0:  # who may read everything, whatever the modes are
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
 sys.exit(data.main())
