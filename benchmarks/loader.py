@@ -26,9 +26,9 @@ from torch.utils.data import DataLoader
 
 import train
 from dassl.utils import set_random_seed
-from trainers import decoding, device_views, views
-from trainers.config import ROOT
-from trainers.task import loaders
+from promptkd.data.loading import decoding, device_views, views
+from promptkd.engine.task import loaders
+from promptkd.home import ROOT
 
 
 @dataclass(frozen=True)

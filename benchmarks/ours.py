@@ -16,14 +16,14 @@ from yacs.config import CfgNode
 
 from benchmarks import published
 from benchmarks.published import Step
-from clip.class_vectors import ClassVectors, scale_of, template_features
-from clip.prompting import shape_of
-from clip.prompts import Prompts
-from clip.templates import PROMPTSRC_TEMPLATES
-from clip.zoo import load_clip
 from dassl.engine import TRAINER_REGISTRY
-from trainers.precision import Precision
-from trainers.teacher import Teacher
+from promptkd.model.class_vectors import ClassVectors, scale_of, template_features
+from promptkd.model.precision import Precision
+from promptkd.model.prompting import shape_of
+from promptkd.model.prompts import Prompts
+from promptkd.model.templates import PROMPTSRC_TEMPLATES
+from promptkd.model.zoo import load_clip
+from promptkd.teacher.teacher import Teacher
 
 METHODS = ("PromptKD", "PromptKD cached", "PromptSRC", "CoOp", "MaPLe", "CoCoOp")
 SIZES = {"real": ("ViT-L-14", "ViT-B-16"), "small": ("mini-teacher", "mini-student")}  # teacher, student

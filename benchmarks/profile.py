@@ -32,13 +32,14 @@ from benchmarks.ours import METHODS, SIZES, Bench
 from benchmarks.published import Published
 from benchmarks.steps import training_step
 from dassl.utils import set_random_seed
-from trainers import results, views
+from promptkd.data.loading import views
+from promptkd.home import ROOT
+from promptkd.results import record as results
+from promptkd.teacher.cache import TeacherCache
+from promptkd.teacher.teacher import Teacher
 from trainers.base import PromptTrainer
 from trainers.cocoop import CoCoOp
-from trainers.config import ROOT
 from trainers.promptkd import PromptKD
-from trainers.teacher import Teacher
-from trainers.teacher_cache import TeacherCache
 
 Label = str | Callable[[Any], str]  # of a stage; or of the object whose method it is
 OTHER = "everything else"

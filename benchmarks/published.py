@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clip.coupled import CompoundPrompts, ConditionalPrompts
-from clip.prompting import text_tower
-from clip.prompts import Prompts, StudentPrompts
-from clip.tokens import tokenize
-from trainers.teacher import Teacher
+from promptkd.model.coupled import CompoundPrompts, ConditionalPrompts
+from promptkd.model.prompting import text_tower
+from promptkd.model.prompts import Prompts, StudentPrompts
+from promptkd.model.tokens import tokenize
+from promptkd.teacher.teacher import Teacher
 
 
 class Published:

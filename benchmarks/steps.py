@@ -32,9 +32,9 @@ from torch import Tensor, nn
 
 from benchmarks.ours import METHODS, SIZES, Bench, Method
 from benchmarks.timing import kept_bytes, operations, seconds_of, take_turns
-from clip.memory import free_memory
-from clip.prompting import shape_of
-from trainers.results import write_atomic
+from promptkd.model.memory import free_memory
+from promptkd.model.prompting import shape_of
+from promptkd.results.record import write_atomic
 
 KEPT_BY_PUBLISHED = 22  # numbers a channel that a block keeps of a token: a rough bound, to refuse what cannot fit
 EVALUATED = 1000  # images

@@ -24,16 +24,16 @@ from PIL import Image
 from torch import Tensor
 from yacs.config import CfgNode
 
-from clip import image_statistics
-from clip.model import CLIP, CONFIG_ENTRY, build_model, convert_weights
-from clip.tokens import tokenize, tokenizer
-from clip.zoo import OPENAI, available_models, fetch, load_clip
+from promptkd.model.tokens import tokenize, tokenizer
+from promptkd.model.zoo import OPENAI, available_models, fetch, image_statistics, load_clip
+
+from .model import CLIP, CONFIG_ENTRY, build_model, convert_weights
 
 __all__ = ["available_models", "build_model", "load", "load_clip_to_cpu", "tokenize"]
 
 
 class _Models(dict[str, str]):
-    """OpenAI's name -> URL; any other name that `clip.zoo.load_clip` knows stands for itself."""
+    """OpenAI's name -> URL; any other name that `promptkd.model.zoo.load_clip` knows stands for itself."""
 
     def __missing__(self, name: str) -> str:
         return name
@@ -53,7 +53,7 @@ def _download(url: str, root: str | None = None) -> str:
 
     Args:
         url: a value of `_MODELS`.
-        root: OpenAI's download folder; weights are looked for and kept where `clip.zoo.weight_directories` says.
+        root: OpenAI's download folder; weights lie where `promptkd.model.zoo.weight_directories` says.
     """
     if url.startswith(("http://", "https://")):
         return str(fetch(url))
@@ -79,10 +79,10 @@ def load(
     """A model by its name, and the transform that its images need.
 
     Args:
-        name: see `clip.zoo.load_clip`, whose errors it raises.
+        name: see `promptkd.model.zoo.load_clip`, whose errors it raises.
         device: where the model goes, CUDA where there is one unless it is given; matrices are half on any but a CPU.
         jit: not read, the model is never TorchScript.
-        download_root: not read, see `clip.zoo.weight_directories`.
+        download_root: not read, see `promptkd.model.zoo.weight_directories`.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = load_clip(name)

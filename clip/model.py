@@ -20,10 +20,10 @@ from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clip.blocks import is_standard
-from clip.prompting import takes_visual_prompts
-from clip.prompts import INIT_STD
-from clip.zoo import from_state
+from promptkd.model.blocks import is_standard
+from promptkd.model.prompting import takes_visual_prompts
+from promptkd.model.prompts import INIT_STD
+from promptkd.model.zoo import from_state
 
 __all__ = [  # what OpenAI's clip/model.py has of these
     "CLIP",

@@ -7,7 +7,7 @@ from pathlib import Path
 from open_clip.tokenizer import SimpleTokenizer as _OpenClipTokenizer
 from open_clip.tokenizer import default_bpe
 
-from clip.tokens import spell_as_openai
+from promptkd.model.tokens import spell_as_openai
 
 __all__ = ["SimpleTokenizer", "default_bpe"]
 

@@ -1,8 +1,8 @@
 """Caltech-101 (Fei-Fei et al., 2004): 100 object categories as the field uses it, without background and Faces_easy."""
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset, Layout
-from datasets.splits import Listing, split_by_folder
+from promptkd.data.benchmark import BenchmarkDataset, Layout
+from promptkd.data.splits import Listing, split_by_folder
 
 
 @DATASET_REGISTRY.register()

@@ -1,8 +1,8 @@
 """Describable Textures (Cimpoi et al., 2014): 47 texture attributes."""
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset, Layout
-from datasets.splits import Listing, split_by_folder
+from promptkd.data.benchmark import BenchmarkDataset, Layout
+from promptkd.data.splits import Listing, split_by_folder
 
 
 @DATASET_REGISTRY.register()

@@ -1,4 +1,4 @@
-"""Emoji: 1,370 pictures of 20 kinds of emoji in three free designs; in the repository (tools/make_emoji.py)."""
+"""Emoji: 1,370 pictures of 20 kinds of emoji in three free designs; in the repository (assets/make_emoji.py)."""
 
 import hashlib
 import io
@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset, Layout
+from promptkd.data.benchmark import BenchmarkDataset, Layout
 
 ARCHIVE = Path(__file__).with_name("emoji.zip")
 SHA256 = "757573997ddcebe0a346fece663913458acf0e32e6689c724e6d9e13fc671115"

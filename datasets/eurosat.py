@@ -1,9 +1,9 @@
 """EuroSAT (Helber et al., 2019): 27,000 satellite images of 10 kinds of land use."""
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset, Layout
-from datasets.images import list_folders
-from datasets.splits import Listing, split_by_folder
+from promptkd.data.benchmark import BenchmarkDataset, Layout
+from promptkd.data.images import list_folders
+from promptkd.data.splits import Listing, split_by_folder
 
 
 @DATASET_REGISTRY.register()

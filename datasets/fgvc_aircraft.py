@@ -1,9 +1,9 @@
 """FGVC-Aircraft (Maji et al., 2013): 100 variants of aircraft."""
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset, Layout
-from datasets.reading import label_of, read_fields, read_lines
-from datasets.splits import Item, Listing
+from promptkd.data.benchmark import BenchmarkDataset, Layout
+from promptkd.data.reading import label_of, read_fields, read_lines
+from promptkd.data.splits import Item, Listing
 
 
 @DATASET_REGISTRY.register()

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset, option
-from datasets.checks import Layout, refuse_two_classes
-from datasets.class_names import find_classnames, name_classes, named_path
-from datasets.file_lists import PARTS, read_files
-from datasets.images import OwnImages, is_image, list_folders, walk_images
-from datasets.splits import Listing, random_split
+from promptkd.data.benchmark import BenchmarkDataset, option
+from promptkd.data.checks import Layout, refuse_two_classes
+from promptkd.data.class_names import find_classnames, name_classes, named_path
+from promptkd.data.file_lists import PARTS, read_files
+from promptkd.data.images import OwnImages, is_image, list_folders, walk_images
+from promptkd.data.splits import Listing, random_split
 
 OWN_FOLDERS = ("split_fewshot",)  # what we write into ROOT
 

@@ -1,8 +1,8 @@
 """Food-101 (Bossard et al., 2014): 101 dishes."""
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset, Layout
-from datasets.splits import Listing, split_by_folder
+from promptkd.data.benchmark import BenchmarkDataset, Layout
+from promptkd.data.splits import Listing, split_by_folder
 
 
 @DATASET_REGISTRY.register()

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset, Layout
-from datasets.checks import clip_name
-from datasets.images import list_folders, list_images
-from datasets.reading import read_lines, read_mat, read_table
-from datasets.splits import Item, Listing, keep
+from promptkd.data.benchmark import BenchmarkDataset, Layout
+from promptkd.data.checks import clip_name
+from promptkd.data.images import list_folders, list_images
+from promptkd.data.reading import WNID, read_lines, read_mat, read_table, read_wnids
+from promptkd.data.splits import Item, Listing, keep
 
 SCAN_FORMAT = 2
-WNID = r"n\d{8}"
+
 Scan = dict[str, dict[str, Any]]  # class folder -> its time of change, how many entries it has, and its images
 
 
@@ -126,24 +126,6 @@ def read_classnames(layout: Layout, folders: Sequence[str]) -> dict[str, str]:
         print(f"no classnames.txt in {layout.folder}: class names are open_clip's, for 1,000 folders named by wnid")
         return dict(zip(known, IMAGENET_CLASSNAMES, strict=True))
     return read_wnids(layout.file(*places))
-
-
-def read_wnids(path: Path) -> dict[str, str]:
-    """wnid -> class name of a `classnames.txt`.
-
-    Raises:
-        ValueError: a line is not so, or a wnid has two names.
-    """
-    names: dict[str, str] = {}
-    for line in read_lines(path):
-        wnid, _, name = line.partition(" ")
-        if not re.fullmatch(WNID, wnid) or not name.strip():
-            raise ValueError(f"{path}: a line is not a wnid and a name: {line[:80]!r}")
-        if names.setdefault(wnid, name.strip()) != name.strip():
-            raise ValueError(f"{path} names {wnid} both {names[wnid]!r} and {name.strip()!r}; leave one")
-    if not names:
-        raise ValueError(f"{path} has no line of a wnid and a name; get it again")
-    return names
 
 
 def wnids_of_folders(folders: Iterable[str], names: Mapping[str, str]) -> dict[str, str]:

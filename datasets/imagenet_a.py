@@ -1,7 +1,8 @@
 """ImageNet-A (Hendrycks et al., 2021): photographs that mislead classifiers, 200 of ImageNet's classes."""
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.imagenet import ImageNetVariant
+
+from .imagenet import ImageNetVariant
 
 
 @DATASET_REGISTRY.register()

@@ -1,7 +1,8 @@
 """ImageNet-Sketch (Wang et al., 2019): sketches of ImageNet's 1,000 classes."""
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.imagenet import ImageNetVariant
+
+from .imagenet import ImageNetVariant
 
 
 @DATASET_REGISTRY.register()

@@ -1,10 +1,11 @@
 """ImageNetV2 (Recht et al., 2019), matched-frequency: a second test set for ImageNet's 1,000 classes."""
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import Layout
-from datasets.imagenet import ImageNetVariant, read_classnames
-from datasets.images import list_folders, list_images
-from datasets.splits import Listing
+from promptkd.data.benchmark import Layout
+from promptkd.data.images import list_folders, list_images
+from promptkd.data.splits import Listing
+
+from .imagenet import ImageNetVariant, read_classnames
 
 
 @DATASET_REGISTRY.register()

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset, Layout
-from datasets.reading import read_json, read_mat
-from datasets.splits import Listing, random_split
+from promptkd.data.benchmark import BenchmarkDataset, Layout
+from promptkd.data.reading import read_mat, read_numbered_names
+from promptkd.data.splits import Listing, random_split
 
 
 @DATASET_REGISTRY.register()
@@ -25,7 +25,7 @@ class OxfordFlowers(BenchmarkDataset):
     @classmethod
     def build(cls, layout: Layout) -> Listing:
         if path := layout.find("cat_to_name.json"):
-            names = read_names(path)
+            names = read_numbered_names(path)
         else:
             path = Path("the list of torchvision")
             names = dict(enumerate(_names_of_torchvision(layout)))
@@ -35,19 +35,6 @@ class OxfordFlowers(BenchmarkDataset):
         if absent := sorted(str(label + 1) for label in files if label not in names):
             raise ValueError(f"{path} does not name {len(absent)} of {len(files)} classes: {', '.join(absent[:10])}")
         return random_split(files, names)
-
-
-def read_names(path: Path) -> dict[int, str]:
-    """Label -> class name of `cat_to_name.json`.
-
-    Raises:
-        ValueError: it is not such a map.
-    """
-    content = read_json(path)
-    items = content.items() if isinstance(content, dict) else ()
-    if not items or not all(number.isdecimal() and isinstance(name, str) for number, name in items):
-        raise ValueError(f'{path} is not {{"1": "pink primrose", ...}}; get it again')
-    return {int(number) - 1: name for number, name in items}
 
 
 def _names_of_torchvision(layout: Layout) -> list[str]:

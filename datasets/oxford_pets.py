@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
-from datasets import splits
-from datasets.base import BenchmarkDataset, Layout
-from datasets.reading import read_fields
-from datasets.splits import Item, Listing
+from promptkd.data import splits
+from promptkd.data.benchmark import BenchmarkDataset, Layout
+from promptkd.data.reading import read_fields
+from promptkd.data.splits import Item, Listing
 
 
 @DATASET_REGISTRY.register()

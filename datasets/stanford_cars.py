@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset, Layout
-from datasets.images import list_folders, list_images
-from datasets.reading import read_lines, read_mat
-from datasets.splits import Item, Listing, split_trainval
+from promptkd.data.benchmark import BenchmarkDataset, Layout
+from promptkd.data.images import list_folders, list_images
+from promptkd.data.reading import read_lines, read_mat
+from promptkd.data.splits import Item, Listing, split_trainval
 
 
 @DATASET_REGISTRY.register()

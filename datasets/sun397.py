@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset, Layout
-from datasets.reading import label_of, read_lines
-from datasets.splits import Item, Listing, split_trainval
+from promptkd.data.benchmark import BenchmarkDataset, Layout
+from promptkd.data.reading import label_of, read_lines
+from promptkd.data.splits import Item, Listing, split_trainval
 
 
 @DATASET_REGISTRY.register()

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset, Layout
-from datasets.reading import label_of, read_fields
-from datasets.splits import Item, Listing, split_trainval
+from promptkd.data.benchmark import BenchmarkDataset, Layout
+from promptkd.data.reading import label_of, read_fields
+from promptkd.data.splits import Item, Listing, split_trainval
 
 
 @DATASET_REGISTRY.register()

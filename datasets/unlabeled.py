@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
-from datasets.base import BenchmarkDataset, option
-from datasets.checks import Layout, check_classnames, clip_name, refuse_two_classes
-from datasets.class_names import find_classnames, named_path, read_class_list
-from datasets.folder import refuse_empty_files, root_of
-from datasets.images import OwnImages, list_folders, walk_images
-from datasets.splits import Listing, subsample_classes
+from promptkd.data.benchmark import BenchmarkDataset, option
+from promptkd.data.checks import Layout, check_classnames, clip_name, refuse_two_classes
+from promptkd.data.class_names import find_classnames, named_path, read_class_list
+from promptkd.data.images import OwnImages, list_folders, walk_images
+from promptkd.data.splits import Listing, subsample_classes
+
+from .folder import refuse_empty_files, root_of
 
 
 @DATASET_REGISTRY.register()

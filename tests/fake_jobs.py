@@ -11,8 +11,8 @@ from pathlib import Path
 
 from made_up import result
 
-from tools import sweep
-from tools.jobs import Job, Outcome, states_of
+from promptkd.sweep import command as sweep
+from promptkd.sweep.jobs import Job, Outcome, states_of
 
 FAKE = Path(__file__).with_name("fake_run.py")
 

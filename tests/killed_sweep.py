@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools import runs
+from promptkd.results import search as runs
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = ["--datasets", "emoji", "--trainers", "ZeroshotCLIP", "CoOp", "MaPLe", "PromptSRC", "PromptKD"]
@@ -57,7 +57,7 @@ def prove(output: Path, words: list[str]) -> str:
         AssertionError: what it must show does not hold.
     """
     output = output.absolute()
-    command = [sys.executable, "-m", "tools.sweep", *words, "--output", str(output)]
+    command = [sys.executable, str(ROOT / "tools/sweep.py"), *words, "--output", str(output)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as launcher:
         while not (workers(output) and any(output.rglob("results.json"))):
             assert launcher.poll() is None, "the sweep ended before it could be killed"

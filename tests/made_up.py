@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tools import collect, tables
-from tools.entries import Table
+from promptkd.tables import build as tables
+from promptkd.tables import command as collect
+from promptkd.tables.table import Table
 
 SRC_TEACHER = {"source": "output/teacher", "backbone": "ViT-L/14", "trainer": "PromptSRC", "epoch": 20}
 

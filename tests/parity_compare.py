@@ -10,8 +10,8 @@ from parity_measure import NO_GRADIENT, Arrays, Report
 from torch import Tensor
 from torch.nn import functional as F
 
-from clip.prompting import text_tower
-from trainers import checkpoints
+from promptkd.engine import checkpoints
+from promptkd.model.prompting import text_tower
 
 
 def start(report: Report, trainer: Any, meta: dict[str, Any], arrays: Arrays) -> None:

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from dassl.data.datasets import Datum
-from datasets.base import BenchmarkDataset
-from datasets.splits import Item, Listing, random_split, read_split, split_by_folder, subsample_classes
+from promptkd.data.benchmark import BenchmarkDataset
+from promptkd.data.splits import Item, Listing, random_split, read_split, split_by_folder, subsample_classes
 
 Line = tuple[str, bool, str]
 

@@ -17,15 +17,15 @@ from torch.nn import functional as F
 from yacs.config import CfgNode
 
 import clip
-from clip.class_vectors import encode_prompts, scale_of
-from clip.prompting import encode_image
-from clip.zoo import load_clip
 from dassl.data.transforms import build_transform
 from dassl.engine import build_trainer
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import read_image
+from promptkd.engine import checkpoints
+from promptkd.model.class_vectors import encode_prompts, scale_of
+from promptkd.model.prompting import encode_image
+from promptkd.model.zoo import load_clip
 from train import configure, parser
-from trainers import checkpoints
 
 
 def replay_tokenizer(golden: Golden) -> Report:

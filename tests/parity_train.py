@@ -19,13 +19,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from clip.class_vectors import cosine_logits
-from clip.prompting import encode_image
 from dassl.engine import TRAINER_REGISTRY
-from datasets.base import DATASET_DEFAULTS
+from promptkd import guests
+from promptkd.data.benchmark import DATASET_DEFAULTS
+from promptkd.data.loading.views import SeededViews
+from promptkd.engine import config
+from promptkd.model.class_vectors import cosine_logits
+from promptkd.model.prompting import encode_image
 from train import BASE
-from trainers import config
-from trainers.views import SeededViews
+
+guests.register()
 
 
 class Recorded(list):

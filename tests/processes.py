@@ -15,7 +15,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train
-from trainers import distributed
+from promptkd import distributed
 from trainers.base import PromptTrainer
 
 one_run = train.main

@@ -16,9 +16,9 @@ from open_clip.model import CLIP
 from test_train import KD, SRC
 
 import train
-from clip.class_vectors import FILE_NAME, ClassVectors
-from clip.zoo import load_clip
-from trainers.config import ROOT
+from promptkd.home import ROOT
+from promptkd.model.class_vectors import FILE_NAME, ClassVectors
+from promptkd.model.zoo import load_clip
 
 CASES = {
     "unknown trainer": (["--trainer", "PromtKD"], r"PromtKD.*PromptKD"),

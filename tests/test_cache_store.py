@@ -11,10 +11,11 @@ from conftest import result
 from test_distributed import argv, torchrun  # noqa: F401  (argv is a fixture)
 from test_train import KD
 
-from clip.prompts import Prompts
-from clip.zoo import load_clip
-from trainers import cache_store, teacher_cache
-from trainers.teacher import Teacher
+from promptkd.model.prompts import Prompts
+from promptkd.model.zoo import load_clip
+from promptkd.teacher import cache as teacher_cache
+from promptkd.teacher import cache_store
+from promptkd.teacher.teacher import Teacher
 
 
 def test_learned_prompts_and_build_of_a_teacher_count(clips):

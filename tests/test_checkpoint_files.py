@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from tools import export
-from trainers import checkpoints
+from promptkd.deploy import export
+from promptkd.engine import checkpoints
 
 
 def upstream_file(path: Path, zipped: bool) -> Path:

@@ -8,7 +8,9 @@ import statistics
 import pytest
 from made_up import SRC_TEACHER, group, result, write
 
-from tools import collect, runs, tables
+from promptkd.results import search as runs
+from promptkd.tables import build as tables
+from promptkd.tables import command as collect
 
 
 def hm(base, new):

@@ -8,9 +8,10 @@ import statistics
 import pytest
 from made_up import built, result, rows_of, write
 
-from tools import collect, published
-from tools.cells import ALL, NOTHING, Method
-from tools.entries import Difference, Value
+from promptkd.tables import command as collect
+from promptkd.tables import published
+from promptkd.tables.summaries import ALL, NOTHING, Method
+from promptkd.tables.table import Difference, Value
 
 
 def test_average_is_over_data_sets_and_its_hm_is_of_the_averages(tmp_path):

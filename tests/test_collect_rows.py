@@ -5,7 +5,7 @@ import json
 import pytest
 from made_up import built, result, rows_of, write
 
-from tools import collect
+from promptkd.tables import command as collect
 
 
 def test_runs_of_different_settings_are_rows_of_their_own(tmp_path):

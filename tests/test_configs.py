@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 import train
-from tools import recipes
-from trainers.config import ROOT
+from promptkd.home import ROOT
+from promptkd.sweep import recipes
 
 RECIPES = sorted((ROOT / "configs" / "trainers").glob("*/*.yaml"))
 DATASETS = sorted((ROOT / "configs" / "datasets").glob("*.yaml"))

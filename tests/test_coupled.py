@@ -7,10 +7,10 @@ import torch
 from conftest import CLASSES, SIZE
 from torch import Tensor
 
-from clip.coupled import CompoundPrompts, ConditionalPrompts
-from clip.prompting import encode_image, encode_text
-from clip.text import insert_context
-from clip.zoo import load_clip
+from promptkd.model.coupled import CompoundPrompts, ConditionalPrompts
+from promptkd.model.prompting import encode_image, encode_text
+from promptkd.model.text import insert_context
+from promptkd.model.zoo import load_clip
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,10 @@ from trees import WRITERS, dataset_cfg, write_class_tree, write_dtd, write_euros
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.dtd import DescribableTextures
 from datasets.eurosat import EuroSAT
-from tools import data, sources
-from tools.sources import PARTS
+from promptkd.data import command as data
+from promptkd.data.download import sources
+from promptkd.data.download.sources import PARTS
+from promptkd.home import ROOT
 
 
 def check(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, dict]:
@@ -110,8 +112,10 @@ def test_corrupt_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 AS_NOBODY = """
 import os, sys
 sys.path.insert(0, sys.argv.pop(1))
-from datasets.images import image_suffixes
-from tools import data
+from promptkd import guests
+from promptkd.data import command as data
+from promptkd.data.images import image_suffixes
+guests.register_datasets()
 image_suffixes()  # loads PIL's plugins, which nobody may be unable to,
 data.names = lambda known=data.names(): known  # and reads configs/, which may lie in a folder of its owner's alone
 if os.geteuid() == 0:  # who may read everything, whatever the modes are
@@ -121,7 +125,7 @@ sys.exit(data.main())
 
 
 def check_as_nobody(*arguments: object) -> tuple[int, str]:
-    command = [sys.executable, "-c", AS_NOBODY, Path(data.__file__).parents[1], "check", *arguments]
+    command = [sys.executable, "-c", AS_NOBODY, ROOT, "check", *arguments]
     run = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120)
     assert run.stderr == ""
     return run.returncode, run.stdout
@@ -196,7 +200,7 @@ def test_names(tmp_path: Path):
 
 def test_command_line(tmp_path: Path):
     """As a script, from another directory: one line and exit code 1."""
-    script = Path(data.__file__)
+    script = ROOT / "tools/data.py"
     run = subprocess.run(
         [sys.executable, script, "fewshot", "dtd", "--root", tmp_path, "--shots", "1"],
         cwd=tmp_path, capture_output=True, text=True, timeout=120,

@@ -7,9 +7,9 @@ from parity_data import replay_splits
 from trees import dataset_cfg, write_class_tree, write_image
 
 from dassl.data.datasets import Datum
-from datasets.base import BenchmarkDataset, check_listing
 from datasets.eurosat import EuroSAT
-from datasets.splits import (
+from promptkd.data.benchmark import BenchmarkDataset, check_listing
+from promptkd.data.splits import (
     Listing,
     base_new_labels,
     digest,
@@ -205,7 +205,7 @@ def test_folder_that_cannot_be_written_to(eurosat: Path, monkeypatch, capsys: py
     for path in [*(eurosat / "eurosat" / "split_fewshot").iterdir(), *(eurosat / "eurosat").glob("split_built*")]:
         path.unlink()
     capsys.readouterr()
-    monkeypatch.setattr("datasets.splits.write_json_atomic", refuse)
+    monkeypatch.setattr("promptkd.data.splits.write_json_atomic", refuse)
     data = EuroSAT(dataset_cfg(eurosat, shots=2))
     assert [d.impath for d in data.train_x] == expected and data.fewshot.path is None
     out = capsys.readouterr().out

@@ -12,8 +12,8 @@ from trees import dataset_cfg, write_class_tree, write_image, write_json, write_
 from dassl.config import get_cfg_default
 from dassl.data import DataManager
 from datasets.folder import Folder
-from datasets.images import OwnImages, walk_images
 from datasets.unlabeled import Unlabeled
+from promptkd.data.images import OwnImages, walk_images
 
 
 def parts(data: Folder) -> dict[str, list[tuple[str, int, str]]]:

@@ -15,8 +15,8 @@ from trees import WRITERS, dataset_cfg, write_image, write_lines
 
 import datasets  # noqa: F401  (registers the data sets)
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import BenchmarkDataset
-from datasets.splits import write_json_atomic
+from promptkd.data.benchmark import BenchmarkDataset
+from promptkd.data.splits import write_json_atomic
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "datasets"
 PARTS = ("train", "test")

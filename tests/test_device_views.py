@@ -12,8 +12,8 @@ from PIL import Image
 
 import train
 from dassl.data.transforms import build_transform
-from trainers import device_views
-from trainers.task import loaders
+from promptkd.data.loading import device_views
+from promptkd.engine.task import loaders
 
 
 def config(*words: str, root: str = ""):

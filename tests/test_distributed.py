@@ -16,8 +16,8 @@ from conftest import SIZE, result
 from test_train import SRC
 
 import train
-from trainers import checkpoints
-from trainers.config import ROOT
+from promptkd.engine import checkpoints
+from promptkd.home import ROOT
 
 # Test batches of 6 are three: one process has two of them, and the last is of three images.
 FAST = ["DATALOADER.NUM_WORKERS", "0", "VERBOSE", "False", "USE_CUDA", "False", "DATALOADER.TEST.BATCH_SIZE", "6"]

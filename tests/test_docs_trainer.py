@@ -12,7 +12,7 @@ from pathlib import Path
 
 from conftest import SIZE
 
-from trainers.config import ROOT
+from promptkd.home import ROOT
 
 DOCUMENT = (ROOT / "docs" / "adding-a-trainer.md").read_text(encoding="utf-8")
 RECIPE = "configs/trainers/KgCoOp/vit_b16_ep100_ctxv1.yaml"

@@ -21,11 +21,12 @@ import pytest
 from trees import dataset_cfg, write_eurosat
 
 from datasets.eurosat import EuroSAT
-from tools import archives, data
-from tools import download as downloads
-from tools.archives import unpack
-from tools.download import fetch
-from tools.sources import PARTS, Part, Source
+from promptkd.data import command as data
+from promptkd.data.download import archives
+from promptkd.data.download import fetch as downloads
+from promptkd.data.download.archives import unpack
+from promptkd.data.download.fetch import fetch
+from promptkd.data.download.sources import PARTS, Part, Source
 
 # The server: /<behaviour>/<file>.
 

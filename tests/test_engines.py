@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 from fake_jobs import job, run_all, starts, until
 
-from tools import clusters, engines, running, sweep
-from tools.claims import holder
-from tools.jobs import Job, Outcome
-from tools.progress import Progress
+from promptkd.sweep import clusters, engines
+from promptkd.sweep import command as sweep
+from promptkd.sweep import execute as running
+from promptkd.sweep.jobs import Job, Outcome
+from promptkd.sweep.lock import holder
+from promptkd.sweep.progress import Progress
 
 
 def test_slots_pin_each_run_to_a_gpu():

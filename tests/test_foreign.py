@@ -19,15 +19,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from clip import clip as openai
-from clip.class_vectors import encode_prompts
-from clip.coupled import CompoundPrompts
 from clip.model import CLIP, convert_weights
-from clip.prompts import Prompts
 from clip.simple_tokenizer import SimpleTokenizer, default_bpe
-from clip.zoo import from_state, load_clip
 from dassl.data.datasets import Datum
 from datasets.oxford_pets import OxfordPets
-from trainers import checkpoints
+from promptkd.engine import checkpoints
+from promptkd.model.class_vectors import encode_prompts
+from promptkd.model.coupled import CompoundPrompts
+from promptkd.model.prompts import Prompts
+from promptkd.model.zoo import from_state, load_clip
 
 ROOT = Path(__file__).parent.parent
 FOREIGN = ROOT / "tests/foreign"

@@ -15,12 +15,13 @@ from fake_jobs import starts, until
 from trees import write_class_tree
 
 import train
-from tools import launch, running
-from tools.claims import holder
-from tools.jobs import Job, Outcome
-from tools.plan import jobs_of
-from tools.progress import Foreground
-from trainers.config import ROOT
+from promptkd.home import ROOT
+from promptkd.sweep import execute as running
+from promptkd.sweep import launch
+from promptkd.sweep.jobs import Job, Outcome
+from promptkd.sweep.lock import holder
+from promptkd.sweep.plan import jobs_of
+from promptkd.sweep.progress import Foreground
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ from conftest import CLASSES, SIZE, result, write_clip
 from open_clip.model import CustomTextCLIP
 from open_clip.tokenizer import HFTokenizer
 
-from clip.class_vectors import FILE_NAME, ClassVectors
-from clip.prompting import takes_text_prompts
-from clip.zoo import load_clip
 from dassl.engine import TRAINER_REGISTRY
-from trainers import checkpoints
-from trainers.precision import Precision
+from promptkd.engine import checkpoints
+from promptkd.model.class_vectors import FILE_NAME, ClassVectors
+from promptkd.model.precision import Precision
+from promptkd.model.prompting import takes_text_prompts
+from promptkd.model.zoo import load_clip
 
 BASE = ["DATASET.SUBSAMPLE_CLASSES", "base", "DATASET.NUM_SHOTS", "4"]
 

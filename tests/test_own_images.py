@@ -27,10 +27,13 @@ from trees import write_lines
 
 import train
 from datasets.emoji import ARCHIVE
-from tools import collect, launch, own_images, predict, running
-from tools.jobs import Job
-from trainers.checkpoints import read_checkpoint
-from trainers.config import ROOT
+from promptkd.deploy import predict
+from promptkd.engine.checkpoints import read_checkpoint
+from promptkd.home import ROOT
+from promptkd.sweep import execute as running
+from promptkd.sweep import launch, own_images
+from promptkd.sweep.jobs import Job
+from promptkd.tables import command as collect
 
 SCRIPT = ROOT / "scripts" / "promptkd" / "distill_folder.sh"
 VARIABLES = ("DATA", "OUTPUT", "SHOTS", "SOURCE", "RECIPE", "TEACHER", "KD_WEIGHT", "TEMPLATE", "TEST_DIR")
@@ -123,7 +126,7 @@ def test_without_labels_there_are_predictions_and_no_metrics(distil, tiny, pool,
     assert {row["label"] for row in rows} == {""} and {row["prediction"] for row in rows} <= set(CLASSES)
     assert directory.parent.parent == tmp_path / "out" / "own" and directory.parent.name.startswith(f"{pool.name}-")
     assert f"Predictions  {directory / 'predictions.csv'} (30 images without labels)" in out
-    assert f"python -m tools.predict '{directory}' photo.jpg" in out and "Accuracy" not in out
+    assert f"tools/predict.py '{directory}' photo.jpg" in out and "Accuracy" not in out
 
     assert collect.main([str(tmp_path / "out")]) == 1  # there is nothing to put into a table, and that is said
     assert "results.json" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import parity
 import pytest
 from parity_measure import Report
 
-from trainers.teacher_cache import TeacherCache
+from promptkd.teacher.cache import TeacherCache
 
 ARCHIVE = Path(__file__).parent / "golden" / "set_a.tar.xz"
 

@@ -19,9 +19,13 @@ from torch.utils.data import Dataset
 import benchmarks.loader
 import train
 from dassl.data.datasets import Datum
-from trainers import base, checkpoints, decoding, pipeline, results
-from trainers.config import ROOT, default_config
-from trainers.precision import Precision
+from promptkd.data.loading import decoding, pipeline
+from promptkd.engine import checkpoints
+from promptkd.engine.config import default_config
+from promptkd.home import ROOT
+from promptkd.model.precision import Precision
+from promptkd.results import record as results
+from trainers import base
 
 LEARN = ["OPTIM.WARMUP_EPOCH", "0", "TRAIN.CHECKPOINT_FREQ", "1", "OPTIM.LR", "0.05"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from made_up import result, write
 
-from tools import sweep
-from tools.jobs import state_of
-from tools.plan import jobs_of, read_plan
+from promptkd.sweep import command as sweep
+from promptkd.sweep.jobs import state_of
+from promptkd.sweep.plan import jobs_of, read_plan
 
 PLAN = {"trainers": ["ZeroshotCLIP", "PromptSRC", "PromptKD"], "datasets": ["eurosat"], "seeds": [1, 2]}
 

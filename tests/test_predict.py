@@ -9,7 +9,7 @@ import pytest
 from conftest import CLASSES
 from test_train import KD, SRC
 
-from tools import predict
+from promptkd.deploy import predict
 
 
 @pytest.mark.parametrize("trainer", ["PromptKD", "PromptSRC", "ZeroshotCLIP"])

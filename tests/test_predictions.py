@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import CLASSES, result
 
-from trainers.predictions import COLUMNS, Predictions
+from promptkd.results.predictions import COLUMNS, Predictions
 
 
 def read(text):

@@ -17,9 +17,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks import steps, timing
-from clip.memory import RUNS_PER_GPU, free_memory
-from tools import predict
-from tools.engines import slots
+from promptkd.deploy import predict
+from promptkd.model.memory import RUNS_PER_GPU, free_memory
+from promptkd.sweep.engines import slots
 from trainers.base import PromptTrainer
 
 PROMPTKD = ["TRAINER.PROMPTKD.PROMPT_DEPTH_VISION", "2", "TRAINER.PROMPTKD.PREC", "fp16"]

@@ -7,19 +7,19 @@ import torch
 from conftest import CLASSES
 from torch import nn
 
-from clip.class_vectors import ClassVectors, cosine_logits, encode_prompts, template_features, weights_hash
-from clip.prompting import encode_image, shape_of
-from clip.prompts import Prompts, StudentPrompts, projector
-from clip.templates import (
+from promptkd.model.class_vectors import ClassVectors, cosine_logits, encode_prompts, template_features, weights_hash
+from promptkd.model.prompting import encode_image, shape_of
+from promptkd.model.prompts import Prompts, StudentPrompts, projector
+from promptkd.model.templates import (
     IMAGENET_TEMPLATES,
     IMAGENET_TEMPLATES_SELECT,
     PROMPTSRC_TEMPLATES,
     dataset_template,
     ensemble_templates,
 )
-from clip.text import insert_context
-from clip.tokens import embed, tokenize
-from clip.zoo import load_clip
+from promptkd.model.text import insert_context
+from promptkd.model.tokens import embed, tokenize
+from promptkd.model.zoo import load_clip
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from made_up import benchmark, result, write
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from tools import collect
-from tools.report import charts
-from tools.report.details import MATRIX, thumbnail
-from trainers.predictions import COLUMNS
+from promptkd.results.predictions import COLUMNS
+from promptkd.tables import command as collect
+from promptkd.tables.report import charts
+from promptkd.tables.report.details import MATRIX, thumbnail
 
 EVIL = '<img src="http://example.org/x">&"'
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import result
 from trees import write_eurosat
 
-from trainers.config import ROOT
+from promptkd.home import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 METHODS = {
@@ -51,7 +51,16 @@ def test_thin_scripts_call_the_launcher(script, tmp_path):
     echo.chmod(0o755)
     said = bash([str(ROOT / script), "eurosat", "1", "KEY", "two words"], tmp_path, PYTHON=str(echo))
     _, method, protocol = script.removesuffix(".sh").split("/")
-    expected = ["-m", "tools.launch", PROTOCOLS[protocol], METHODS[method], "eurosat", "1", "KEY", "two words"]
+    expected = [
+        str(ROOT / "promptkd/__main__.py"),
+        "launch",
+        PROTOCOLS[protocol],
+        METHODS[method],
+        "eurosat",
+        "1",
+        "KEY",
+        "two words",
+    ]
     assert said.stdout.splitlines() == expected, said.stderr
 
 

@@ -15,10 +15,11 @@ import pytest
 from fake_jobs import FAKE, job, run_all, starts, until
 from made_up import result, write
 
-from tools import running, sweep
-from tools.claims import Claim, holder
-from tools.jobs import Job, Outcome, now, result_of, state_of
-from tools.running import Stop, execute
+from promptkd.sweep import command as sweep
+from promptkd.sweep import execute as running
+from promptkd.sweep.execute import Stop, execute
+from promptkd.sweep.jobs import Job, Outcome, now, result_of, state_of
+from promptkd.sweep.lock import Claim, holder
 
 # ---- states
 
@@ -175,7 +176,7 @@ def test_a_failure_that_another_sweep_just_met_is_not_repeated(tmp_path):
 
 def test_a_run_outlives_its_killed_launcher_and_is_not_started_beside_it(tmp_path):
     one = job(tmp_path, "a", "wait")
-    code = f"from tools.running import *; execute(Job.from_dict({one.to_dict()!r}))"
+    code = f"from promptkd.sweep.execute import *; execute(Job.from_dict({one.to_dict()!r}))"
     launcher = subprocess.Popen([sys.executable, "-c", code], cwd=FAKE.parents[1])
     until(lambda: starts(one) == [1])
     launcher.kill()
@@ -192,7 +193,7 @@ def test_a_run_outlives_its_killed_launcher_and_is_not_started_beside_it(tmp_pat
 
 def test_what_a_killed_launcher_left_running_is_one_of_the_workers(tmp_path, capsys):
     orphan, other = job(tmp_path, "orphan", "wait"), job(tmp_path, "other")
-    code = f"from tools.running import *; execute(Job.from_dict({orphan.to_dict()!r}))"
+    code = f"from promptkd.sweep.execute import *; execute(Job.from_dict({orphan.to_dict()!r}))"
     launcher = subprocess.Popen([sys.executable, "-c", code], cwd=FAKE.parents[1])
     until(lambda: starts(orphan) == [1])
     launcher.kill()

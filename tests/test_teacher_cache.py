@@ -11,9 +11,9 @@ from conftest import result, tiny_config, write_clip
 from PIL import Image
 from test_train import KD, learned
 
-from trainers import cache_store
+from promptkd.teacher import cache_store
+from promptkd.teacher.teacher import Teacher
 from trainers.promptkd import PromptKD
-from trainers.teacher import Teacher
 
 OPTION = "TRAINER.PROMPTKD."
 IMAGES, BATCHES = 30, 6  # of the tiny data set, 5 a batch

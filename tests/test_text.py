@@ -8,14 +8,14 @@ from conftest import CLASSES
 from test_train import SRC, learned
 
 from benchmarks.timing import kept_bytes
-from clip import compiling, memory
-from clip.endings import even_tables
-from clip.memory import texts_at_once
-from clip.prompting import encode_image, text_tower
-from clip.prompts import Prompts
-from clip.text import insert_context
-from clip.tokens import tokenize
-from clip.zoo import load_clip
+from promptkd.model import compiling, memory
+from promptkd.model.memory import texts_at_once
+from promptkd.model.prompting import encode_image, text_tower
+from promptkd.model.prompts import Prompts
+from promptkd.model.shared_prefix import even_tables
+from promptkd.model.text import insert_context
+from promptkd.model.tokens import tokenize
+from promptkd.model.zoo import load_clip
 
 NAMES = [*CLASSES, "Permanent Crop Land of a Very Long Name", "Pasture", "Sea"]
 
@@ -91,7 +91,7 @@ def test_parts_that_are_computed_again_keep_less(clip, position):
 
 def test_when_memory_asks_for_parts(clip, monkeypatch, capsys):
     like = torch.zeros(1)
-    monkeypatch.setattr("clip.memory.free_memory", lambda device: 2**30)
+    monkeypatch.setattr("promptkd.model.memory.free_memory", lambda device: 2**30)
     assert texts_at_once(0, 100, 10, 64, 2, like) == (100, False)
     at_once, again = texts_at_once(0, 1000, 20, 768, 12, like)
     assert again and 16 <= at_once < 1000
@@ -124,7 +124,7 @@ def test_predicted_memory_is_near_what_is_kept(clip, position, monkeypatch):
         predicted.append(texts * size)
         return texts, False
 
-    monkeypatch.setattr("clip.memory._by_memory", by_memory)
+    monkeypatch.setattr("promptkd.model.memory._by_memory", by_memory)
     kept = kept_bytes(lambda: prompts.encode_text(clip, tokens).sum(), clip)
     assert kept < predicted[0] < 2.2 * kept
 

@@ -10,9 +10,9 @@ import torch
 from conftest import CLASSES, result
 
 import train
-from clip.class_vectors import FILE_NAME, ClassVectors
-from trainers import checkpoints
-from trainers.precision import Precision
+from promptkd.engine import checkpoints
+from promptkd.model.class_vectors import FILE_NAME, ClassVectors
+from promptkd.model.precision import Precision
 from trainers.promptkd import PromptKD
 from trainers.promptsrc import PromptSRC
 
@@ -141,8 +141,8 @@ def test_student_distils_and_is_evaluated_without_teacher_or_text(run, teacher, 
         raise AssertionError("an evaluation must not do this")
 
     monkeypatch.setattr("trainers.promptkd.load_teacher", refuse)
-    monkeypatch.setattr("clip.prompts.encode_texts", refuse)
-    monkeypatch.setattr("clip.class_vectors.encode_texts", refuse)
+    monkeypatch.setattr("promptkd.model.prompts.encode_texts", refuse)
+    monkeypatch.setattr("promptkd.model.class_vectors.encode_texts", refuse)
     text_parts = []
     build = PromptKD.build_model
     monkeypatch.setattr(PromptKD, "build_model", lambda self: (build(self), text_parts.append(self.clip.transformer)))
@@ -228,6 +228,6 @@ def test_a_poor_teacher_gives_a_warning(run, clips, tmp_path, capsys, monkeypatc
         return {"base": {"accuracy": accuracy}, "new": {"accuracy": accuracy}, "hm": accuracy}
 
     monkeypatch.setattr(PromptKD, "evaluate", measured)
-    monkeypatch.setattr("trainers.results.table", lambda metrics: "")
+    monkeypatch.setattr("promptkd.results.record.table", lambda metrics: "")
     run("PromptKD", tmp_path, "TRAINER.PROMPTKD.TEACHER", clips["teacher"], *KD, epochs=1)
     assert "WARNING: the teacher (hm 10.0 %) is worse than the zero-shot student (50.0 %)" in capsys.readouterr().out

@@ -17,7 +17,7 @@ from dassl.config import get_cfg_default
 from dassl.data.data_manager import DatasetWrapper
 from dassl.data.datasets import Datum
 from dassl.data.transforms import build_transform
-from trainers import views
+from promptkd.data.loading import views
 
 
 def loader(folder: Path, workers: int = 0) -> DataLoader:

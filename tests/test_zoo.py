@@ -14,7 +14,7 @@ from open_clip.model import CLIP
 from safetensors.torch import save_file
 
 import clip
-from clip import zoo
+from promptkd.model import zoo
 
 # OpenAI's files tell the heads by the width: 64 channels each
 CONFIG = {

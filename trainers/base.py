@@ -14,21 +14,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from clip import class_vectors as vectors
-from clip.class_vectors import ClassVectors, scale_of
-from clip.compiling import compile_image_encoder
-from clip.prompts import Prompts
-from clip.tokens import PromptTokens
-from clip.zoo import load_clip
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import set_random_seed
-from trainers import checkpoints, checks, device_views, distributed, pipeline, results, views
-from trainers.config import FINAL_MODELS, node_of
-from trainers.evaluation import check_input
-from trainers.precision import Precision
-from trainers.saving import SavingTrainer
-from trainers.task import TaskTrainer
-from trainers.testing import TestingTrainer
+from promptkd import distributed
+from promptkd.data.loading import device_views, pipeline, views
+from promptkd.engine import checkpoints, checks
+from promptkd.engine.checkpointer import SavingTrainer
+from promptkd.engine.config import FINAL_MODELS, node_of
+from promptkd.engine.evaluator import check_input
+from promptkd.engine.task import TaskTrainer
+from promptkd.engine.testing import TestingTrainer
+from promptkd.model import class_vectors as vectors
+from promptkd.model.class_vectors import ClassVectors, scale_of
+from promptkd.model.compiling import compile_image_encoder
+from promptkd.model.precision import Precision
+from promptkd.model.prompts import Prompts
+from promptkd.model.tokens import PromptTokens
+from promptkd.model.zoo import load_clip
+from promptkd.results import record as results
 
 SMALLEST_SCALE = 2.0**-14  # of a loss in float16; it starts at 2^16 and halves at each step that cannot be taken
 

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from clip.class_vectors import ClassVectors, cosine_logits
-from clip.coupled import ConditionalPrompts
-from clip.prompts import context_length
 from dassl.engine import TRAINER_REGISTRY
-from trainers.base import PromptTrainer
+from promptkd.model.class_vectors import ClassVectors, cosine_logits
+from promptkd.model.coupled import ConditionalPrompts
+from promptkd.model.prompts import context_length
+
+from .base import PromptTrainer
 
 
 @TRAINER_REGISTRY.register()

@@ -9,10 +9,11 @@ from torch import nn
 from yacs.config import CfgNode
 
 from clip.clip import load_clip_to_cpu  # noqa: F401  what files written for upstream take from this module
-from clip.prompts import Prompts, context_length
 from dassl.engine import TRAINER_REGISTRY
-from trainers.base import PromptTrainer
-from trainers.config import node_of
+from promptkd.engine.config import node_of
+from promptkd.model.prompts import Prompts, context_length
+
+from .base import PromptTrainer
 
 
 @TRAINER_REGISTRY.register()

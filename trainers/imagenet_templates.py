@@ -4,7 +4,7 @@ Two lists of upstream have the name IMAGENET_TEMPLATES: CoOp's 80, which its zsc
 PromptSRC's 60, which PromptSRC and what follows it do average. So it is the 60 here; the 80 are in clip/templates.py.
 """
 
-from clip.templates import IMAGENET_TEMPLATES_SELECT
-from clip.templates import PROMPTSRC_TEMPLATES as IMAGENET_TEMPLATES
+from promptkd.model.templates import IMAGENET_TEMPLATES_SELECT
+from promptkd.model.templates import PROMPTSRC_TEMPLATES as IMAGENET_TEMPLATES
 
 __all__ = ["IMAGENET_TEMPLATES", "IMAGENET_TEMPLATES_SELECT"]

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from torch import nn
 from yacs.config import CfgNode
 
-from clip.prompts import Prompts
 from dassl.engine import TRAINER_REGISTRY
-from trainers.base import PromptTrainer
+from promptkd.model.prompts import Prompts
+
+from .base import PromptTrainer
 
 
 @TRAINER_REGISTRY.register()

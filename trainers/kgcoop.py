@@ -6,10 +6,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from clip.class_vectors import template_features
-from clip.templates import dataset_template
 from dassl.engine import TRAINER_REGISTRY
-from trainers.coop import CoOp
+from promptkd.model.class_vectors import template_features
+from promptkd.model.templates import dataset_template
+
+from .coop import CoOp
 
 
 @TRAINER_REGISTRY.register()

@@ -9,17 +9,18 @@ from typing import Any
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from clip.class_vectors import FILE_NAME, ClassVectors, cosine_logits, template_features
-from clip.prompting import encode_image
-from clip.prompts import StudentPrompts
-from clip.templates import dataset_template, ensemble_templates
-from clip.zoo import load_clip
 from dassl.engine import TRAINER_REGISTRY
-from trainers import teacher_cache
-from trainers.base import PromptTrainer
-from trainers.evaluation import check_input
-from trainers.promptsrc import mean_kl
-from trainers.teacher import Teacher, class_note, load_teacher
+from promptkd.engine.evaluator import check_input
+from promptkd.model.class_vectors import FILE_NAME, ClassVectors, cosine_logits, template_features
+from promptkd.model.prompting import encode_image
+from promptkd.model.prompts import StudentPrompts
+from promptkd.model.templates import dataset_template, ensemble_templates
+from promptkd.model.zoo import load_clip
+from promptkd.teacher import cache as teacher_cache
+from promptkd.teacher.teacher import Teacher, class_note, load_teacher
+
+from .base import PromptTrainer
+from .promptsrc import mean_kl
 
 
 @TRAINER_REGISTRY.register()

@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from clip.class_vectors import cosine_logits, template_features
-from clip.prompting import encode_image
-from clip.templates import PROMPTSRC_TEMPLATES
 from dassl.engine import TRAINER_REGISTRY
-from trainers.ivlp import IVLP
+from promptkd.model.class_vectors import cosine_logits, template_features
+from promptkd.model.prompting import encode_image
+from promptkd.model.templates import PROMPTSRC_TEMPLATES
+
+from .ivlp import IVLP
 
 
 @TRAINER_REGISTRY.register()

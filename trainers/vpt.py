@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from clip.prompts import Prompts
 from dassl.engine import TRAINER_REGISTRY
-from trainers.base import PromptTrainer
+from promptkd.model.prompts import Prompts
+
+from .base import PromptTrainer
 
 
 @TRAINER_REGISTRY.register()

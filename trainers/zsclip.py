@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from clip.class_vectors import template_features
-from clip.prompts import Prompts
-from clip.templates import dataset_template, ensemble_templates
 from dassl.engine import TRAINER_REGISTRY
-from trainers.base import PromptTrainer
+from promptkd.model.class_vectors import template_features
+from promptkd.model.prompts import Prompts
+from promptkd.model.templates import dataset_template, ensemble_templates
+
+from .base import PromptTrainer
 
 
 @TRAINER_REGISTRY.register()

@@ -1,0 +1,210 @@
+"""What a data set is like on this disk, and whether a run would start."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tabulate import tabulate
+from tqdm import tqdm
+from yacs.config import CfgNode
+
+from dassl.data.datasets import DATASET_REGISTRY
+from promptkd.data.benchmark import OWN_IMAGES, BenchmarkDataset
+from promptkd.data.checks import missing_files
+from promptkd.data.download.sources import PARTS, Part
+from promptkd.data.images import bad_images
+from promptkd.data.splits import Listing
+
+
+@dataclass
+class Report:
+    """What `check` found. `ok`: a run would start. `whole`: and it has as many images as published."""
+
+    name: str
+    root: str
+    ok: bool = False
+    whole: bool = False
+    folder: str = ""
+    images: str = ""
+    split: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    published: dict[str, int] = field(default_factory=dict)
+    classnames: list[str] = field(default_factory=list)
+    missing: int = 0
+    missing_first: list[str] = field(default_factory=list)
+    undecodable: dict[str, str] = field(default_factory=dict)  # path -> why
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    get: list[str] = field(default_factory=list)  # what to download, and where to put it
+
+
+def check(name: str, cfg: CfgNode, decode: bool = False) -> Report:
+    """Look at a data set as a run would, and go on where a run would stop."""
+    root = Path(cfg.DATASET.ROOT).expanduser().absolute()
+    report, printed = Report(name, str(root)), io.StringIO()
+    kind = DATASET_REGISTRY.get(name)
+    readable = True
+    try:
+        with contextlib.redirect_stdout(printed):
+            (_check_own if name in OWN_IMAGES else _check_published)(kind, cfg, report, decode)
+    except Exception as error:  # one data set must not keep the others from being checked
+        readable = not isinstance(error, PermissionError)
+        report.problems.append(one_line(error))
+    report.notes += printed.getvalue().splitlines()
+    report.ok = not report.problems
+    report.whole = report.ok and report.counts == (report.published or report.counts)
+    if readable and name not in OWN_IMAGES and not report.whole:  # else what is there may be whole
+        report.get = _to_get(kind, root, report)
+    return report
+
+
+def _to_get(kind: type[BenchmarkDataset], root: Path, report: Report) -> list[str]:
+    fewer = any(report.counts[part] < number for part, number in report.published.items())
+    images_too = bool(report.missing or (report.counts and fewer))
+    parts = PARTS.get(report.name, ())
+    return [
+        advice(part, kind) for part in parts if not is_present(part, kind, root) or (images_too and not part.present)
+    ]
+
+
+def _check_published(kind: type[BenchmarkDataset], cfg: CfgNode, report: Report, decode: bool) -> None:
+    layout = kind.find(Path(cfg.DATASET.ROOT))
+    report.folder, report.images = str(layout.folder), str(layout.images)
+    listing, report.split = kind.read(layout)
+    _count(listing, kind, report)
+    by_label = {label: name for items in listing for _, label, name in items}
+    report.classnames = [name for _, name in sorted(by_label.items())]
+    if missing := missing_files(layout, listing):
+        report.missing, report.missing_first = len(missing), missing[:10]
+        report.problems.append(f"{len(missing):,} of {sum(report.counts.values()):,} images are missing")
+    if decode:
+        files = sorted({file for items in listing for file, _, _ in items} - set(missing))
+        _decode([layout.path(file) for file in files], report)
+    kind.check(kind.__new__(kind), listing)
+
+
+def _check_own(kind: type[BenchmarkDataset], cfg: CfgNode, report: Report, decode: bool) -> None:
+    data = kind(cfg)
+    report.folder = report.images = str(data.layout.folder)
+    report.split, report.classnames = data.split_source, data.all_classnames
+    report.counts = {part: len(items) for part, items in vars(data.full).items()}
+    if decode:
+        _decode(sorted({datum.impath for items in vars(data.full).values() for datum in items}), report)
+
+
+def _count(listing: Listing, kind: type[BenchmarkDataset], report: Report) -> None:
+    report.counts = {part: len(items) for part, items in listing._asdict().items()}
+    if any(kind.counts):
+        report.published = dict(zip(Listing._fields, kind.counts, strict=True))
+    train = {file for file, _, _ in listing.train}
+    shared = sum(file in train for items in (listing.val, listing.test) for file, _, _ in items)
+    if shared and not kind.test_only:
+        report.notes.append(f"{shared:,} images are in train and in val or test")
+    fewer = [part for part, number in report.published.items() if report.counts[part] < number]
+    if fewer:
+        report.notes.append(f"fewer {' and '.join(fewer)} images than published: a subset, or half extracted")
+
+
+def _decode(paths: Sequence[str], report: Report) -> None:
+    bar = tqdm(bad_images(paths), total=len(paths), unit=" images", desc=f"decode {report.name}", disable=None)
+    report.undecodable = {path: fault for path, fault in bar if fault}
+    if report.undecodable:
+        report.problems.append(
+            f"{len(report.undecodable):,} images do not decode; replace them, or set DATASET.SKIP_BAD_IMAGES True"
+        )
+
+
+def is_present(part: Part, kind: type[BenchmarkDataset], root: Path) -> bool:
+    """Whether a part of a data set is there, or not needed; of images, whether all that the split lists are.
+
+    Raises:
+        PermissionError: a folder cannot be read, so that nobody knows.
+    """
+    if part.present:
+        patterns = (*part.present, *filter(None, [part.unless]))
+        places = [place for place in (root, *kind.folders(root)) if os.path.isdir(place)]
+        return any(next(place.glob(pattern), None) for place in places for pattern in patterns)
+    try:
+        layout = kind.find(root)
+    except FileNotFoundError:
+        return False
+    if kind.listed_from_disk:
+        return True
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # that a split is built is no news here
+            listing, _ = kind.read(layout)
+    except PermissionError:
+        raise
+    except Exception:  # its lists are missing or damaged: another part
+        return True
+    return not missing_files(layout, listing)
+
+
+def advice(part: Part, kind: type[BenchmarkDataset]) -> str:
+    """What a part is, where it comes from and where it goes."""
+    what = part.present[0] if part.present else f"images of {kind.__name__}"
+    note = f" ({part.note})" if part.note else ""
+    sources = " or ".join(f"{address(source.url)} -> {source.to}" for source in part.sources)
+    return f"{what}{note}{': ' if sources else ''}{sources}"
+
+
+def address(url: str) -> str:
+    """An address that a browser opens."""
+    return url.replace("gdrive:", "https://drive.google.com/file/d/")
+
+
+def screen(report: Report) -> str:
+    """A report as one screen of text."""
+    lines = [f"{report.name}: {_verdict(report)}"]
+    lines += [f"  problem   {problem}" for problem in report.problems]
+    if report.missing:
+        more = f" and {report.missing - 10:,} more" if report.missing > 10 else ""
+        lines.append(f"  missing   {', '.join(report.missing_first)}{more}")
+    lines += [f"  undecoded {path} ({fault})" for path, fault in list(report.undecodable.items())[:10]]
+    if len(report.undecodable) > 10:
+        lines.append(f"            and {len(report.undecodable) - 10:,} more")
+    if report.folder:
+        lines.append(f"  folder    {report.folder}, images in {report.images}")
+    if report.split:
+        lines.append(f"  split     {report.split}")
+    if report.counts:
+        found = ", ".join(f"{part} {number:,}" for part, number in report.counts.items())
+        published = ", ".join(f"{part} {number:,}" for part, number in report.published.items())
+        suffix = "" if report.counts == report.published or not published else f" (published: {published})"
+        lines.append(f"  images    {found}{suffix}")
+    if report.classnames:
+        shown = ", ".join(report.classnames[:8]) + (", ..." if len(report.classnames) > 8 else "")
+        lines.append(f"  classes   {len(report.classnames):,}: {shown}")
+    lines += [f"  note      {note}" for note in report.notes[:10]]
+    if report.get:
+        lines += [f"  get       {line}" for line in report.get]
+        if report.name in PARTS:
+            lines.append(f"            or: python tools/data.py download {report.name} --root {report.root}")
+    return "\n".join(lines)
+
+
+def _verdict(report: Report) -> str:
+    return "ok" if report.whole else "would start" if report.ok else "would NOT start"
+
+
+def table(reports: Sequence[Report]) -> str:
+    """Many reports, a line each."""
+    rows = []
+    for report in reports:
+        counts = [f"{report.counts[part]:,}" if report.counts else "-" for part in Listing._fields]
+        remark = (report.problems or report.notes or [""])[0].removeprefix(f"{report.name}: ")
+        rows.append([report.name, _verdict(report), *counts, remark if len(remark) < 80 else f"{remark[:77]}..."])
+    return tabulate(rows, headers=["data set", "", *Listing._fields, "remark"], disable_numparse=True)
+
+
+def one_line(error: Exception) -> str:
+    """An error's message in one line."""
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename}: {error.strerror}; see its permissions"
+    text = " ".join(str(error).split())
+    return text if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,103 @@
+"""Class names of a user's own images: a map from class folders to names, or a plain list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from promptkd.data.checks import without_invisible
+from promptkd.data.reading import read_json, read_lines
+
+NUMBERED = r"(?P<number>\d+)(\s*[.,;:)]\s*|\s+)(?P<name>\D.*)"  # "0 cat", "1. dog"
+
+
+def named_path(root: Path, named: str, key: str) -> Path:
+    """The file or folder that an option names: seen from ROOT, or from where the command runs.
+
+    Raises:
+        FileNotFoundError: it is at neither.
+    """
+    for path in (root / named, Path(named).expanduser().absolute()):
+        if path.exists():
+            return path
+    raise FileNotFoundError(f"DATASET.{key} {named} is neither in {root} nor in {Path.cwd()}")
+
+
+def find_classnames(root: Path, named: str) -> Path | None:
+    """The file of DATASET.CLASSNAMES, or the one that lies in the root."""
+    if named:
+        return named_path(root, named, "CLASSNAMES")
+    return next((path for path in (root / "classnames.json", root / "classnames.txt") if path.is_file()), None)
+
+
+def name_classes(folders: Iterable[str], path: Path | None) -> list[str]:
+    """The name of each class folder; without a file of names, the folder's own.
+
+    Raises:
+        ValueError: a folder has no name or two, or a line of the file begins with no folder while folders lack a name.
+    """
+    folders = list(folders)
+    if path is None:
+        return folders
+    names: dict[str, str] = {}
+    if path.suffix.lower() == ".json":
+        names = read_json(path)
+        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+            raise ValueError(f'{path} is not a map of class folders to names, {{"folder": "name", ...}}')
+    else:
+        for folder, name in (_folder_and_name(line, folders) for line in read_lines(path)):
+            if names.setdefault(folder, name) != name:
+                raise ValueError(f"{path} names {folder!r} both {names[folder]!r} and {name!r}; leave one")
+    if absent := [folder for folder in folders if folder not in names]:
+        raise ValueError(
+            f"{path} does not name {len(absent)} of {len(folders)} class folders: {', '.join(absent[:10])}; "
+            "a line is the folder, a space or tab, and the name"
+        )
+    return [names[folder].strip() for folder in folders]
+
+
+def _folder_and_name(line: str, folders: Iterable[str]) -> tuple[str, str]:
+    """A folder's name may hold spaces: the longest folder that the line begins with counts."""
+    starts = [folder for folder in folders if line == folder or line.startswith((f"{folder} ", f"{folder}\t"))]
+    folder = max(starts, key=len, default=line)
+    return folder, line[len(folder) :].strip() or folder
+
+
+def read_class_list(path: Path) -> list[str]:
+    """Class names, one a line, or a JSON list.
+
+    What other programs put around names is left out, with a line: quotes, wnids ("n01440764 tench"), numbers from 0 or
+    1 where all lines have them ("0 cat"). A name such as "2012 Audi TTS" is not numbered so.
+
+    Raises:
+        ValueError: not a list of names.
+    """
+    if path.suffix.lower() == ".json":
+        names = read_json(path)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f'{path} is not a list of class names, ["cat", "dog", ...]')
+        return [_visible(name) for name in names]
+    lines = [_visible(line) for line in read_lines(path)]
+    if len(lines) == 1 and re.search("[,;\t]", lines[0]):
+        raise ValueError(f"{path} has one line, {lines[0][:60]!r}; put each class name on a line of its own")
+    if all(re.match(r"n\d{8}\s+\S", line) for line in lines):
+        return [line.split(maxsplit=1)[1] for line in lines]
+    for what, pattern in (("quotes", r"([\"'])(?P<name>.*\S.*)\1,?"), ("numbers", NUMBERED)):
+        found = [re.fullmatch(pattern, line) for line in lines]
+        if not lines or not all(found) or (what == "numbers" and not _count(match["number"] for match in found)):
+            continue
+        lines = [match["name"].strip() for match in found]
+        print(f"{path.name}: {what} around the class names are left out: {', '.join(lines[:3])}, ...")
+    return lines
+
+
+def _visible(name: str) -> str:
+    """Without space at its ends, where no character shows either (zero-width space, byte order mark)."""
+    return without_invisible(name).strip()
+
+
+def _count(numbers: Iterable[str]) -> bool:
+    """Whether these are the numbers from 0 or 1 on, each once, in any order."""
+    found = sorted(map(int, numbers))
+    return found[0] in (0, 1) and found == list(range(found[0], found[0] + len(found)))

@@ -1,0 +1,1 @@
+"""From images on disk to batches: seeded views, crops for the device, caches, timing."""

@@ -1,0 +1,173 @@
+"""Reading the files that say what images are of, so that one that is damaged is named in a line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.io import loadmat
+
+WNID = r"n\d{8}"  # of an ImageNet class
+
+
+def read_text(path: Path) -> str:
+    """A text file, with or without a byte order mark.
+
+    Raises:
+        ValueError: it is not UTF-8, or a web page that was stored in its place.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        why = f"{error.reason} at byte {error.start}"
+        raise ValueError(f"{path} is not UTF-8 text ({why}); store it as UTF-8") from None
+    if text.lstrip()[:14].lower().startswith(("<!doctype html", "<html")):
+        raise ValueError(f"{path} is a web page (a sign-in, a quota, a removed file); delete it and get the file again")
+    return text
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file without the space around them, empty ones left out."""
+    return [stripped for line in read_text(path).splitlines() if (stripped := line.strip())]
+
+
+def read_fields(path: Path, least: int, number: int | None = None, most: int | None = None) -> list[list[str]]:
+    """The words of each line that is no comment.
+
+    Args:
+        path: of a text file.
+        least: number of words that a line must have.
+        number: which word has to be a number, if any.
+        most: number of words at most; the last one then keeps its spaces.
+
+    Raises:
+        ValueError: a line is not so.
+    """
+    fields = []
+    for line in read_lines(path):
+        if line.startswith("#"):
+            continue
+        words = line.split(maxsplit=-1 if most is None else most - 1)
+        if len(words) < least or (number is not None and not words[number].isdecimal()):
+            what = f"{least} words or more" + ("" if number is None else f", the {number + 1}. a number")
+            raise ValueError(f"{path}: a line has to be {what}, not {line[:80]!r}; get the file again")
+        fields.append(words)
+    return fields
+
+
+def label_of(labels: Mapping[str, int], name: str, path: Path) -> int:
+    """The label of a class that a list names.
+
+    Raises:
+        ValueError: the class is not among those of the data set.
+    """
+    if name not in labels:
+        raise ValueError(f"{path}: {name[:80]!r} is none of the {len(labels)} classes; get it and the class list again")
+    return labels[name]
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file, with or without a byte order mark.
+
+    Raises:
+        ValueError: it is not JSON, or a key comes twice, of which one would be lost.
+    """
+    try:
+        return json.loads(read_text(path), object_pairs_hook=_without_doubles)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON ({error}); mend it, or delete it and get it again") from error
+    except KeyError as error:
+        raise ValueError(f"{path} has {error} twice in one object; leave one") from error
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise KeyError(key)
+        content[key] = value
+    return content
+
+
+def read_mat(path: Path, field: str, columns: tuple[str, ...] = ()) -> np.ndarray:
+    """A variable of a MATLAB file as a vector; of structs with at least these fields, where such are named.
+
+    Raises:
+        ValueError: not a MATLAB file, or without them.
+    """
+    try:
+        values = loadmat(path, squeeze_me=True)[field].ravel()
+    except OSError:
+        raise
+    except KeyError:
+        raise ValueError(f"{path} has no variable {field}; it is another file, get it again") from None
+    except Exception as error:  # scipy raises many kinds: MatReadError, ValueError, zlib.error, ...
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"{path} is no MATLAB file that can be read ({reason}); get it again") from error
+    if absent := [column for column in columns if column not in (values.dtype.names or ())]:
+        raise ValueError(f"{path}: {field} has no {' and no '.join(absent)}; it is another file, get it again")
+    return values
+
+
+def read_table(path: Path, delimiters: str = ",;\t") -> tuple[list[str], list[dict[str, str]]]:
+    """Columns, in lower case, and rows of a CSV file, whatever its delimiter; the first line names the columns.
+
+    Raises:
+        ValueError: not CSV, or a row with more or fewer cells than there are columns.
+    """
+    text = read_text(path)
+    header = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(delimiters, key=header.count))
+    try:
+        lines = [line for line in reader if any(cell.strip() for cell in line)]
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+    columns = [column.strip().lower() for column in lines[0]] if lines else []
+    rows = []
+    for number, line in enumerate(lines[1:], start=1):
+        while len(line) > len(columns) and not line[-1].strip():  # spreadsheets write cells that hold nothing
+            line.pop()
+        if len(line) != len(columns):
+            raise ValueError(
+                f"{path.name}, row {number}: {len(line)} cells and {len(columns)} columns ({', '.join(columns)}); "
+                "quote a value that holds the delimiter"
+            )
+        rows.append(dict(zip(columns, line, strict=True)))
+    return columns, rows
+
+
+def read_wnids(path: Path) -> dict[str, str]:
+    """wnid -> class name of a `classnames.txt`.
+
+    Raises:
+        ValueError: a line is not so, or a wnid has two names.
+    """
+    names: dict[str, str] = {}
+    for line in read_lines(path):
+        wnid, _, name = line.partition(" ")
+        if not re.fullmatch(WNID, wnid) or not name.strip():
+            raise ValueError(f"{path}: a line is not a wnid and a name: {line[:80]!r}")
+        if names.setdefault(wnid, name.strip()) != name.strip():
+            raise ValueError(f"{path} names {wnid} both {names[wnid]!r} and {name.strip()!r}; leave one")
+    if not names:
+        raise ValueError(f"{path} has no line of a wnid and a name; get it again")
+    return names
+
+
+def read_numbered_names(path: Path) -> dict[int, str]:
+    """Label -> class name of `cat_to_name.json`.
+
+    Raises:
+        ValueError: it is not such a map.
+    """
+    content = read_json(path)
+    items = content.items() if isinstance(content, dict) else ()
+    if not items or not all(number.isdecimal() and isinstance(name, str) for number, name in items):
+        raise ValueError(f'{path} is not {{"1": "pink primrose", ...}}; get it again')
+    return {int(number) - 1: name for number, name in items}

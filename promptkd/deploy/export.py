@@ -1,0 +1,81 @@
+"""A finished run's checkpoint under the published key names, for the published code.
+
+    python -m tools.export RUN [DIRECTORY] [--epoch N]
+
+writes DIRECTORY/<model name>/model.pth.tar-<epoch> (DIRECTORY is RUN/published where it is not given), which the
+published trainers load with --model-dir DIRECTORY --load-epoch <epoch>. It holds what was learned; frozen CLIP weights,
+which they make anew, are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from dassl.engine import TRAINER_REGISTRY
+from dassl.utils import save_checkpoint
+from promptkd import guests
+from promptkd.engine import checkpoints
+
+
+def export(run: Path, target: Path, epoch: int | None = None) -> Path:
+    """Writes the file and returns its path.
+
+    Args:
+        run: directory of a finished run.
+        target: `--model-dir` of the published code.
+        epoch: checkpoint to export; None for the best, else the last.
+
+    Raises:
+        FileNotFoundError: no run there, or no checkpoint.
+        FileExistsError: the file is there.
+        ValueError: its method learns nothing, or was written for upstream and saves the published names itself.
+    """
+    if not (run / "config.yaml").is_file():
+        raise FileNotFoundError(f"{run} holds no run: there is no config.yaml")
+    guests.register()
+    name = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["TRAINER"]["NAME"]
+    trainer = TRAINER_REGISTRY.get(name)
+    if not hasattr(trainer, "losses"):
+        raise ValueError(f"{name} was written for upstream: its checkpoints have the published names already")
+    if not trainer.learns:
+        raise ValueError(f"{name} learns nothing: there is nothing to export")
+    folder = trainer.registered_name
+    content = checkpoints.read_checkpoint(checkpoints.latest(run / folder, epoch))
+    file = target / folder / f"model.pth.tar-{content['epoch']}"
+    if file.exists():
+        raise FileExistsError(f"{file} is there already: remove it, or give another directory")
+    alone = folder == "prompt_learner"  # CoOp, CoCoOp and KgCoOp register the prompt learner, not the model
+    state = {
+        "state_dict": checkpoints.to_published(content["state_dict"], prompt_learner_only=alone),
+        "epoch": content["epoch"],
+        "optimizer": None,
+        "scheduler": None,
+        "val_result": content.get("val_result"),
+    }
+    save_checkpoint(state, str(file.parent))
+    return file
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("run", type=Path, metavar="RUN")
+    p.add_argument("directory", type=Path, nargs="?", metavar="DIRECTORY")
+    p.add_argument("--epoch", type=int)
+    args = p.parse_args(argv)
+    try:
+        file = export(args.run, args.directory or args.run / "published", args.epoch)
+    except (OSError, ValueError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    epoch = file.name.rpartition("-")[2]
+    print(f"{file}: load it with --model-dir {file.parent.parent} --load-epoch {epoch}")
+    return 0
+
+
+command_line = main

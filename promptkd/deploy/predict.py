@@ -1,0 +1,77 @@
+"""Classifies images with a finished run.
+
+    python -m tools.predict RUN IMAGE ... [--top 5] [--classes A B] [--json]
+
+A folder stands for all images in it and below it. Images are read as those of a user's data sets are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from promptkd.data.images import read_upright, walk_images
+from promptkd.deploy.classifier import Deployed
+
+
+def predict(model: Deployed, path: Path, top: int) -> dict[str, object]:
+    """One image, read as those of a user's data sets are -> its path, and the `top` classes, the likeliest first.
+
+    Raises:
+        OSError: the file is no image that can be read; the message names it.
+    """
+    probabilities = model.probabilities([read_upright(str(path))])[0]  # (C,)
+    values, labels = probabilities.topk(min(top, len(probabilities)))
+    found = [
+        {"class": model.classnames[label], "probability": value}
+        for label, value in zip(labels.tolist(), values.tolist(), strict=True)
+    ]
+    return {"path": str(path), "top": found}
+
+
+def images_of(paths: Sequence[Path]) -> Iterator[Path]:
+    """The paths, and in the place of a folder the images in it and below it (itself, where there are none)."""
+    for path in paths:
+        inside = [path / file for file in walk_images(path)] if path.is_dir() else []
+        yield from inside or [path]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 1 where the run or an image cannot be read."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="directory of a finished run")
+    parser.add_argument("images", nargs="+", type=Path)
+    parser.add_argument("--top", type=int, default=5, help="classes to show for each image")
+    parser.add_argument("--classes", nargs="+", help="choose among these classes only")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", action="store_true", help="a JSON line per image")
+    args = parser.parse_args(argv)
+    try:
+        model = Deployed(args.run, args.device)
+        if args.classes:
+            model.restrict(args.classes)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    failed = 0
+    for path in images_of(args.images):
+        try:
+            found = predict(model, path, args.top)
+        except OSError as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            failed = 1
+            continue
+        if args.json:
+            print(json.dumps(found))
+        else:
+            rows = [[entry["class"], 100 * entry["probability"]] for entry in found["top"]]
+            print(f"{path}\n{tabulate(rows, headers=['class', 'probability %'], floatfmt='.1f')}\n")
+    return failed
+
+
+command_line = main

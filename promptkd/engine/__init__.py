@@ -1,0 +1,1 @@
+"""One run: configuration, task, training, evaluation, checkpoints."""

@@ -1,0 +1,190 @@
+"""One run: configuration -> trainer -> train, evaluate, results.json.
+
+    python train.py --root DATA --seed 1 --trainer PromptKD --dataset-config-file configs/datasets/eurosat.yaml \
+        --config-file configs/trainers/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx.yaml --output-dir output/kd \
+        TRAINER.PROMPTKD.TEACHER output/teacher
+
+Later sources win: Dassl's defaults, configs/base.yaml, the data set's file, the recipe, the recipe's options for this
+data set, the options below, trailing KEY VALUE pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from promptkd.home import ROOT
+
+if TYPE_CHECKING:
+    from yacs.config import CfgNode
+
+BASE = ROOT / "configs" / "base.yaml"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The field's command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--root", default="", help="folder that holds the data sets (DATASET.ROOT)")
+    p.add_argument("--output-dir", default="", help="where the run goes (OUTPUT_DIR)")
+    p.add_argument("--resume", default="", help="run to continue, where it is not --output-dir")
+    p.add_argument("--seed", type=int, default=None, help="0 or more fixes the run; negative: not fixed")
+    p.add_argument("--source-domains", nargs="+", default=None)
+    p.add_argument("--target-domains", nargs="+", default=None)
+    p.add_argument("--transforms", nargs="+", default=None, help="training transforms (INPUT.TRANSFORMS)")
+    p.add_argument("--config-file", default="", help="recipe of the method")
+    p.add_argument("--dataset-config-file", default="", help="configs/datasets/<name>.yaml")
+    p.add_argument("--trainer", default="", help="method (TRAINER.NAME)")
+    p.add_argument("--backbone", default="", help="CLIP (MODEL.BACKBONE.NAME)")
+    p.add_argument("--head", default="", help="head of Dassl's own models (MODEL.HEAD.NAME)")
+    p.add_argument("--eval-only", action="store_true", help="evaluate --model-dir and stop")
+    p.add_argument("--model-dir", default="", help="run to evaluate")
+    p.add_argument("--load-epoch", type=int, default=None, help="its epoch; default: the best, else the last")
+    p.add_argument("--no-train", action="store_true", help="build everything and stop: a check of the configuration")
+    p.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, as TRAINER.PROMPTKD.KD_WEIGHT 200")
+    return p
+
+
+def configure(args: argparse.Namespace) -> CfgNode:
+    """Command line -> frozen configuration.
+
+    Raises:
+        FileNotFoundError, ValueError: a file or a key that does not exist, a value that does not fit.
+    """
+    from dassl.engine import TRAINER_REGISTRY
+    from promptkd import guests
+    from promptkd.data.benchmark import DATASET_DEFAULTS
+    from promptkd.engine import config
+
+    guests.register()
+    cfg = config.default_config(DATASET_DEFAULTS)
+    named = dict(zip(args.opts[::2], args.opts[1::2], strict=False))
+    config.admit(cfg, named.get("TRAINER.NAME") or args.trainer or config.trainer_named_in(args.config_file))
+    config.merge_file(cfg, BASE)
+    if args.dataset_config_file:
+        config.merge_file(cfg, args.dataset_config_file)
+    per_dataset = config.merge_file(cfg, args.config_file) if args.config_file else {}
+    config.merge(
+        cfg, per_dataset.get(named.get("DATASET.NAME", cfg.DATASET.NAME), {}), f"{args.config_file} PER_DATASET"
+    )
+    given = {
+        "DATASET.ROOT": args.root, "OUTPUT_DIR": args.output_dir, "RESUME": args.resume, "SEED": args.seed,
+        "DATASET.SOURCE_DOMAINS": args.source_domains, "DATASET.TARGET_DOMAINS": args.target_domains,
+        "INPUT.TRANSFORMS": args.transforms, "TRAINER.NAME": args.trainer, "MODEL.BACKBONE.NAME": args.backbone,
+        "MODEL.HEAD.NAME": args.head, "MODEL_DIR": args.model_dir, "LOAD_EPOCH": args.load_epoch,
+        "EVAL_ONLY": args.eval_only or None,
+    }  # fmt: skip
+    config.merge_options(cfg, [text for key, v in given.items() if v not in ("", None) for text in (key, str(v))])
+    config.merge_options(cfg, args.opts)
+    named = cfg.TRAINER.NAME
+    known = TRAINER_REGISTRY.get(named) if named in TRAINER_REGISTRY.registered_names() else None
+    learns = getattr(known, "learns", False)  # a trainer written for upstream says by itself what it misses
+    if cfg.EVAL_ONLY and not cfg.MODEL_DIR and learns:
+        raise ValueError("--eval-only needs --model-dir, the run whose checkpoint is evaluated")
+    if not cfg.DATASET.ROOT:
+        cfg.DATASET.ROOT = "data"
+    cfg.freeze()
+    return cfg
+
+
+def main(argv: Sequence[str] | None = None) -> float | None:
+    """Runs one configuration; returns the accuracy (percent) of the first reported class group.
+
+    Started by torchrun it is one process of the run.
+
+    Raises:
+        OSError, ValueError and what else a run meets; the command line prints them as one line.
+    """
+    args = parser().parse_args(argv)  # before anything heavy is imported, so that --help answers at once
+    from promptkd import distributed
+
+    with distributed.session():
+        cfg = configure(args)
+        distributed.connect(cfg.USE_CUDA)
+        return run(cfg, build_only=args.no_train)
+
+
+def run(cfg: CfgNode, build_only: bool = False) -> float | None:
+    """`main` for a configuration."""
+    from dassl.engine import TRAINER_REGISTRY, build_trainer
+    from dassl.utils import collect_env_info, set_random_seed, setup_logger
+    from promptkd import distributed
+    from promptkd.results import record as results
+
+    if not cfg.TRAINER.NAME:
+        raise ValueError(f"no method: give --trainer, one of {', '.join(TRAINER_REGISTRY.registered_names())}")
+    if not cfg.DATASET.NAME:
+        raise ValueError("no data set: give --dataset-config-file, one of configs/datasets, or DATASET.NAME")
+    if distributed.world_size() > 1:
+        check_several(cfg)
+    if distributed.is_main():
+        if cfg.EVAL_ONLY:
+            results.check_result(cfg.OUTPUT_DIR, results.fingerprint(cfg))
+        else:
+            results.check_claim(cfg.OUTPUT_DIR, cfg)
+        setup_logger(cfg.OUTPUT_DIR)
+    if cfg.SEED >= 0:
+        print(f"Setting fixed seed: {cfg.SEED}")
+        set_random_seed(cfg.SEED)
+    if cfg.VERBOSE:
+        print(f"** Configuration **\n{cfg}\n** Environment **\n{collect_env_info()}")
+    with distributed.main_first():
+        trainer = build_trainer(cfg)
+    if build_only:
+        return None
+    if distributed.is_main() and not cfg.EVAL_ONLY:
+        results.claim(cfg.OUTPUT_DIR, cfg)  # not before: a mistake that building finds leaves the directory free
+    if cfg.EVAL_ONLY:
+        trainer.load_model(cfg.MODEL_DIR, epoch=cfg.LOAD_EPOCH if cfg.LOAD_EPOCH >= 0 else None)
+        return trainer.test()
+    trainer.train()
+    return getattr(trainer, "final_accuracy", None)
+
+
+def check_several(cfg: CfgNode) -> None:
+    """Raises ValueError for what one process can do, and several cannot."""
+    from dassl.engine import TRAINER_REGISTRY
+
+    if not hasattr(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), "losses"):
+        raise ValueError(f"{cfg.TRAINER.NAME} was written for one process: run it without torchrun")
+    if cfg.SEED < 0:
+        raise ValueError("several processes must draw the same random numbers: give --seed, 0 or more")
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message; of one that a loader's worker raised, what comes after the worker's traceback."""
+    text = str(error).strip()
+    if "Original Traceback" in text:
+        text = text.splitlines()[-1].partition(": ")[2]  # "OSError: cannot read ..."
+    return " ".join(text.split())
+
+
+def _tells_error() -> bool:
+    """Whether this process, of those that torchrun started, tells of the error."""
+    from promptkd import distributed
+
+    return distributed.tells_error()
+
+
+def command_line(argv: Sequence[str] | None = None) -> int:
+    """`main` for a shell: an error is one line, and the exit code says that there was one."""
+    try:
+        main(argv)
+    except KeyboardInterrupt:
+        if _tells_error():
+            print("\ninterrupted: the same command goes on from the last finished epoch", file=sys.stderr)
+        return 130
+    except AttributeError as error:  # how yacs says that there is no such key
+        if not str(error).isupper() or os.environ.get("PROMPT_TRACEBACK"):
+            raise
+        print(f"error: the trainer reads a key {error} that nobody gives: add it as KEY VALUE", file=sys.stderr)
+        return 1
+    except (OSError, ValueError, RuntimeError, KeyError, FloatingPointError) as error:
+        if os.environ.get("PROMPT_TRACEBACK"):
+            raise
+        if _tells_error():
+            print(f"error: {one_line(error)} (PROMPT_TRACEBACK=1 shows where)", file=sys.stderr)
+        return 1
+    return 0

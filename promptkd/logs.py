@@ -1,0 +1,99 @@
+"""What a command shows of what the library logs: plain lines on the screen, everything in a run's log.txt.
+
+Library code logs to loggers below "promptkd" (`logging.getLogger(__name__)`; a method or data set to
+`logging.getLogger("promptkd.trainers")`, `("promptkd.datasets")`) and decides nothing about where it goes. INFO is
+what a person needs to know, DEBUG what may be looked up later, WARNING what should be looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+LOGGER = logging.getLogger("promptkd")
+
+
+class _Screen(logging.Handler):
+    """Writes to what `sys.stdout` is at the moment, above a progress bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        screen = sys.stdout
+        while isinstance(screen, _Prints):
+            screen = screen.screen
+        tqdm.write(self.format(record), file=screen)
+        screen.flush()
+
+
+class _Lines(logging.Formatter):
+    """The message, with its level in front where that is a warning or worse."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"{record.levelname}: {text}" if record.levelno >= logging.WARNING else text
+
+
+def show(level: int = logging.INFO) -> None:
+    """Shows what is logged from this level on as plain lines on standard output; a second call changes the level."""
+    screen = next((handler for handler in LOGGER.handlers if isinstance(handler, _Screen)), None)
+    if screen is None:
+        screen = _Screen()
+        screen.setFormatter(_Lines())
+        LOGGER.addHandler(screen)
+    screen.setLevel(level)
+    LOGGER.setLevel(logging.DEBUG)
+    LOGGER.propagate = False
+
+
+@contextlib.contextmanager
+def to_file(path: str | Path) -> Iterator[None]:
+    """Keeps everything that is logged meanwhile in a file, DEBUG included, behind what is there already.
+
+    Raises:
+        OSError: it cannot be written to.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(_Lines())
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        handler.close()
+
+
+@contextlib.contextmanager
+def captured_prints(level: int = logging.DEBUG) -> Iterator[None]:
+    """Logs what is printed meanwhile, a record a line: Dassl prints, and a run's log.txt is to have it."""
+    with contextlib.redirect_stdout(_Prints(level, sys.stdout)):  # type: ignore[type-var]
+        yield
+
+
+class _Prints(io.TextIOBase):
+    """A standard output whose lines become log records.
+
+    Args:
+        level: of the records.
+        screen: the standard output that it stands for.
+    """
+
+    def __init__(self, level: int, screen: TextIO) -> None:
+        super().__init__()
+        self.level, self.screen, self._rest = level, screen, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            LOGGER.log(self.level, "%s", line)
+        return len(text)
+
+    def flush(self) -> None:
+        self.screen.flush()

@@ -1,0 +1,1 @@
+"""The prompted CLIP: prompts as arguments of an open_clip model, class vectors, weights by name."""

@@ -1,0 +1,152 @@
+"""The paper's shared text features (PromptKD, arXiv 2403.02781, section 3): class names and one unit vector each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from promptkd.model.prompting import takes_text_prompts
+from promptkd.model.text import encode_texts
+from promptkd.model.tokens import class_prompt, embed
+
+FILE_NAME = "class_vectors.safetensors"
+
+
+@dataclass(frozen=True)
+class ClassVectors:
+    """C class names with features (C, D) of unit norm, the exponentiated logit scale, and where they came from."""
+
+    classnames: tuple[str, ...]
+    features: Tensor
+    logit_scale: float
+    source: dict[str, str] = field(default_factory=dict)
+
+    def select(self, classnames: Sequence[str]) -> ClassVectors:
+        """The vectors of these classes, in this order.
+
+        Raises:
+            ValueError: a name that is not there; the message names it and the closest one that is.
+        """
+        rows = {name: row for row, name in reversed(list(enumerate(self.classnames)))}
+        missing = [name for name in classnames if name not in rows]
+        if missing:
+            close = get_close_matches(missing[0], self.classnames, n=1)
+            hint = f"; closest: {close[0]!r}" if close else ""
+            raise ValueError(
+                f"no class vector for {len(missing)} of {len(classnames)} classes, first {missing[0]!r}{hint}: "
+                f"they hold {len(self.classnames)} classes, by {self.source.get('made_by', 'an unknown teacher')}"
+            )
+        index = torch.tensor([rows[name] for name in classnames], device=self.features.device)
+        return ClassVectors(tuple(classnames), self.features[index], self.logit_scale, self.source)
+
+    def to(self, device: torch.device | str) -> ClassVectors:
+        """The same vectors on another device."""
+        return ClassVectors(self.classnames, self.features.to(device), self.logit_scale, self.source)
+
+    def logits(self, image_features: Tensor, logit_scale: float | Tensor | None = None) -> Tensor:
+        """Cosine similarities times a scale: (B, D) un-normalised image features -> (B, C) float32.
+
+        Args:
+            image_features: (B, D).
+            logit_scale: the image encoder's own scale where it differs from that of the vectors (PromptKD's student).
+        """
+        scale = self.logit_scale if logit_scale is None else logit_scale
+        return cosine_logits(image_features, self.features, scale)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the vectors to one safetensors file, atomically; names and source go into its header."""
+        path = Path(path)
+        header = {"classnames": json.dumps(self.classnames), "source": json.dumps(self.source), "format": "1"}
+        tensors = {
+            "features": self.features.detach().float().cpu().contiguous(),
+            "logit_scale": torch.tensor(float(self.logit_scale)),
+        }
+        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+        save_file(tensors, partial, metadata=header)
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> ClassVectors:
+        """Reads a file that `save` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file holds something else.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"no class vectors at {path}: a finished run keeps them as {FILE_NAME} in its directory"
+            )
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                header = file.metadata() or {}
+                features, scale = file.get_tensor("features"), file.get_tensor("logit_scale")
+            names = tuple(json.loads(header["classnames"]))
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(f"{path} holds no class vectors ({error})") from error
+        return cls(names, features, float(scale), json.loads(header.get("source", "{}")))
+
+
+def cosine_logits(image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor) -> Tensor:
+    """`s * cos(f, g)` in float32 (CLIP, arXiv 2103.00020, figure 3): (B, D) and (C, D) or (B, C, D) -> (B, C)."""
+    with torch.autocast(image_features.device.type, enabled=False):  # it would multiply, and return, in half precision
+        image = F.normalize(image_features.float(), dim=-1)
+        text = F.normalize(text_features.float(), dim=-1)
+        if text.dim() == 3:  # a text feature per image (CoCoOp)
+            return logit_scale * torch.einsum("bd,bcd->bc", image, text)
+        return logit_scale * image @ text.t()
+
+
+def scale_of(clip: nn.Module) -> float:
+    """A model's logit scale, exponentiated."""
+    return float(clip.logit_scale.detach().float().exp())
+
+
+@torch.no_grad()
+def encode_prompts(clip: nn.Module, texts: Sequence[str]) -> Tensor:
+    """Un-normalised text features (C, D) float32 of plain texts, in parts: memory does not grow with C."""
+    if not takes_text_prompts(clip):
+        tokens = clip.tokenizer(list(texts)).to(clip.logit_scale.device)
+        return torch.cat([clip.encode_text(part).float() for part in tokens.split(256)])
+    return encode_texts(clip, embed(clip, texts))[0].float()
+
+
+def template_features(
+    clip: nn.Module, classnames: Sequence[str], templates: Sequence[str], normalize_each: bool = True
+) -> Tensor:
+    """Mean text feature over templates: (C, D) of unit norm.
+
+    Args:
+        clip: the model.
+        classnames: C names.
+        templates: texts with one `{}`.
+        normalize_each: norm each template's feature before the mean (CLIP, arXiv 2103.00020, section 3.1.4);
+            PromptSRC (arXiv 2307.06948, section 3.3) takes the mean of the features as they are.
+    """
+    total = 0
+    for template in templates:
+        features = encode_prompts(clip, [class_prompt(template, name) for name in classnames])  # (C, D)
+        total = total + (F.normalize(features, dim=-1) if normalize_each else features)
+    return F.normalize(total / len(templates), dim=-1)
+
+
+def weights_hash(module: nn.Module) -> str:
+    """A short fingerprint of a module's learned state, kept with what was computed from it."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if isinstance(value, Tensor):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,62 @@
+"""Prompts that hang together: with the image (CoCoOp), or those of one encoder with those of the other (MaPLe)."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor, nn
+
+from promptkd.model.prompting import encode_image, shape_of
+from promptkd.model.prompts import Prompts, check_text, check_vision
+from promptkd.model.text import encode_texts
+from promptkd.model.tokens import PromptTokens
+
+
+class ConditionalPrompts(Prompts):
+    """CoCoOp's context (arXiv 2203.05557, section 3.2): a small network moves it for each image.
+
+    The network has a sixteenth of the image feature's channels inside, as published.
+
+    Args:
+        clip, n_text, phrase: see Prompts.
+    """
+
+    def __init__(self, clip: nn.Module, n_text: int, phrase: str = "") -> None:
+        super().__init__(clip, n_text=n_text, phrase=phrase)
+        shape = shape_of(clip)
+        hidden = max(1, shape.embed_dim // 16)
+        self.meta_net = nn.Sequential()
+        self.meta_net.add_module("linear1", nn.Linear(shape.embed_dim, hidden))
+        self.meta_net.add_module("relu", nn.ReLU())
+        self.meta_net.add_module("linear2", nn.Linear(hidden, shape.text_width))
+
+    def encode_text_for(self, clip: nn.Module, tokens: PromptTokens, image_features: Tensor) -> Tensor:
+        """Text features of C classes for each of B images: (B, D) of unit norm -> (B, C, D), not normalised."""
+        contexts = self.ctx + self.meta_net(image_features.to(self.ctx.dtype))[:, None]  # (B, n, d)
+        return encode_texts(clip, tokens, contexts, chunk=self.text_chunk)
+
+
+class CompoundPrompts(Prompts):
+    """MaPLe (arXiv 2210.03117, section 3.2): each visual prompt is a linear map of its block's text prompt.
+
+    Args:
+        clip, n_text, phrase: see Prompts.
+        depth: blocks of both encoders whose prompts are learned.
+
+    Raises:
+        ValueError: the model takes no such prompts, or has fewer blocks.
+    """
+
+    def __init__(self, clip: nn.Module, n_text: int, depth: int, phrase: str = "") -> None:
+        shape = shape_of(clip)
+        check_vision(clip, depth, "PROMPT_DEPTH")
+        check_text(clip, n_text, depth, "PROMPT_DEPTH")
+        super().__init__(clip, n_text=n_text, depth_text=depth, phrase=phrase)
+        # The first block's map and one more, of which those of all deeper blocks start as copies.
+        first, deeper = (nn.Linear(shape.text_width, shape.vision_width) for _ in range(2))
+        self.projections = nn.ModuleList([first, *(copy.deepcopy(deeper) for _ in range(depth - 1))])
+
+    def encode_image(self, clip: nn.Module, images: Tensor) -> Tensor:
+        """Un-normalised image features: (B, 3, H, W) -> (B, D)."""
+        prompts = zip(self.projections, [self.ctx, *self.text_prompts], strict=True)
+        return encode_image(clip.visual, images, [project(prompt) for project, prompt in prompts])

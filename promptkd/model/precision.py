@@ -1,0 +1,69 @@
+"""Arithmetic of a run: what frozen CLIP is stored in and what autocast computes in; what is learned stays float32."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from open_clip.model import convert_weights_to_lp
+from torch import nn
+
+from promptkd.model.prompting import takes_visual_prompts, text_tower
+
+CHOICES = ("fp32", "bf16", "fp16", "amp")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """`compute` is what autocast runs in (None: none); `half_storage` stores frozen matrices in that type too."""
+
+    device: torch.device
+    compute: torch.dtype | None
+    half_storage: bool
+
+    @classmethod
+    def choose(cls, name: str, device: torch.device) -> Precision:
+        """From a trainer's PREC.
+
+        fp32; bf16 and fp16 (frozen matrices stored in that type); amp (frozen weights float32, computed in fp16). On a
+        CPU fp16 and amp become fp32, which one line says: half precision is not quicker there.
+
+        Raises:
+            ValueError: an unknown name.
+        """
+        if name not in CHOICES:
+            raise ValueError(f"PREC {name!r}: choose one of {', '.join(CHOICES)}")
+        if device.type == "cpu" and name in ("fp16", "amp"):
+            print(f"PREC {name} is for GPUs: this run on the CPU uses fp32")
+            name = "fp32"
+        if device.type == "cpu" and name == "bf16" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+            print("PREC bf16: this CPU has no instructions for it, so that fp32 would be many times quicker")
+        if device.type == "cuda" and name == "fp32":
+            torch.backends.cudnn.allow_tf32 = False  # PyTorch would convolve, and only that, with 10 bits of mantissa
+        compute = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16, "amp": torch.float16}[name]
+        return cls(device, compute, half_storage=name in ("bf16", "fp16"))
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether gradients need a GradScaler: only float16 can underflow."""
+        return self.compute is torch.float16
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which a forward pass runs."""
+        if self.compute is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.compute)
+
+    def store(self, clip: nn.Module) -> nn.Module:
+        """Moves a frozen model to the device, its matrices in half precision where that is asked for.
+
+        The weights of a ResNet are laid out channels-last, in which convolutions are quicker (docs/performance.md).
+        """
+        clip = clip.to(self.device)
+        if not takes_visual_prompts(clip):
+            clip.visual.to(memory_format=torch.channels_last)
+        linear = isinstance(getattr(text_tower(clip), "text_projection", None), nn.Linear)  # open_clip converts none
+        if self.half_storage and self.compute is not None and not linear:
+            convert_weights_to_lp(clip, dtype=self.compute)
+        return clip

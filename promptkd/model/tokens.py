@@ -1,0 +1,131 @@
+"""Texts to token ids, exactly as OpenAI's CLIP, and prompts to embeddings that are no longer than they need be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import regex
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor, nn
+
+from promptkd.model.prompting import text_tower
+
+CONTEXT_LENGTH = 77
+
+
+@lru_cache(maxsize=1)
+def tokenizer() -> SimpleTokenizer:
+    """open_clip's BPE tokenizer with OpenAI's spelling of the two special tokens, so that ids agree on every string."""
+    return spell_as_openai(SimpleTokenizer())
+
+
+def spell_as_openai(bpe: SimpleTokenizer) -> SimpleTokenizer:
+    """Teaches a tokenizer that a text may hold "<|startoftext|>" and "<|endoftext|>"."""
+    for token, number in {"<|startoftext|>": bpe.sot_token_id, "<|endoftext|>": bpe.eot_token_id}.items():
+        bpe.encoder[token], bpe.decoder[number], bpe.cache[token] = number, token, token
+    bpe.pat = regex.compile(
+        bpe.pat.pattern.replace("<start_of_text>", r"<\|startoftext\|>").replace("<end_of_text>", r"<\|endoftext\|>"),
+        regex.IGNORECASE,
+    )
+    return bpe
+
+
+def tokenize(texts: str | Sequence[str], context_length: int = CONTEXT_LENGTH, truncate: bool = False) -> Tensor:
+    """Token ids of one or more texts, padded with zeros.
+
+    Args:
+        texts: a text, or C texts.
+        context_length: L; 77 for every CLIP model of OpenAI.
+        truncate: cut a text that is too long and end it with the end-of-text token.
+
+    Returns:
+        (C, L) int64.
+
+    Raises:
+        RuntimeError: a text is longer than the context (the type OpenAI's function raises).
+    """
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    bpe = tokenizer()
+    ids = torch.zeros(len(texts), context_length, dtype=torch.long)
+    for row, text in zip(ids, texts, strict=True):
+        tokens = [bpe.sot_token_id, *bpe.encode(text), bpe.eot_token_id]
+        if len(tokens) > context_length:
+            if not truncate:
+                shown = text if len(text) <= 120 else f"{text[:40]} ... {text[-60:]}"
+                raise RuntimeError(
+                    f"Input {shown} is too long for context length {context_length}: it has {len(tokens)} tokens; "
+                    "shorten the class name or the template"
+                )
+            tokens = [*tokens[: context_length - 1], bpe.eot_token_id]
+        row[: len(tokens)] = torch.tensor(tokens)
+    return ids
+
+
+def class_prompt(template: str, classname: str) -> str:
+    """Fills `{}` of a template with a class name, whose underscores become spaces as in the published code."""
+    return template.replace("{}", classname.replace("_", " "))
+
+
+@dataclass(frozen=True)
+class PromptTokens:
+    """C prompts, embedded, and cut after the last end-of-text token among them.
+
+    `embeddings` (C, L, d) are token embeddings without positions; `eot` (C,) the read-out positions on the same device,
+    and `ends` the same as numbers; `common` how many first tokens all prompts share, none of them a read-out;
+    `name_lengths` the number of tokens of each class name where the prompts came from names.
+    """
+
+    embeddings: Tensor
+    eot: Tensor
+    ends: tuple[int, ...]
+    common: int
+    name_lengths: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.eot)
+
+    def take(self, numbers: Sequence[int]) -> PromptTokens:
+        """The prompts of these P numbers, in this order, repeated where a number is."""
+        rows = torch.tensor(numbers, device=self.eot.device)
+        lengths = tuple(self.name_lengths[row] for row in numbers) if self.name_lengths else ()
+        ends = tuple(self.ends[row] for row in numbers)
+        return PromptTokens(self.embeddings[rows], self.eot[rows], ends, self.common, lengths)
+
+
+def embed(clip: nn.Module, texts: Sequence[str], name_lengths: Sequence[int] = ()) -> PromptTokens:
+    """Embeds texts with a model's frozen token table.
+
+    Args:
+        clip: open_clip model whose text encoder is CLIP's transformer.
+        texts: C texts.
+        name_lengths: tokens per class name, passed through.
+    """
+    tower = text_tower(clip)
+    ids = tokenize(texts, tower.context_length)
+    eot = _read_out_positions(tower, ids)
+    if tower.attn_mask is not None:  # causal: nothing behind the last read-out can reach it
+        ids = ids[:, : int(eot.max()) + 1]
+    table = tower.token_embedding.weight
+    ends = tuple(eot.tolist())
+    common = min(int((ids == ids[0]).all(0).cumprod(0).sum()), *ends) if ends else 0
+    with torch.no_grad():
+        embeddings = tower.token_embedding(ids.to(table.device))  # (C, L, d)
+        return PromptTokens(embeddings, eot.to(table.device), ends, common, tuple(name_lengths))
+
+
+def _read_out_positions(tower: nn.Module, ids: Tensor) -> Tensor:
+    """Where a text tower reads its feature: (C, L) ids -> (C,)."""
+    pool = getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", "argmax")
+    if pool == "last":
+        return torch.full((len(ids),), ids.shape[1] - 1)
+    if pool == "first":
+        return torch.zeros(len(ids), dtype=torch.long)
+    return ids.argmax(dim=-1)  # the end-of-text token has the highest id
+
+
+def count_tokens(text: str) -> int:
+    """Number of tokens of a text, without start and end."""
+    return len(tokenizer().encode(text))

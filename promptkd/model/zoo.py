@@ -1,0 +1,225 @@
+"""A name or a path -> a frozen open_clip model, whose weights are looked for here before they are fetched."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import open_clip
+import torch
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.model import CLIP, build_model_from_openai_state_dict
+from open_clip.pretrained import get_pretrained_url, list_pretrained_models_by_tag, list_pretrained_tags_by_model
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from promptkd.home import ROOT
+
+MINI = ROOT / "clip" / "mini"
+# OpenAI writes "ViT-L/14@336px" where open_clip writes "ViT-L-14-336".
+OPENAI = {
+    {"ViT-L-14-336": "ViT-L/14@336px"}.get(arch, arch.replace("ViT-B-", "ViT-B/").replace("ViT-L-", "ViT-L/")): arch
+    for arch in list_pretrained_models_by_tag("openai")
+    if not arch.endswith("-quickgelu")
+}
+_TEXT_PARTS = ("transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection", "text")
+
+
+def available_models() -> list[str]:
+    """The bundled models and OpenAI's names; open_clip's `architecture:pretrained` and `hf-hub:` names come on top."""
+    return [*sorted(path.stem for path in MINI.glob("*.safetensors")), *OPENAI]
+
+
+def weight_directories() -> list[Path]:
+    """Where a weight file is looked for, in this order, before any download; the last one receives downloads."""
+    cache = os.environ.get("CLIP_CACHE", "~/.cache/clip")
+    return [Path("clip"), ROOT / "clip", Path("weights"), Path(cache).expanduser()]
+
+
+def load_clip(name: str, text: bool = True) -> nn.Module:
+    """A frozen open_clip model in evaluation mode, float32, on the CPU.
+
+    Args:
+        name: OpenAI's name ("ViT-B/16"), a bundled one ("mini-student"), open_clip's "architecture:pretrained" where
+            pretrained is a tag or a file, "hf-hub:org/model", or a file (OpenAI's archive or state dict; safetensors
+            with an open_clip_config.json, or a .json of its own name, beside it).
+        text: False leaves the text encoder out, for a student that is only evaluated or served.
+
+    Raises:
+        ValueError: the name means nothing (the message gives the closest that does), or a file holds no CLIP.
+        OSError: weights could not be fetched; the message gives the URL, the checksum and where to put the file.
+    """
+    if (MINI / f"{name}.safetensors").is_file():
+        model = _from_file(MINI / f"{name}.safetensors", text)
+    elif name in OPENAI:
+        model = _from_file(fetch(get_pretrained_url(OPENAI[name], "openai")), text)
+    elif Path(name).is_file():
+        model = _from_file(Path(name), text)
+    elif name.startswith("hf-hub:") or name.partition(":")[0].replace("/", "-") in open_clip.list_models():
+        model = _from_open_clip(name)
+    else:
+        close = get_close_matches(name, [*available_models(), *open_clip.list_models()], n=1, cutoff=0.4)
+        raise ValueError(
+            f"no CLIP model {name!r}"
+            + (f"; closest: {close[0]!r}" if close else "")
+            + f". Choose one of {', '.join(available_models())}, open_clip's architecture:tag, hf-hub:... or a file"
+        )
+    if not text:
+        for part in _TEXT_PARTS:
+            if hasattr(model, part):
+                setattr(model, part, None)
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def fetch(url: str) -> Path:
+    """A weight file of OpenAI's by its URL, which ends in its sha256 and its name: found here, or downloaded.
+
+    Raises:
+        OSError: it could not be fetched; the message gives the URL, the checksum and where to put the file.
+    """
+    *_, checksum, file_name = url.split("/")
+    for directory in weight_directories():
+        if (directory / file_name).is_file():
+            return directory / file_name
+    target = weight_directories()[-1] / file_name
+    print(f"Downloading {file_name} to {target}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # writes to a temporary file, shows progress, checks the sha256, then renames
+        torch.hub.download_url_to_file(url, str(target), hash_prefix=checksum)
+    except (URLError, OSError, RuntimeError) as error:
+        places = ", ".join(str(directory / file_name) for directory in weight_directories())
+        raise OSError(
+            f"cannot fetch the weights {file_name} ({error}). Fetch {url} (sha256 {checksum}) elsewhere and put it at "
+            f"one of: {places}"
+        ) from error
+    return target
+
+
+def _from_file(path: Path, text: bool) -> nn.Module:
+    config_files = [path.with_suffix(".json"), path.parent / "open_clip_config.json"]
+    config = next((json.loads(file.read_text(encoding="utf-8")) for file in config_files if file.is_file()), None)
+    if config is not None and not _plain(config["model_cfg"]):
+        return _from_open_clip(f"local-dir:{path.parent}")
+    return from_state(_read_state(path), config, str(path), text)
+
+
+def from_state(
+    state: dict[str, Tensor], config: dict[str, Any] | None = None, source: str = "the state dict", text: bool = True
+) -> nn.Module:
+    """Builds a model without initialising it (its tensors are those given) and checks that every tensor is there.
+
+    The model's `config` is the one given, or {}.
+
+    Args:
+        state: tensors under the names of OpenAI's and open_clip's plain CLIP; they become float32.
+        config: open_clip's configuration; None for OpenAI's architecture of these shapes.
+        source: what messages call it.
+        text: False leaves the text encoder out.
+
+    Raises:
+        ValueError: the tensors are no CLIP's, or not those of this architecture.
+    """
+    state = {key: value for key, value in state.items() if key != "attn_mask"}  # no weight: built anew below
+    try:
+        with torch.device("meta"):
+            model = _empty_model(source, state, config)
+        if not text:
+            for part in _TEXT_PARTS:
+                setattr(model, part, None)
+            state = {key: value for key, value in state.items() if key.startswith(("visual.", "logit_"))}
+        model.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"{source} does not fit its architecture: {' '.join(str(error).split())[:400]}") from error
+    length = model.context_length
+    model.attn_mask = torch.full((length, length), float("-inf")).triu_(1)
+    model.config = config or {}
+    return model
+
+
+def _plain(model_cfg: dict[str, Any]) -> bool:
+    """Whether a configuration is open_clip's plain CLIP, which needs no other library to be built."""
+    towers = (model_cfg.get("vision_cfg", {}), model_cfg.get("text_cfg", {}))
+    return not model_cfg.get("custom_text") and not any(key.endswith("_model_name") for cfg in towers for key in cfg)
+
+
+def _empty_model(source: str, state: dict[str, Tensor], config: dict[str, Any] | None) -> nn.Module:
+    """The architecture of a state dict, from its configuration or else from its shapes; completes the state dict."""
+    if config is not None:
+        model = CLIP(**config["model_cfg"], cast_dtype=torch.float16)  # norms in float32, whatever the weights are
+        model.visual.preprocess_cfg = config.get("preprocess_cfg", {})
+        if "token_ids" in state:
+            state["token_embedding.weight"] = _full_table(state, model.vocab_size)
+        return model
+    if "text_projection" not in state or "ln_final.weight" not in state:
+        raise ValueError(
+            f"{source} holds no CLIP state dict (first keys: {', '.join(list(state)[:3])}); "
+            f"give open_clip weights as architecture:{source}"
+        )
+    if "input_resolution" not in state:
+        print(f"{source} names no architecture: read as OpenAI's (QuickGELU); for others give architecture:{source}")
+    for key in ("input_resolution", "context_length", "vocab_size"):
+        state.pop(key, None)
+    return build_model_from_openai_state_dict({key: value.to("meta") for key, value in state.items()})
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.endswith("/constants.pkl") for entry in archive.namelist()):
+                return dict(torch.jit.load(path, map_location="cpu").state_dict())
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a different type for each way a file can be broken
+        raise ValueError(
+            f"{path} is no weight file that can be read safely ({' '.join(str(error).split())[:200]})"
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def _full_table(state: dict[str, Tensor], vocab_size: int) -> Tensor:
+    """Rows of the words a bundled model was trained with, in a table of the whole vocabulary; others are zero."""
+    ids, rows = state.pop("token_ids").long(), state["token_embedding.weight"].float()
+    table = torch.zeros(vocab_size, rows.shape[1], device="cpu")
+    table[ids] = rows
+    return table
+
+
+def _from_open_clip(name: str) -> nn.Module:
+    complete = name.startswith(("hf-hub:", "local-dir:"))  # the name leads to the weights, too
+    arch, _, pretrained = (name, "", "") if complete else name.partition(":")
+    if not complete:
+        arch = arch.replace("/", "-")
+        tags = list_pretrained_tags_by_model(arch)
+        if pretrained not in tags and not Path(pretrained).is_file():
+            raise ValueError(
+                f"{name!r}: {pretrained!r} is neither a file nor weights of {arch}; "
+                f"write {arch}:FILE or {arch}:TAG with one of {', '.join(tags) or '(none published)'}"
+            )
+    try:
+        model = open_clip.create_model(
+            arch, pretrained=pretrained or None, require_pretrained=True, pretrained_text=False
+        )
+        model.tokenizer = open_clip.get_tokenizer(arch)
+        model.config = None if complete else {"model_cfg": open_clip.get_model_config(arch)}
+    except (RuntimeError, OSError) as error:
+        raise OSError(
+            f"cannot load {name}: {' '.join(str(error).split())[:300]}. "
+            f"Without a network, fetch the file elsewhere and give {arch}:FILE"
+        ) from error
+    return model
+
+
+def image_statistics(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation (per channel, of [0, 1]) that a model's images are normalised with."""
+    config = getattr(model.visual, "preprocess_cfg", {})
+    return tuple(config.get("mean", OPENAI_DATASET_MEAN)), tuple(config.get("std", OPENAI_DATASET_STD))

@@ -1,0 +1,1 @@
+"""Many runs: plans, jobs, the lock of a directory, engines."""

@@ -1,0 +1,166 @@
+"""Runs methods by one protocol, what they need first, and ends with the table; scripts/*.sh call this.
+
+    python -m tools.launch base2new PromptKD eurosat 1 2 3 TRAINER.PROMPTKD.TEMPERATURE 2.0
+    python -m tools.launch fewshot CoOp,MaPLe eurosat 16          # or 1,2,4,8,16, or all, which is the default
+    python -m tools.launch xd_train CoOp imagenet                 # learns on the source
+    python -m tools.launch xd_test CoOp eurosat dtd               # evaluates it elsewhere, without training again
+    python -m tools.launch xd_test CoOp all dg                    # the ten targets, and the four ImageNet variants
+    python -m tools.launch folder PromptKD IMAGES CLASSES.txt     # a student of one's own images, without labels
+
+Then seeds (default 1 2 3), then KEY VALUE pairs for train.py; a student's teacher gets those that say how images are
+made and read (INPUT, DATALOADER, DATASET, USE_CUDA, VERBOSE) too, and TEACHER.KEY is for it alone. A student that is
+sent elsewhere (xd_train PromptKD eurosat) learns from the target's images without labels, from a teacher of the source.
+
+From the environment: DATA (where the data sets are), OUTPUT, SHOTS (16), SOURCE (imagenet), RECIPE (a recipe's name
+instead of the published one), TEACHER (a run, a published .pth.tar or a CLIP name instead of a teacher trained here),
+KD_WEIGHT.
+
+A run that is finished is not run again. One that fails does not stop the others; the same command runs it again. One
+that is killed is started again, as by tools.sweep. Runs go one at a time, and what they print is shown; or one on each
+visible GPU (CUDA_VISIBLE_DEVICES), and how far they are is shown.
+
+With folder, CLASSES.txt has a class name a line, the default seed is 1 and the default TEACHER zero-shot ViT-L/14 (for
+MODEL.BACKBONE.NAME mini-student, mini-teacher). TEMPLATE ("a histology image of {}.") and TEST_DIR (a folder with a
+folder of labelled test images per class) count too. It ends with where the student and its predictions are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from promptkd.sweep import command as sweep
+from promptkd.sweep import own_images
+from promptkd.sweep.jobs import Job, Outcome, refuse_taken, states_of
+from promptkd.sweep.plan import Plan, jobs_of
+from promptkd.sweep.recipes import BENCHMARK, STUDENTS, VARIANTS
+from promptkd.tables import command as collect
+
+COMMANDS = ("base2new", "fewshot", "xd_train", "xd_test", "folder")
+
+
+def read_words(command: str, trainers: Sequence[str], words: Sequence[str]) -> list[Plan]:
+    """What a command line asks for: data sets, in the few-shot protocol shots, then seeds and KEY VALUE pairs.
+
+    Raises:
+        ValueError: no data set, a key without a value, or what `Plan.check` raises.
+    """
+    words = list(words)
+    datasets: list[str] = []
+    while words and re.fullmatch(r"[a-z][a-z0-9_,]*", words[0]) and not (datasets and command == "fewshot"):
+        datasets += words.pop(0).split(",")
+    shots = [int(os.environ["SHOTS"])] if os.environ.get("SHOTS") else []
+    if command == "fewshot" and words and re.fullmatch(r"all|[0-9]+(,[0-9]+)*", words[0]):
+        given = words.pop(0)
+        shots = [] if given == "all" else [int(number) for number in given.split(",")]
+    published = {}
+    if list(trainers) == ["KgCoOp"] and words and re.fullmatch(r"[0-9]+\.[0-9]+", words[0]):
+        published["TRAINER.KGCOOP.W"] = words.pop(0)  # its own script's second argument: stanford_cars 8.0
+    seeds = []
+    while words and words[0].isdigit():
+        seeds.append(int(words.pop(0)))
+    if len(words) % 2:
+        raise ValueError(f"options come in pairs KEY VALUE, the last one stands alone: {words[-1]!r}")
+    options = published | dict(zip(words[::2], words[1::2], strict=True))
+    if os.environ.get("KD_WEIGHT"):
+        options.setdefault("TRAINER.PROMPTKD.KD_WEIGHT", os.environ["KD_WEIGHT"])
+    source = os.environ.get("SOURCE", "imagenet")
+    if not datasets and command == "xd_train" and not set(trainers) & set(STUDENTS):
+        datasets = [source]  # published scripts name the seed alone
+    if not datasets:
+        raise ValueError(f"{command} needs a data set: a file of configs/datasets, as eurosat")
+    by_protocol = {command: datasets}
+    if command.startswith("xd"):
+        if command == "xd_train" and not set(trainers) & set(STUDENTS):
+            source = datasets[0]
+        by_protocol = targets(datasets, source)
+    plans = []
+    for protocol, names in by_protocol.items():
+        plan = Plan(
+            trainers=list(trainers), datasets=names, protocols=[protocol], shots=shots, seeds=seeds or [1, 2, 3]
+        )
+        plan.set, plan.source, plan.recipe = options, source, os.environ.get("RECIPE", "")
+        plan.teacher = os.environ.get("TEACHER", "")
+        plan.check()
+        plans.append(plan)
+    return plans
+
+
+def targets(names: Sequence[str], source: str) -> dict[str, list[str]]:
+    """Protocol -> data sets; ImageNet's variants after ImageNet are domain generalisation."""
+    ten = [name for name in BENCHMARK if name != source]
+    flat = [one for name in names for one in {"all": ten, "dg": list(VARIANTS)}.get(name, [name])]
+    variants = [name for name in flat if name in VARIANTS and source == "imagenet"]
+    found = {"cross": [name for name in flat if name not in variants], "dg": variants}
+    return {protocol: own for protocol, own in found.items() if own}
+
+
+def sweep_jobs(jobs: Sequence[Job]) -> list[Outcome]:
+    """Runs the jobs as tools.sweep does, failed ones again too, and prints how they ended.
+
+    Raises:
+        ValueError: a directory holds another configuration; before any run.
+    """
+    jobs = list({job.name: job for job in jobs}.values())  # plans may share a source
+    states = states_of(jobs)
+    refuse_taken(states, "OUTPUT")
+    for job in jobs:
+        if states[job.name][0] == "done":
+            print(f"Done already: {job.directory}", flush=True)
+    outcomes = sweep.run(jobs, states, sweep.parser().parse_args(["--retry"]), foreground=True)
+    print(f"\n{sweep.summary(outcomes)}\n", flush=True)
+    return outcomes
+
+
+def folders(plans: Sequence[Plan]) -> list[str]:
+    """Where the runs of the plans are, to make their tables of."""
+    places = [
+        Path(plan.output) / protocol / ("" if protocol in ("cross", "dg") else name)
+        for plan in plans
+        for protocol in plan.protocols
+        for name in plan.datasets
+    ]
+    return [str(place) for place in dict.fromkeys(places) if place.is_dir()]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("trainers", help="one method, or several as CoOp,MaPLe")
+    parser.add_argument("words", nargs=argparse.REMAINDER, help="data sets, shots (fewshot), seeds, KEY VALUE pairs")
+    args = parser.parse_args(argv)
+    own = args.command == "folder"
+    try:
+        if own and args.trainers != "PromptKD":
+            raise ValueError(f"folder {args.trainers}: images without labels are for PromptKD")
+        plans = [] if own else read_words(args.command, args.trainers.split(","), args.words)
+        jobs = own_images.jobs_of(args.words) if own else [job for plan in plans for job in jobs_of(plan)]
+        outcomes = sweep_jobs(jobs)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    code = sweep.exit_code(outcomes)
+    done = {outcome.name for outcome in outcomes if outcome.state == "done"}
+    if own:
+        print("\n\n".join(own_images.tell(job) for job in jobs if job.name in done))
+    elif done:
+        code = collect.main(folders(plans)) or code
+    left = len(outcomes) - len(done)
+    if left:
+        told = "stopped" if code == 130 else "error"
+        print(f"{told}: {left} of {len(outcomes)} runs not done; the same command goes on with them", file=sys.stderr)
+    return code
+
+
+def command_line(argv: Sequence[str] | None = None) -> int:
+    """`main` for a shell, in which the end of a terminal is a Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return main(argv)

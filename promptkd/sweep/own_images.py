@@ -1,0 +1,140 @@
+"""A student of one's own images, without labels: what `tools.launch folder` runs, and what it says at the end."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from promptkd import home
+from promptkd.data.checks import check_classnames
+from promptkd.data.class_names import named_path, read_class_list
+from promptkd.data.images import walk_images
+from promptkd.home import ROOT
+from promptkd.results import record as results
+from promptkd.results.predictions import FILE_NAME as PREDICTIONS
+from promptkd.sweep import recipes
+from promptkd.sweep.jobs import Job
+
+TEACHER = "ViT-L/14"  # zero-shot, where none is named; of mini-student it is mini-teacher
+KEYS = {"TEMPLATE": "TEMPLATE", "TEST_DIR": "DATASET.TEST_DIR", "KD_WEIGHT": "TRAINER.PROMPTKD.KD_WEIGHT"}
+TOLD_ELSEWHERE = {
+    "DATASET.NAME": "the command", "DATASET.ROOT": "the first word", "DATASET.CLASSNAMES": "the second word",
+    "SEED": "the words after the class list", "OUTPUT_DIR": "OUTPUT", "TRAINER.NAME": "the command",
+    "TRAINER.MODAL": "the command", "TRAINER.PROMPTKD.TEACHER": "TEACHER",
+}  # fmt: skip
+
+
+def jobs_of(words: Sequence[str]) -> list[Job]:
+    """The runs of a command line: IMAGES CLASSES [SEED ...] [KEY VALUE ...], one for each seed (default: 1).
+
+    A run's directory is named after the images' folder and a hash of all that its student depends on: the names of the
+    images and classes, the teacher and the options. So a list that was corrected, or images that were added, make a new
+    run.
+
+    Raises:
+        FileNotFoundError: no such folder, class list, or test folder.
+        ValueError: what is said does not fit; before any run.
+    """
+    words = list(words)
+    if len(words) < 2:
+        raise ValueError(
+            "two things are needed, IMAGES CLASSES.txt: a folder of images and a file with a class name a line"
+        )
+    images, classes = (Path(os.path.abspath(os.path.expanduser(words.pop(0)))) for _ in range(2))
+    if not images.is_dir():
+        raise FileNotFoundError(f"{images} is no folder of images")
+    if not classes.is_file():
+        raise FileNotFoundError(f"{classes} is no class list: a text file with one class name a line")
+    seeds = []
+    while words and words[0].isdigit():
+        seeds.append(int(words.pop(0)))
+    if double := {seed for seed in seeds if seeds.count(seed) > 1}:
+        raise ValueError(f"seed {min(double)} is given twice")
+    options = _options(words, images)
+    names = read_class_list(classes)
+    check_classnames(str(classes), names)
+    if not (files := walk_images(images)):
+        raise ValueError(f"{images} and the folders in it hold no images")
+    recipe = os.environ.get("RECIPE") or _recipe(options)
+    _, cfg = _configure(recipe, images, classes, options, 0, Path())
+    settings = {key: value for key, value in results.relevant(cfg).items() if key != "SEED"}
+    place = hashlib.sha256(json.dumps([files, names, settings], default=str).encode()).hexdigest()[:8]
+    folder = Path(os.environ.get("OUTPUT", ROOT / "output")).absolute() / "own" / f"{images.name}-{place}"
+    jobs = []
+    for seed in seeds or [1]:
+        directory = folder / f"seed{seed}"
+        arguments, cfg = _configure(recipe, images, classes, options, seed, directory)
+        words = (*home.command("train"), *arguments)
+        name, fingerprint = directory.relative_to(folder.parents[1]).as_posix(), results.fingerprint(cfg)
+        jobs.append(Job(name, directory, words, fingerprint, (), cfg.OPTIM.MAX_EPOCH, labelled=False))
+    return jobs
+
+
+def _options(words: Sequence[str], images: Path) -> dict[str, str]:
+    """KEY VALUE pairs, and what the environment says beside them."""
+    if len(words) % 2:
+        raise ValueError(f"options come in pairs KEY VALUE, the last one stands alone: {words[-1]!r}")
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    for key in options:
+        if key in TOLD_ELSEWHERE:
+            raise ValueError(f"{key} is said by {TOLD_ELSEWHERE[key]}: leave it out")
+    for variable, key in KEYS.items():
+        if os.environ.get(variable):
+            options.setdefault(key, os.environ[variable])
+    if test := options.get("DATASET.TEST_DIR"):
+        options["DATASET.TEST_DIR"] = str(named_path(images, test, "TEST_DIR"))
+    backbone = options.get("MODEL.BACKBONE.NAME", "")
+    teacher = os.environ.get("TEACHER") or ("mini-teacher" if backbone.startswith("mini-") else TEACHER)
+    if Path(teacher).expanduser().exists():  # a run or a file; any other is a name
+        teacher = os.path.abspath(os.path.expanduser(teacher))
+    return options | {"TRAINER.PROMPTKD.TEACHER": teacher}
+
+
+def _recipe(options: Mapping[str, str]) -> str:
+    """The recipe of the bundled models where the student or its teacher is one of them; else the published one."""
+    teacher, run = options["TRAINER.PROMPTKD.TEACHER"], Path(options["TRAINER.PROMPTKD.TEACHER"], "config.yaml")
+    if run.is_file():
+        teacher = yaml.safe_load(run.read_text(encoding="utf-8"))["MODEL"]["BACKBONE"]["NAME"]
+    backbone = options.get("MODEL.BACKBONE.NAME") or ("mini-student" if teacher.startswith("mini-") else "")
+    return recipes.recipe("PromptKD", "unlabeled", "cross", backbone)
+
+
+def _configure(
+    recipe: str, images: Path, classes: Path, options: Mapping[str, str], seed: int, directory: Path
+) -> tuple[list[str], Any]:
+    """The arguments of train.py, and the configuration that they make."""
+    from promptkd.engine import command  # imports every method: only once the words are good
+
+    own = {"DATASET.CLASSNAMES": str(classes), "TRAINER.MODAL": "cross", **options}
+    words = [word for pair in own.items() for word in pair]
+    arguments = recipes.arguments("PromptKD", "unlabeled", recipe, images, seed, directory, words)
+    return arguments, command.configure(command.parser().parse_args(arguments))
+
+
+def tell(job: Job) -> str:
+    """Where a finished student and its predictions are, how good it is where that is known, and how it is used."""
+    result = json.loads((job.directory / "results.json").read_text(encoding="utf-8"))
+    with (job.directory / PREDICTIONS).open(encoding="utf-8", newline="") as file:
+        labels = [row["label"] for row in csv.DictReader(file)]
+    unlabelled = labels.count("")
+    kinds = [(unlabelled, "images without labels"), (len(labels) - unlabelled, "labelled test images")]
+    counts = " and ".join(f"{number:,} {kind}" for number, kind in kinds if number)
+    lines = [f"Student      {job.directory}", f"Predictions  {job.directory / PREDICTIONS} ({counts})"]
+    if measured := result["metrics"].get("all"):
+        others = {"teacher": "metrics", "student without distillation": "zero_shot_student"}
+        known = {name: result["teacher"].get(key) for name, key in others.items()}
+        beside = ", ".join(f"{name} {one['all']['accuracy']:.1f} %" for name, one in known.items() if one)
+        lines.append(
+            f"Accuracy     {measured['accuracy']:.1f} % of {measured['images']:,} labelled test images"
+            + (f" ({beside})" if beside else "")
+        )
+    lines.append(f"To classify  {home.shown_command('predict')} {shlex.quote(str(job.directory))} photo.jpg")
+    return "\n".join(lines)

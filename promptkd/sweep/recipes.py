@@ -1,0 +1,125 @@
+"""Which recipe belongs to a method, a protocol and a backbone, and where its runs go. Data, and small functions."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from promptkd.home import ROOT
+
+CONFIGS = ROOT / "configs"
+PROTOCOLS = ("base2new", "fewshot", "cross", "dg")
+
+# Published recipe of each method by protocol, and by protocol and shots; what is not named is trained as for base2new.
+RECIPES: dict[str, dict[str, str]] = {
+    "ZeroshotCLIP": {"base2new": "vit_b16"},
+    "ZeroshotCLIP2": {"base2new": "vit_b16"},
+    "CoOp": {
+        "base2new": "vit_b16_ctxv1",
+        "fewshot": "vit_b16",
+        "fewshot_4": "vit_b16_ep100",
+        "fewshot_2": "vit_b16_ep100",
+        "fewshot_1": "vit_b16_ep50",
+        "cross": "vit_b16_ep50_ctxv1",
+        "dg": "vit_b16_ep50_ctxv1",
+    },
+    "CoCoOp": {"base2new": "vit_b16_c4_ep10_batch1_ctxv1"},
+    "VPT": {"base2new": "vit_b16_c2_ep5_batch4_4"},
+    "IVLP": {"base2new": "vit_b16_c2_ep20_batch4_4+4ctx"},
+    "MaPLe": {
+        "base2new": "vit_b16_c2_ep5_batch4_2ctx",
+        "cross": "vit_b16_c2_ep5_batch4_2ctx_cross_datasets",
+        "dg": "vit_b16_c2_ep5_batch4_2ctx_cross_datasets",
+    },
+    "KgCoOp": {"base2new": "vit_b16_ep100_ctxv1"},
+    "PromptSRC": {
+        "base2new": "vit_b16_c2_ep20_batch4_4+4ctx",
+        "fewshot": "vit_b16_c2_ep50_batch4_4+4ctx_few_shot",
+        "cross": "vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets",
+        "dg": "vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets",
+    },
+    "PromptKD": {
+        "base2new": "vit_b16_c2_ep20_batch8_4+4ctx",
+        "cross": "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets",
+        "dg": "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets",
+    },
+}
+FULL_DATA = {"PromptKD"}  # learns from all training images, without labels; the others from few images a class
+# Options that say how images are made and read: those of a student are its teacher's too.
+SHARED = ("INPUT.", "DATALOADER.", "DATASET.", "USE_CUDA", "VERBOSE")
+# A student's default teacher: the method, its recipe and its CLIP.
+TEACHER = ("PromptSRC", "vit_l14_c2_ep20_batch8_4+4ctx")
+BENCHMARK = ("caltech101", "dtd", "eurosat", "fgvc_aircraft", "food101", "imagenet", "oxford_flowers", "oxford_pets",
+             "stanford_cars", "sun397", "ucf101")  # fmt: skip
+VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
+SHOTS = {"fewshot": (1, 2, 4, 8, 16)}  # where the plan names none; (16,) for the other protocols
+LEARNS_NOTHING = ("ZeroshotCLIP", "ZeroshotCLIP2")  # one run is enough for all seeds and shots
+STUDENTS = ("PromptKD",)  # learn from a teacher; in the few-shot protocol it is the teacher that has few images
+# The bundled models have a recipe of their own for every method, "mini", and are the default on the bundled data set.
+MINI_DATASETS = ("emoji",)
+
+
+def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str = "", shots: int = 0) -> str:
+    """Name of the recipe in configs/trainers/<trainer>/.
+
+    Args:
+        trainer: registered name.
+        dataset: name of a file in configs/datasets.
+        protocol: one of PROTOCOLS.
+        backbone: MODEL.BACKBONE.NAME where the user gives one.
+        shots: images a class, on which some recipes depend.
+
+    Raises:
+        ValueError: no such method, data set or protocol; the message gives the closest.
+    """
+    check(trainer, list(RECIPES), "method")
+    check(protocol, list(PROTOCOLS), "protocol")
+    check(dataset, [path.stem for path in (CONFIGS / "datasets").glob("*.yaml")], "data set")
+    if backbone.startswith("mini-") or (not backbone and dataset in MINI_DATASETS):
+        return "mini"
+    own = RECIPES[trainer]
+    return next(own[key] for key in (f"{protocol}_{shots}", protocol, "base2new") if key in own)
+
+
+def teacher_recipe(dataset: str, backbone: str = "") -> tuple[str, str]:
+    """Method and recipe of the teacher that a student on this data set, or of this backbone, gets."""
+    trainer, name = TEACHER
+    if backbone.startswith("mini-") or (not backbone and dataset in MINI_DATASETS):
+        return trainer, "mini_teacher"
+    return trainer, name
+
+
+def run_directory(
+    output: str | Path, protocol: str, dataset: str, trainer: str, name: str, shots: int, seed: int
+) -> Path:
+    """Where a run goes: `<output>/<protocol>/<dataset>/shots_<K>/<trainer>/<recipe>/seed<S>`; K is "all" below 1."""
+    kept = shots if shots > 0 else "all"
+    return Path(output) / protocol / dataset / f"shots_{kept}" / trainer / name / f"seed{seed}"
+
+
+def arguments(
+    trainer: str, dataset: str, name: str, root: str | Path, seed: int, directory: Path, options: list[str]
+) -> list[str]:
+    """The arguments of train.py for one run."""
+    return [
+        *("--root", str(root), "--seed", str(seed), "--trainer", trainer),
+        *("--dataset-config-file", str(CONFIGS / "datasets" / f"{dataset}.yaml")),
+        *("--config-file", str(CONFIGS / "trainers" / trainer / f"{name}.yaml")),
+        *("--output-dir", str(directory), *options),
+    ]
+
+
+def belongs(key: str, trainer: str) -> bool:
+    """Whether an option is this method's: TRAINER.COOP.N_CTX is CoOp's alone, TEACHER.KEY a teacher's."""
+    parts = key.split(".")
+    if parts[0] == "TEACHER":
+        return trainer in STUDENTS
+    return parts[0] != "TRAINER" or len(parts) < 3 or parts[1] == trainer.upper()
+
+
+def check(name: str, choices: list[str], what: str) -> None:
+    """Raises ValueError where a name is none of the choices, with the closest."""
+    if name not in choices:
+        close = get_close_matches(name, choices, n=1, cutoff=0.4)
+        hint = f"; closest: {close[0]}" if close else ""
+        raise ValueError(f"no {what} {name!r}{hint}. There are {', '.join(sorted(choices))}")

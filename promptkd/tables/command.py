@@ -1,0 +1,87 @@
+"""Tables of the runs under output folders, from their results.json alone.
+
+    python -m tools.collect output
+    python -m tools.collect output --where trainer=PromptKD dataset=Emoji
+    python -m tools.collect output --format latex > table.tex
+    python -m tools.collect output --html report.html
+
+Percentages are means over seeds +- the sample standard deviation (n - 1). HM is the harmonic mean of the mean base and
+new accuracies, as the papers do; its deviation is that of the seeds' own HM. Transductive methods have tables of their
+own. A results.json that is broken, not whole, a second one of the same configuration or somebody else's is named and
+left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from promptkd.results import search as runs
+from promptkd.tables import build as tables
+from promptkd.tables import render, report
+from promptkd.tables.summaries import Cells, cells_of
+
+FORMATS = ("terminal", "markdown", "csv", "latex", "json")
+
+
+def collect(outputs: Sequence[str], conditions: Sequence[str] = ()) -> tuple[Cells, list[str]]:
+    """Cells of the runs under output folders, and a line for each results.json that was left out.
+
+    Raises:
+        FileNotFoundError: an output folder is not there.
+        ValueError: a condition that makes no sense.
+    """
+    found, left_out = runs.find(*outputs)
+    cells, remarks = cells_of(runs.where(found, conditions))
+    return cells, [*map(str, left_out), *remarks]
+
+
+def text_of(cells: Cells, left_out: Sequence[str], form: str, compare: bool = True) -> str:
+    """The tables in one of FORMATS."""
+    if form == "json":
+        return render.json_text(cells, left_out)
+    if form == "csv":
+        return render.csv_text(cells)
+    made = tables.build(cells, compare)
+    return {"terminal": render.terminal, "markdown": render.markdown, "latex": render.latex}[form](made)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("output", nargs="+", help="folders that hold runs, at any depth")
+    p.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="only these runs: trainer=A,B seed=1")
+    p.add_argument("--format", choices=FORMATS, default="terminal")
+    p.add_argument("--html", default="", metavar="FILE", help="also write a page with charts and every run in detail")
+    p.add_argument("--gallery", type=int, default=12, help="errors that the page shows of each run, with their images")
+    p.add_argument("--no-published", action="store_true", help="no published numbers beside ours")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 1 where there is nothing to show."""
+    args = parser().parse_args(argv)
+    try:
+        cells, left_out = collect(args.output, args.where)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    if not cells:
+        meeting = f" meet {' '.join(args.where)}" if args.where else ""
+        print(f"no results under {', '.join(args.output)}{meeting}", file=sys.stderr)
+        return 1
+    print(text_of(cells, left_out, args.format, not args.no_published), end="")
+    if args.html:
+        try:
+            report.write(args.html, cells, left_out, args.output, args.gallery)
+        except OSError as error:
+            print(f"error: cannot write --html {args.html}: {error.strerror or error}", file=sys.stderr)
+            return 1
+        print(f"Page: {args.html}", file=sys.stderr)
+    return 0
+
+
+command_line = main

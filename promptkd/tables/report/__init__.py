@@ -1,0 +1,163 @@
+"""One self-contained page of all results: tables that sort, charts, and each run in detail; it needs no network."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from promptkd.tables import build as tables
+from promptkd.tables.report.details import details
+from promptkd.tables.report.figures import figures
+from promptkd.tables.summaries import METRICS, Cell, Cells, Method
+from promptkd.tables.table import Difference, Entry, Table, Value
+
+HERE = Path(__file__).parent
+FEW = 12  # runs that are not folded away
+WIDE = 10  # columns, beyond which a table with a column for each data set is set smaller, and printed across the page
+# Nothing but what the page holds may be loaded.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+def write(path: str | Path, cells: Cells, left_out: Sequence[str], sources: Sequence[str], gallery: int = 12) -> None:
+    """Writes the page.
+
+    Args:
+        path: the file.
+        cells: what is reported.
+        left_out: a line for each results.json that does not count.
+        sources: the output folders, for the heading.
+        gallery: how many errors each run shows with their images.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(page(cells, left_out, sources, gallery), encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def page(cells: Cells, left_out: Sequence[str], sources: Sequence[str], gallery: int = 12) -> str:
+    """The page as text; see `write`."""
+    number = _number(cells)
+    now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
+    head = f"{number} runs under {', '.join(sources)}, {now}"
+    skipped = "".join(f"<li>{escape(line)}</li>" for line in left_out)
+    body = [
+        f"<header><h1>Results</h1><p>{escape(head)}</p></header>"
+        '<div class="filter"><label>Filter <input id="filter" type="search" placeholder="method, data set, seed ..." '
+        'autocomplete="off">'
+        '</label> <output id="found"></output></div><main>',
+        "<p>Percent; mean ± standard deviation over seeds (n - 1). HM is the harmonic mean of the mean base and new "
+        "accuracies. Transductive methods stand in tables of their own. A heading sorts its table; a "
+        "tick across a bar, or beside a point, is the published number.</p>",
+        *(_table(table) for table in tables.build(cells, overview=True)),
+        figures(cells),
+        "<h2>Runs</h2>",
+        _runs(cells, gallery),
+        f"<h2>Left out</h2><ul>{skipped}</ul>" if skipped else "",
+        "</main>",
+    ]
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Results</title>'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
+        f'content="light dark"><link rel="icon" href="data:,"><style>{style}</style></head><body>'
+        f"{''.join(body)}<script>{script}</script></body></html>\n"
+    )
+
+
+def _table(table: Table) -> str:
+    head = "".join(f'<th aria-sort="none"><button>{_breakable(header)}</button></th>' for header in table.headers)
+    about = f"{table.title} {' '.join(table.headers)}".lower()  # where a column is a data set, its name is no row's
+    lines: list[tuple[str, list[str], list[str]]] = []  # text to filter by, first cells, their additions
+    for row in table.rows:
+        if isinstance(row[0], str) and row[0].startswith("  ") and lines:  # of the row above: they sort as one
+            for i, entry in enumerate(row):
+                if i and entry != "":
+                    lines[-1][2][i] += f"<small>{escape(str(row[0]).strip())} {_text(entry)}</small>"
+        else:
+            words = " ".join(entry for entry in row if isinstance(entry, str))
+            lines.append((words.lower(), [_cell(entry) for entry in row], [""] * len(row)))
+    body = "".join(
+        f'<tr data-f="{escape(f"{words} {about}")}">'
+        + "".join(cell.replace("</td>", f"{more}</td>") for cell, more in zip(own, added, strict=True))
+        + "</tr>"
+        for words, own, added in lines
+    )
+    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    notes = f"<ul class=notes>{notes}</ul>" if notes else ""
+    drawn = f'<div class="scroll"><table class="sort"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    if table.folded:
+        drawn = _fold(f"Each metric of each data set, {len(lines)} rows", drawn + notes)
+    wide = " wide" * (len(table.headers) > WIDE and "data set" not in table.headers)
+    heading = "" if table.folded else f"<h2>{escape(table.title)}</h2>"
+    return f'<section class="block{wide}">{heading}{drawn}{"" if table.folded else notes}</section>'
+
+
+def _runs(cells: Cells, gallery: int) -> str:
+    """Every run: folded by protocol, data set and method, open where they are few."""
+    opened = _number(cells) <= FEW
+    protocols: dict[str, dict[str, dict[Method, Cell]]] = {}
+    for method, row in cells.items():
+        kind = f"{method.protocol}, {'transductive' if method.transductive else 'inductive'}"
+        for dataset, cell in row.items():
+            protocols.setdefault(kind, {}).setdefault(dataset, {})[method] = cell
+    parts = []
+    for protocol, datasets in protocols.items():
+        inner = []
+        for dataset, methods in sorted(datasets.items()):
+            rows = [_method(method, cell, gallery, opened) for method, cell in methods.items()]
+            number = _number({method: {dataset: cell} for method, cell in methods.items()})
+            inner.append(_fold(dataset, "".join(rows), number, opened))
+        number = sum(len(cell.runs) for methods in datasets.values() for cell in methods.values())
+        parts.append(_fold(protocol, "".join(inner), number, opened))
+    return "".join(parts)
+
+
+def _method(method: Method, cell: Cell, gallery: int, opened: bool) -> str:
+    values = ", ".join(f"{METRICS[name]} {cell.mean(name):.2f}" for name in METRICS if cell.mean(name) is not None)
+    runs = "".join(details(method, run, gallery) for run in sorted(cell.runs, key=lambda run: run.seed))
+    return _fold(f"{method.described}: {values}", runs, len(cell.runs), opened)
+
+
+def _fold(title: str, content: str, runs: int = 0, opened: bool = False) -> str:
+    number = f" <span>{runs} {'run' if runs == 1 else 'runs'}</span>" if runs else ""
+    state = " open" if opened else ""
+    return f'<details class="fold"{state}><summary>{escape(title)}{number}</summary>{content}</details>'
+
+
+def _number(cells: Cells) -> int:
+    return sum(len(cell.runs) for row in cells.values() for cell in row.values())
+
+
+def _breakable(name: str) -> str:
+    """DescribableTextures and FGVCAircraft may be set in two lines where there is no room."""
+    return re.sub("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "<wbr>", escape(name))
+
+
+def _cell(entry: Entry) -> str:
+    number = entry.mean if isinstance(entry, Value) else entry.value if isinstance(entry, Difference) else None
+    if number is None:
+        kind = ' class="gone"' if str(entry).startswith("missing") else ""
+        return f"<td{kind}>{_text(entry)}</td>"
+    best = " best" if isinstance(entry, Value) and entry.best else ""
+    return f'<td class="n{best}" data-v="{number:.6f}">{_text(entry)}</td>'
+
+
+def _text(entry: Entry) -> str:
+    if isinstance(entry, Difference):
+        return f"{entry.value:+.2f}" + ("" if entry.verified else "?")
+    if isinstance(entry, Value):
+        spread = "" if entry.std is None else f" <span>± {entry.std:.2f}</span>"
+        return f"{entry.mean:.2f}{spread}" + (f" <small>{escape(entry.note)}</small>" if entry.note else "")
+    return escape(entry)

@@ -1,0 +1,199 @@
+"""One run on the page: accuracy of each class, confusion, confident errors with their images, curves, configuration."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from promptkd.results.search import Run
+from promptkd.tables.report import charts
+from promptkd.tables.summaries import METRICS, Method
+
+MATRIX = 30  # classes up to which a confusion matrix is drawn; beyond, the most confused pairs are listed
+PAIRS = 15
+POINTS = 200  # of a training curve
+THUMBNAIL = 88  # pixels
+
+
+def details(method: Method, run: Run, gallery: int) -> str:
+    """A folded section.
+
+    Args:
+        method: the run's row.
+        run: a run that counts.
+        gallery: how many errors are shown with their images.
+    """
+    rows, problem = _predictions(run)
+    values = ", ".join(f"{METRICS[name]} {value:.2f}" for name, value in run.values.items())
+    title = f"{method.described}, {run.dataset}, {run.protocol}, seed {run.seed}"
+    parts = [_facts(run), _per_class(run)]
+    groups = [group for group in run.metrics if any(row["group"] == group for row in rows)]
+    parts += [_confusion(group, [row for row in rows if row["group"] == group]) for group in groups]
+    parts += [_gallery(run, rows, gallery), _curves(run), _configuration(run)]
+    if problem:
+        parts.append(f"<p>{escape(problem)}</p>")
+    return (
+        f'<details class="run" data-f="{escape(f"{title} {run.path}".lower())}"><summary><b>{escape(title)}</b> '
+        f"<span>{escape(values)}</span></summary>{''.join(parts)}</details>"
+    )
+
+
+def _facts(run: Run) -> str:
+    result = run.result
+    facts = {
+        "folder": run.path.parent.as_posix(), "backbone": run.backbone, "teacher": _teacher(run.teacher),
+        "template": result.get("template"), "learned on": result.get("learned_on"), "epoch": run.selection,
+        "epochs": result.get("epochs"), "training images": result.get("train_images"),
+        "of these without labels": result.get("unlabelled_images"),
+        "learned parameters": _number(result.get("learned_parameters"), "{:,}"),
+        "training": _number(result.get("train_seconds"), "{:.1f} s"),
+        "training speed": _number(result.get("train_images_per_second"), "{:.1f} images/s"),
+        "evaluation speed": _number(result.get("eval_images_per_second"), "{:.1f} images/s"),
+        "peak memory": _number(result.get("peak_memory_mb"), "{:.0f} MiB"), "device": result.get("device"),
+        "finished": run.finished,
+    }  # fmt: skip
+    return _listed({key: value for key, value in facts.items() if value not in (None, "")})
+
+
+def _teacher(teacher: dict[str, Any] | None) -> str:
+    if not teacher:
+        return ""
+    text = f"{teacher.get('trainer', '')} {teacher.get('backbone', '')}".strip() or str(teacher.get("made_by", ""))
+    metrics = teacher.get("metrics") or {}
+    known = [f"{name} {value['accuracy']:.2f}" for name, value in metrics.items() if isinstance(value, dict)]
+    return f"{text} ({', '.join(known)})" if known else text
+
+
+def _number(value: Any, form: str) -> str | None:
+    return form.format(value) if isinstance(value, (int, float)) else None
+
+
+def _listed(entries: dict[str, Any], kind: str = "facts") -> str:
+    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in entries.items())
+    return f'<dl class="{kind}">{rows}</dl>'
+
+
+def _per_class(run: Run) -> str:
+    parts = []
+    for group, values in run.metrics.items():
+        classes = values.get("per_class") if isinstance(values, dict) else None
+        if not isinstance(classes, dict) or not classes:
+            continue
+        bars = "".join(
+            f'<li><span>{escape(name)}</span><i><b style="width:{accuracy:.1f}%"></b></i><em>{accuracy:.1f}</em></li>'
+            for name, accuracy in sorted(classes.items(), key=lambda pair: pair[1])
+        )
+        parts.append(f'<div><h5>{escape(group)}</h5><ul class="classes">{bars}</ul></div>')
+    return f'<h4>Accuracy of each class (%)</h4><div class="columns">{"".join(parts)}</div>' if parts else ""
+
+
+def _predictions(run: Run) -> tuple[list[dict[str, str]], str]:
+    """The lines of predictions.csv whose image has a label, likeliest first, and what is wrong with it."""
+    path = run.path.with_name("predictions.csv")
+    if not path.is_file():
+        return [], "There is no predictions.csv beside this run: no confusion matrix, no images."
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        if any(row[key] is None for row in rows for key in ("path", "group", "label", "prediction", "p1")):
+            raise KeyError("a line is cut off")
+        # a run may also classify images that nobody labelled: these are neither right nor wrong
+        return sorted((row for row in rows if row["label"]), key=lambda row: -float(row["p1"])), ""
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        return [], f"{path.name} is broken ({error}): no confusion matrix, no images."
+
+
+def _confusion(group: str, rows: Sequence[dict[str, str]]) -> str:
+    counts = Counter((row["label"], row["prediction"]) for row in rows)
+    totals = Counter(row["label"] for row in rows)
+    names = list(dict.fromkeys([*sorted(totals), *sorted({row["prediction"] for row in rows})]))
+    if len(names) > MATRIX:
+        wrong = [(pair, count) for pair, count in counts.most_common() if pair[0] != pair[1]][:PAIRS]
+        lines = "".join(
+            f"<tr><td>{escape(label)}</td><td>{escape(said)}</td><td>{count} of {totals[label]}</td></tr>"
+            for (label, said), count in wrong
+        )
+        head = "<tr><th>class</th><th>taken for</th><th>images</th></tr>"
+        return f"<h4>Most confused, {escape(group)}</h4><div class=scroll><table>{head}{lines}</table></div>"
+    head = "".join(f'<th class="up"><span>{escape(name)}</span></th>' for name in names)
+    lines = []
+    for label in names:
+        cells = []
+        for said in names:
+            count, share = counts[label, said], counts[label, said] / totals[label] if totals[label] else 0
+            kind = "right" if label == said else "wrong"
+            tip = escape(f"{label} taken for {said}: {count}")
+            cells.append(f'<td class="{kind}" style="--p:{100 * share:.0f}%" title="{tip}">{count or ""}</td>')
+        lines.append(f"<tr><th>{escape(label)}</th>{''.join(cells)}</tr>")
+    return (
+        f"<h4>Confusion, {escape(group)} <small>(rows: class of the image; columns: what was said)</small></h4>"
+        f'<div class="scroll"><table class="matrix"><tr><td></td>{head}</tr>{"".join(lines)}</table></div>'
+    )
+
+
+def _gallery(run: Run, rows: Sequence[dict[str, str]], number: int) -> str:
+    errors = [row for row in rows if row["label"] != row["prediction"]]
+    figures = []
+    for row in errors[:number]:
+        picture = thumbnail(Path(run.result.get("data_root", ".")) / row["path"])
+        shown = f'<img alt="{escape(row["label"])}" src="{picture}">' if picture else "<span>image not here</span>"
+        caption = f"{escape(row['label'])} <b>→ {escape(row['prediction'])}</b>{100 * float(row['p1']):.1f} %"
+        figures.append(f'<figure title="{escape(row["path"])}">{shown}<figcaption>{caption}</figcaption></figure>')
+    if not figures:
+        return ""
+    head = f"<h4>The most confident of {len(errors)} errors <small>(class, what was said, its probability)</small></h4>"
+    return f'{head}<div class="gallery">{"".join(figures)}</div>'
+
+
+def thumbnail(path: Path) -> str:
+    """A small JPEG as a data URI; "" where the file is no image that can be read."""
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (2 * THUMBNAIL, 2 * THUMBNAIL))
+            small = image.convert("RGBA")
+            small.thumbnail((THUMBNAIL, THUMBNAIL))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ""
+    white = Image.new("RGBA", small.size, "white")
+    white.alpha_composite(small)
+    file = io.BytesIO()
+    white.convert("RGB").save(file, "JPEG", quality=75)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _curves(run: Run) -> str:
+    folder = run.path.with_name("tensorboard")
+    if not folder.is_dir():
+        return ""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    figures = []
+    for tag in events.Tags()["scalars"]:
+        points = [(float(event.step), float(event.value), None) for event in events.Scalars(tag)]
+        step = max(1, -(-len(points) // POINTS))
+        drawn = charts.lines([charts.Line(tag, points[::step])], f"{tag} over training steps")
+        if drawn:
+            figures.append(f"<figure><figcaption>{escape(tag)}</figcaption>{drawn}</figure>")
+    return f'<h4>Training</h4><div class="charts">{"".join(figures)}</div>' if figures else ""
+
+
+def _configuration(run: Run) -> str:
+    result = run.result
+    versions = dict(result.get("versions") or {}) | {"commit": result.get("commit", "unknown")}
+    command = shlex.join(["python", *map(str, result.get("command") or ["train.py"])])
+    settings = dict(sorted((result.get("settings") or {}).items()))
+    title = f"Configuration ({len(settings)} keys, hash {run.config_hash})"
+    return (
+        f"<h4>Command</h4><pre>{escape(command)}</pre><h4>Versions</h4>{_listed(versions)}"
+        f"<details><summary>{escape(title)}</summary>{_listed(settings, 'keys')}</details>"
+    )

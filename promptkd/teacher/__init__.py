@@ -1,0 +1,1 @@
+"""The frozen teacher of a student, and its features on disk."""
