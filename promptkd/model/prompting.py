@@ -30,6 +30,7 @@ class ClipShape:
     text_width: int
     text_layers: int
     context_length: int
+    target_dim: int = 0  # channels of the class vectors that a student's features are compared to
 
 
 def shape_of(clip: nn.Module) -> ClipShape:
