@@ -34,7 +34,7 @@ from benchmarks.steps import training_step
 from dassl.utils import set_random_seed
 from promptkd.data.loading import views
 from promptkd.home import ROOT
-from promptkd.results import record as results
+from promptkd.results.directory import take_directory
 from promptkd.teacher.cache import TeacherCache
 from promptkd.teacher.teacher import Teacher
 from trainers.base import PromptTrainer
@@ -163,7 +163,7 @@ def profile_epoch(args: argparse.Namespace) -> dict[str, dict[str, float]]:
             own += ["OPTIM.MAX_EPOCH", "2", "TEST.NO_TEST", "True", "VERBOSE", "False", *words]
             own += ["USE_CUDA", str(args.device != "cpu"), *args.opts]
             cfg = train.configure(train.parser().parse_args(own))
-            results.claim(cfg.OUTPUT_DIR, cfg)
+            take_directory(cfg.OUTPUT_DIR, cfg)
             set_random_seed(cfg.SEED)
             trainer = ProfiledKD(cfg)
             trainer.published_step = side == "published"

@@ -18,7 +18,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import set_random_seed
 from promptkd import distributed
 from promptkd.data.loading import device_views, pipeline, views
-from promptkd.engine import checkpoints, checks
+from promptkd.engine import checkpoints, checks, recording
 from promptkd.engine.checkpointer import SavingTrainer
 from promptkd.engine.config import FINAL_MODELS, node_of
 from promptkd.engine.evaluator import check_input
@@ -31,7 +31,6 @@ from promptkd.model.precision import Precision
 from promptkd.model.prompts import Prompts
 from promptkd.model.tokens import PromptTokens
 from promptkd.model.zoo import load_clip
-from promptkd.results import record as results
 
 SMALLEST_SCALE = 2.0**-14  # of a loss in float16; it starts at 2^16 and halves at each step that cannot be taken
 
@@ -119,7 +118,7 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         self._parallel: nn.Module | None = None
         self._warned = False
         self.register_model(self.registered_name, self.prompts, optimizer, scheduler)
-        print(results.parameter_table(self.prompts))
+        print(recording.parameter_table(self.prompts))
 
     def compile(self, clip: nn.Module) -> None:
         """Compiles the image encoder of a frozen model where MODEL.COMPILE asks for it."""

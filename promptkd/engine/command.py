@@ -111,7 +111,7 @@ def run(cfg: CfgNode, build_only: bool = False) -> float | None:
     from dassl.engine import TRAINER_REGISTRY, build_trainer
     from dassl.utils import collect_env_info, set_random_seed, setup_logger
     from promptkd import distributed
-    from promptkd.results import record as results
+    from promptkd.results.directory import check_directory, take_directory
 
     if not cfg.TRAINER.NAME:
         raise ValueError(f"no method: give --trainer, one of {', '.join(TRAINER_REGISTRY.registered_names())}")
@@ -120,10 +120,7 @@ def run(cfg: CfgNode, build_only: bool = False) -> float | None:
     if distributed.world_size() > 1:
         check_several(cfg)
     if distributed.is_main():
-        if cfg.EVAL_ONLY:
-            results.check_result(cfg.OUTPUT_DIR, results.fingerprint(cfg))
-        else:
-            results.check_claim(cfg.OUTPUT_DIR, cfg)
+        check_directory(cfg.OUTPUT_DIR, cfg)
         setup_logger(cfg.OUTPUT_DIR)
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
@@ -135,7 +132,7 @@ def run(cfg: CfgNode, build_only: bool = False) -> float | None:
     if build_only:
         return None
     if distributed.is_main() and not cfg.EVAL_ONLY:
-        results.claim(cfg.OUTPUT_DIR, cfg)  # not before: a mistake that building finds leaves the directory free
+        take_directory(cfg.OUTPUT_DIR, cfg)  # not before: a mistake that building finds leaves the directory free
     if cfg.EVAL_ONLY:
         trainer.load_model(cfg.MODEL_DIR, epoch=cfg.LOAD_EPOCH if cfg.LOAD_EPOCH >= 0 else None)
         return trainer.test()

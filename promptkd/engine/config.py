@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.published_options import OPTIONS, SECTIONS
+from promptkd.results.settings import node_of
 
 FINAL_MODELS = ("last_step", "best_val", "best_on_test_as_published")
 
@@ -69,11 +70,6 @@ def trainer_named_in(path: str | Path) -> str:
         return str(yaml.safe_load(Path(path).read_text(encoding="utf-8"))["TRAINER"]["NAME"])
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
         return ""  # merge_file says what is wrong with it
-
-
-def node_of(trainer: str) -> str:
-    """The node of cfg.TRAINER that holds a trainer's options: Dassl's upper-case names."""
-    return trainer.upper()
 
 
 def merge_file(cfg: CfgNode, path: str | Path) -> dict[str, Any]:
@@ -189,11 +185,3 @@ def changed(cfg: CfgNode, default: CfgNode, prefix: str = "") -> dict[str, Any]:
         elif key not in default or default[key] != value:
             differences[f"{prefix}{key}"] = value
     return differences
-
-
-def as_dict(cfg: CfgNode) -> dict[str, Any]:
-    """A configuration as plain nested dictionaries, tuples as lists."""
-    return {
-        key: as_dict(value) if isinstance(value, CfgNode) else list(value) if isinstance(value, tuple) else value
-        for key, value in cfg.items()
-    }

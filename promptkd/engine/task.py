@@ -12,7 +12,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TrainerX
 from promptkd.data.loading import decoding, device_views
 from promptkd.data.loading.views import seeded_loader
-from promptkd.results import record as results
+from promptkd.results.directory import dataset_of
 
 
 class TaskTrainer(TrainerX):
@@ -77,7 +77,7 @@ class TaskTrainer(TrainerX):
         """The data set whose labels taught what is learned: that of MODEL_DIR in an evaluation. None for nothing."""
         if not any(True for _ in self.prompts.parameters()):
             return None
-        return results.dataset_of(self.cfg.MODEL_DIR) if self.cfg.EVAL_ONLY else self.cfg.DATASET.NAME
+        return dataset_of(self.cfg.MODEL_DIR) if self.cfg.EVAL_ONLY else self.cfg.DATASET.NAME
 
     def labelled_shots(self) -> int:
         """Labelled images a class that were learned from; 0 or less for all, or none."""

@@ -13,14 +13,15 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from dassl.engine import TrainerX
-from promptkd import distributed
+from promptkd import distributed, files
 from promptkd.data.loading.pipeline import classified
+from promptkd.engine import recording
 from promptkd.engine.evaluator import evaluate
 from promptkd.model import class_vectors as vectors
 from promptkd.model.class_vectors import ClassVectors
-from promptkd.results import record as results
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
 from promptkd.results.predictions import Predictions
+from promptkd.results.record import harmonic_mean
 
 
 class TestingTrainer(TrainerX):
@@ -48,8 +49,8 @@ class TestingTrainer(TrainerX):
         groups, loader = self.class_groups, self.evaluation_loader
         metrics: dict[str, Any] = self._measure(classify, loader, groups, self.all_classnames, predictions)
         if {"base", "new"} <= metrics.keys():
-            metrics["hm"] = results.harmonic_mean(metrics["base"]["accuracy"], metrics["new"]["accuracy"])
-        print(results.table(metrics))
+            metrics["hm"] = harmonic_mean(metrics["base"]["accuracy"], metrics["new"]["accuracy"])
+        print(recording.table(metrics))
         return metrics
 
     def _measure(
@@ -89,8 +90,8 @@ class TestingTrainer(TrainerX):
         if not (metrics and getattr(self.dm.dataset, "labelled", True)):
             self._predict(classify, said)
         if distributed.is_main():
-            path = results.write_result(self.output_dir, results.describe(self, metrics, time.time() - start))
-            results.write_atomic(path.with_name(PREDICTIONS), said.text())
+            path = recording.describe(self, metrics, time.time() - start).write(self.output_dir)
+            files.write_text(path.with_name(PREDICTIONS), said.text())
             if not self.text_depends_on_image:
                 self.class_vectors(self.all_classnames).save(Path(self.output_dir) / vectors.FILE_NAME)
             print(f"Results written to {path}")

@@ -27,7 +27,7 @@ from promptkd.data.loading.views import SeededViews
 from promptkd.model.class_vectors import weights_hash
 from promptkd.model.precision import Precision
 from promptkd.model.prompts import Prompts
-from promptkd.results.record import relevant
+from promptkd.results.settings import relevant
 from promptkd.teacher.cache_store import GIGA, Entry, Store, ViewFile, file_bytes
 from promptkd.teacher.teacher import Teacher
 

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptkd.results.record import write_atomic
+from promptkd import files
 
 GIGA = 10**9
 _SUM = np.dtype("<u4")
@@ -193,7 +193,7 @@ class Entry:
             print(f"Teacher cache: {file} {found}: the entry is made anew")
         for view in self.path.glob("view-*"):
             view.unlink()
-        write_atomic(file, json.dumps({"key": key, "about": about}, indent=1) + "\n")
+        files.write_json(file, {"key": key, "about": about})
 
     def find(self, view: int) -> ViewFile | None:
         """The file of a view; None where there is none, or a damaged one, which is removed."""
