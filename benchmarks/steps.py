@@ -16,13 +16,11 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import platform
 import resource
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -32,9 +30,9 @@ from torch import Tensor, nn
 
 from benchmarks.ours import METHODS, SIZES, Bench, Method
 from benchmarks.timing import kept_bytes, operations, seconds_of, take_turns
+from promptkd.files import write_json
 from promptkd.model.memory import free_memory
 from promptkd.model.prompting import shape_of
-from promptkd.results.record import write_atomic
 
 KEPT_BY_PUBLISHED = 22  # numbers a channel that a block keeps of a token: a rough bound, to refuse what cannot fit
 EVALUATED = 1000  # images
@@ -226,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
     if args.json:
         content = where | {"command": sys.argv[1:], "rows": rows}
-        write_atomic(Path(args.json), json.dumps(content, indent=2) + "\n")
+        write_json(args.json, content, indent=2)
     return 0
 
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -183,16 +184,16 @@ def check_same(value: int, what: str) -> None:
 class _Step(nn.Module):
     """A trainer's losses as the forward pass of a module that owns what is learned, for DDP to see both."""
 
-    def __init__(self, prompts: nn.Module, losses: Callable[[Tensor, Tensor], dict[str, Tensor]]) -> None:
+    def __init__(self, prompts: nn.Module, losses: Callable[[Any], dict[str, Tensor]]) -> None:
         super().__init__()
         self.prompts = prompts
         self._losses = losses
 
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return self._losses(images, labels)
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        return self._losses(batch)
 
 
-def parallel(prompts: nn.Module, losses: Callable[[Tensor, Tensor], dict[str, Tensor]]) -> nn.Module | None:
+def parallel(prompts: nn.Module, losses: Callable[[Any], dict[str, Tensor]]) -> nn.Module | None:
     """What computes the losses of this process's share, and on the way back averages gradients over all processes.
 
     BatchNorm in `prompts` takes its statistics from the whole batch from here on. None with one process.

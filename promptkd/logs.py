@@ -11,6 +11,7 @@ import contextlib
 import io
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -68,6 +69,12 @@ def to_file(path: str | Path) -> Iterator[None]:
     finally:
         LOGGER.removeHandler(handler)
         handler.close()
+
+
+def new_log(directory: str | Path) -> Path:
+    """Where a run's log goes: log.txt, or beside an earlier one with the time behind its name, as Dassl has it."""
+    path = Path(directory) / "log.txt"
+    return path.with_name(time.strftime("log.txt-%Y-%m-%d-%H-%M-%S")) if path.exists() else path
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ class Evaluator:
         return self._measure(classify, self.task.manager.val_loader, groups, names)["val"]["accuracy"]
 
     def on_first_group(self, classify: Classifier) -> float:
-        """Accuracy (percent) on the TEST images of the first class group: how the published PromptKD chooses an epoch."""
+        """Accuracy (percent) on the TEST images of the first class group, by which the published PromptKD chooses."""
         name, labels = next(iter(self.task.groups.items()))
         items = [item for item in self.task.evaluation_loader.dataset.data_source if item.label in set(labels)]
         loader = self.task.loader(items)

@@ -8,7 +8,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-PRECISIONS = ("fp32", "bf16", "fp16", "amp")
+from promptkd.results.settings import node_of
 
 
 def option(
@@ -37,12 +37,10 @@ def option(
 class MethodOptions:
     """What every method has."""
 
-    prec: str = option("fp16", "arithmetic: fp32, bf16, fp16, or amp (see docs/options.md)")
+    prec: str = option("fp16", "arithmetic: fp32, bf16, fp16 or amp; on a CPU fp16 and amp become fp32")
 
-
-def node_of(trainer: str) -> str:
-    """The node of cfg.TRAINER that holds a trainer's options: Dassl's upper-case names."""
-    return trainer.upper()
+    def check(self, cfg: CfgNode) -> None:
+        """Raises ValueError for what an option alone does not show to be wrong."""
 
 
 def defaults_of(kind: type[MethodOptions]) -> CfgNode:

@@ -1,4 +1,4 @@
-"""A finished run, read back as a model: by its configuration, spec, checkpoint and class vectors; no method is needed."""
+"""A finished run, read back as a model by its configuration, spec, checkpoint and class vectors, without its method."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
+from yacs.config import CfgNode
 
 from promptkd.engine import checkpoints
-from promptkd.engine.options import node_of
 from promptkd.model.class_vectors import FILE_NAME, ClassVectors
 from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.saved import read_spec
 from promptkd.model.spec import PromptSpec
 from promptkd.model.zoo import load_clip
+from promptkd.results.directory import read_configuration
+from promptkd.results.settings import node_of
 
 # Folders of a run in which methods keep their checkpoints, as published.
 FOLDERS = ("prompt_learner", "VLPromptLearner", "MultiModalPromptLearner")
@@ -35,7 +36,7 @@ class FinishedRun:
     """
 
     directory: Path
-    config: dict[str, Any]
+    config: CfgNode
     checkpoint: Path | None
     content: dict[str, Any]
     spec: PromptSpec
@@ -43,12 +44,12 @@ class FinishedRun:
     @property
     def trainer(self) -> str:
         """The method's registered name."""
-        return str(self.config["TRAINER"]["NAME"])
+        return str(self.config.TRAINER.NAME)
 
     @property
     def backbone(self) -> str:
         """The name of its CLIP."""
-        return str(self.config["MODEL"]["BACKBONE"]["NAME"])
+        return str(self.config.MODEL.BACKBONE.NAME)
 
     def model(self, device: torch.device | str = "cpu", *, text: bool = False, precision: str = "fp32") -> PromptedClip:
         """The run's model, frozen.
@@ -73,29 +74,6 @@ class FinishedRun:
         return model.freeze()
 
 
-def read_config(directory: str | Path) -> dict[str, Any]:
-    """The merged configuration of a run.
-
-    Raises:
-        FileNotFoundError: no run there.
-        ValueError: it is damaged.
-    """
-    path = Path(directory) / "config.yaml"
-    if not path.is_file():
-        raise FileNotFoundError(f"{directory} holds no run: there is no config.yaml")
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for keys in (("TRAINER", "NAME"), ("MODEL", "BACKBONE", "NAME"), ("DATASET", "NAME")):
-            value = config
-            for key in keys:
-                value = value[key]
-            if not isinstance(value, str):
-                raise ValueError(f"{'.'.join(keys)} is no name")
-    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())[:200]}): run the training again") from error
-    return dict(config)
-
-
 def read_run(directory: str | Path, epoch: int | None = None) -> FinishedRun:
     """Looks at a run's directory.
 
@@ -108,10 +86,12 @@ def read_run(directory: str | Path, epoch: int | None = None) -> FinishedRun:
         ValueError: a file of it is damaged, or its trainer was written for upstream.
     """
     directory = Path(directory)
-    config = read_config(directory)
+    config = read_configuration(directory)
+    if config is None:
+        raise FileNotFoundError(f"{directory} holds no run: there is no config.yaml")
     folder = next((directory / name for name in FOLDERS if (directory / name).is_dir()), None)
     if folder is None:
-        if str(config["TRAINER"]["NAME"]).startswith("ZeroshotCLIP"):
+        if config.TRAINER.NAME.startswith("ZeroshotCLIP"):
             return FinishedRun(directory, config, None, {}, PromptSpec())
         raise FileNotFoundError(f"{directory} has no checkpoint: none of the folders {', '.join(FOLDERS)} is there")
     file = checkpoints.latest(folder, epoch)
@@ -121,9 +101,9 @@ def read_run(directory: str | Path, epoch: int | None = None) -> FinishedRun:
     return FinishedRun(directory, config, file, content, spec)
 
 
-def _spec_of_older(config: dict[str, Any], content: dict[str, Any]) -> PromptSpec:
+def _spec_of_older(config: CfgNode, content: dict[str, Any]) -> PromptSpec:
     """The spec of a run before specs were written: tensors tell sizes, its options tell words."""
-    options = config["TRAINER"].get(node_of(config["TRAINER"]["NAME"])) or {}
+    options = config.TRAINER.get(node_of(config.TRAINER.NAME)) or {}
     learned = checkpoints.from_published(content["state_dict"])
     phrase, position = options.get("CTX_INIT") or "", options.get("CLASS_TOKEN_POSITION") or "end"
     return PromptSpec.of_tensors(learned, str(phrase), str(position))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,12 +93,26 @@ class Task:
         wanted = {label for group in groups.values() for label in group}
         items = [item for item in getattr(dataset, "full", dataset).test if item.label in wanted]
         task.evaluation_loader = task.loader(items) if items else None
+        task.log_data()
         chosen_on = {"best_val": manager.val_loader, "last_step": train_loader}
         if chosen_on.get(cfg.TEST.FINAL_MODEL, task.evaluation_loader) is None:
             raise ValueError(
                 f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL}: {cfg.DATASET.NAME} has no images to choose on; use last_step"
             )
         return task
+
+    def log_data(self) -> None:
+        """Logs what trains and what is measured, in a line."""
+        items = self.evaluation_loader.dataset.data_source if self.evaluation_loader else []
+        count = Counter(item.label for item in items)
+        sizes = {name: sum(count[label] for label in labels) for name, labels in self.groups.items() if count}
+        shown = ", ".join(f"{name} {size:,}" for name, size in sizes.items()) or "none"
+        kind = "images of" if self.supervision.labels else "images without labels of"
+        log.info(
+            "Data: %s: %s %s %d of %d classes; test images: %s",
+            self.cfg.DATASET.NAME, f"{len(self.train_loader.dataset):,}", kind, len(self.classnames),
+            len(self.all_classnames), shown,
+        )  # fmt: skip
 
     @property
     def labelled(self) -> bool:

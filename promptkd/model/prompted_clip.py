@@ -1,4 +1,4 @@
-"""A frozen CLIP with what was learned for it: the model in training, the teacher, the zero-shot and the deployed one."""
+"""A frozen CLIP with what was learned for it: the model that trains, the teacher, the deployed classifier."""
 
 from __future__ import annotations
 

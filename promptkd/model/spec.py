@@ -43,7 +43,7 @@ class PromptSpec:
 
     @property
     def any_class(self) -> bool:
-        """Whether class vectors of any class name can be made: not of contexts per class or per image, nor by a student."""
+        """Whether it makes class vectors of any name: not with a context per class or image, nor as a student."""
         return self.kind != "conditional" and not self.n_classes and not self.projector_layers
 
     def build(self, clip: nn.Module) -> Prompts:
@@ -79,10 +79,10 @@ class PromptSpec:
             if name not in known:
                 raise ValueError(f"a spec has no field {str(name)[:80]!r}; it has {', '.join(known)}")
             if type(value) is not type(known[name]) or (isinstance(value, int) and not 0 <= value <= 100_000):
-                raise ValueError(f"{name} of a spec is {str(value)[:80]!r}, which is no {type(known[name]).__name__} it can have")
+                raise ValueError(f"{name} of a spec is {str(value)[:80]!r}: give a {type(known[name]).__name__}")
         spec = cls(**entries)
         if spec.kind not in KINDS or spec.position not in POSITIONS:
-            raise ValueError(f"a spec of kind {spec.kind[:80]!r}, class name at the {spec.position[:80]!r}: no such prompts")
+            raise ValueError(f"no prompts of kind {spec.kind[:40]!r} with the class name at the {spec.position[:40]!r}")
         return spec
 
     @classmethod

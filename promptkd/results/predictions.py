@@ -1,4 +1,4 @@
-"""What a model said of each test image: predictions.csv of a run, and the accuracy of each class."""
+"""A run's prediction for each test image, predictions.csv, and the accuracy of each class."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FILE_NAME = "predictions.csv"
 TOP = 5

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from promptkd.results import search as runs
+from promptkd.results.directory import read_configuration
+from promptkd.results.settings import fingerprint
 from promptkd.sweep.lock import holder
 
 LOG = "run.log"  # what a run prints
@@ -107,17 +107,13 @@ def states_of(jobs: Sequence[Job]) -> dict[str, tuple[str, str]]:
 
 def _other(job: Job) -> str:
     """What differs where a directory holds another configuration; "" where it does not."""
-    from promptkd.engine import config
-    from promptkd.results import record as results  # torch, which a Ray worker has no use for
-
-    path = job.directory / "config.yaml"
-    if job.eval_only or not path.is_file():
+    if job.eval_only:
         return ""
     try:
-        earlier = config.CfgNode(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        same = results.fingerprint(earlier) == job.config_hash
-    except (yaml.YAMLError, KeyError, AttributeError, ValueError):
-        return f"{path} is broken"
+        earlier = read_configuration(job.directory)
+    except ValueError as error:
+        return str(error)
+    same = earlier is None or fingerprint(earlier) == job.config_hash
     return "" if same else f"{job.directory} holds another configuration"
 
 

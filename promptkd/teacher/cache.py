@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 from collections.abc import Callable
@@ -26,26 +27,15 @@ from promptkd import distributed
 from promptkd.data.loading.views import SeededViews
 from promptkd.model.class_vectors import weights_hash
 from promptkd.model.precision import Precision
+from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompts import Prompts
-from promptkd.results.record import relevant
+from promptkd.results.settings import relevant
 from promptkd.teacher.cache_store import GIGA, Entry, Store, ViewFile, file_bytes
-from promptkd.teacher.teacher import Teacher
+
+log = logging.getLogger(__name__)
 
 MODES = ("", "exact", "views")
 FORMAT = 1
-
-
-def check_options(cfg: CfgNode) -> None:
-    """Raises ValueError for an option of TRAINER.PROMPTKD's cache that cannot be meant."""
-    options, prefix = cfg.TRAINER.PROMPTKD, "TRAINER.PROMPTKD."
-    if options.TEACHER_CACHE not in MODES:
-        raise ValueError(f'{prefix}TEACHER_CACHE {options.TEACHER_CACHE!r}: choose exact, views or "" (no cache)')
-    if options.CACHE_VIEWS < 1:
-        raise ValueError(f"{prefix}CACHE_VIEWS {options.CACHE_VIEWS}: an image has 1 view or more")
-    if options.CACHE_GB <= 0:
-        raise ValueError(f'{prefix}CACHE_GB {options.CACHE_GB}: give more than 0, or TEACHER_CACHE "" for no cache')
-    if options.TEACHER_CACHE and cfg.SEED < 0:
-        raise ValueError(f"{prefix}TEACHER_CACHE needs views that come again: give --seed, 0 or more ({cfg.SEED})")
 
 
 class TeacherCache:
@@ -76,7 +66,7 @@ class TeacherCache:
             self._file = self.entry.find(self.view)
         except OSError as error:  # it was there when the run began
             self._file, self._keeps = None, False
-            print(f"Teacher cache: {self.entry.path}: {error.strerror or error}: not used in this epoch")
+            log.info(f"Teacher cache: {self.entry.path}: {error.strerror or error}: not used in this epoch")
         return self.view
 
     def features(self, rows: Tensor, images: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
@@ -111,7 +101,7 @@ class TeacherCache:
         kept, there, damaged = self._file.read(numbers)
         if damaged and not self._complained:
             self._complained = True
-            print(f"Teacher cache: {self._file.path} has damaged rows: they are made anew")
+            log.info(f"Teacher cache: {self._file.path} has damaged rows: they are made anew")
         return kept, there
 
     def _keep(self, numbers: np.ndarray, features: Tensor) -> None:
@@ -127,7 +117,7 @@ class TeacherCache:
         except OSError as error:
             why = error.strerror or str(error)
         self._keeps = False
-        print(f"Teacher cache: {why} in {self.entry.store.folder}: what the teacher computes now is not kept")
+        log.info(f"Teacher cache: {why} in {self.entry.store.folder}: what the teacher computes now is not kept")
 
     def finish(self, device: torch.device) -> None:
         """Adds up the processes of a run, says what the cache did, and gives it back."""
@@ -135,7 +125,7 @@ class TeacherCache:
             both = torch.tensor([self.counts["read"], self.counts["computed"]], device=device)
             torch.distributed.all_reduce(both)
             self.counts["read"], self.counts["computed"] = both.tolist()
-        print(f"Teacher images: {self.counts['read']} read from the cache, {self.counts['computed']} computed")
+        log.info(f"Teacher images: {self.counts['read']} read from the cache, {self.counts['computed']} computed")
         if self._file:
             self._file.close()
         self.entry.close()
@@ -147,7 +137,7 @@ class TeacherCache:
 
 
 def open_cache(
-    cfg: CfgNode, teacher: Teacher, data: SeededViews, precision: Precision, seed: int, counts: dict[str, int]
+    cfg: CfgNode, teacher: PromptedClip, data: SeededViews, precision: Precision, seed: int, counts: dict[str, int]
 ) -> TeacherCache:
     """The cache that TRAINER.PROMPTKD's options ask for, for this teacher, these images and these views.
 
@@ -167,17 +157,17 @@ def open_cache(
     }
     if options.TEACHER_CACHE == "exact":
         key["batches"] = batches_key(cfg, precision.device)
-    about = {"teacher": str(teacher.description["source"]), "dataset": cfg.DATASET.NAME, "root": data.root}
+    about = {"teacher": str(teacher.about["source"]), "dataset": cfg.DATASET.NAME, "root": data.root}
     try:
         entry = Entry(Store(folder, round(options.CACHE_GB * GIGA)), key, about, len(data))
     except OSError as error:
         why = error.strerror or error
         raise OSError(f"cannot write to TRAINER.PROMPTKD.CACHE_DIR {folder}: {why}; choose another folder") from error
-    print(f"Teacher cache ({options.TEACHER_CACHE}): {entry.path}")
+    log.info(f"Teacher cache ({options.TEACHER_CACHE}): {entry.path}")
     return TeacherCache(entry, options.TEACHER_CACHE, options.CACHE_VIEWS, counts)
 
 
-def teacher_key(teacher: Teacher) -> dict[str, str]:
+def teacher_key(teacher: PromptedClip) -> dict[str, str]:
     """What makes image features: weights and build of the image tower, and the learned prompts that enter it."""
     visual, prompts = teacher.clip.visual, teacher.prompts
     plain = type(prompts).encode_image is Prompts.encode_image

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import zlib
@@ -26,7 +27,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptkd.results.record import write_atomic
+from promptkd import files
+
+log = logging.getLogger(__name__)
 
 GIGA = 10**9
 _SUM = np.dtype("<u4")
@@ -151,7 +154,7 @@ class Store:
                     file.close()
             fits = over <= sum(sizes[one] for one, _ in going)
             for path, _ in going if fits else ():
-                print(f"Teacher cache: removes {path}, the least recently used ({sizes[path] / GIGA:.3g} GB)")
+                log.info(f"Teacher cache: removes {path}, the least recently used ({sizes[path] / GIGA:.3g} GB)")
                 shutil.rmtree(path)
             return fits
         finally:
@@ -190,10 +193,10 @@ class Entry:
         except (ValueError, KeyError, TypeError):
             found = "is damaged"
         if found:
-            print(f"Teacher cache: {file} {found}: the entry is made anew")
+            log.info(f"Teacher cache: {file} {found}: the entry is made anew")
         for view in self.path.glob("view-*"):
             view.unlink()
-        write_atomic(file, json.dumps({"key": key, "about": about}, indent=1) + "\n")
+        files.write_json(file, {"key": key, "about": about})
 
     def find(self, view: int) -> ViewFile | None:
         """The file of a view; None where there is none, or a damaged one, which is removed."""
@@ -205,7 +208,7 @@ class Entry:
             try:
                 return ViewFile(path, self.images)
             except ValueError as error:
-                print(f"Teacher cache: {path} is damaged ({error}): made anew")
+                log.info(f"Teacher cache: {path} is damaged ({error}): made anew")
                 path.unlink()  # never cut in place: another process may have it mapped
         return None
 

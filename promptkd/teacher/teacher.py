@@ -1,4 +1,4 @@
-"""A frozen teacher: a prompted CLIP with class vectors of all classes, from a run, a published file or a CLIP's name."""
+"""A frozen teacher: a prompted CLIP with class vectors, from a run, a published file or a CLIP's name."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from promptkd.data.checks import clip_name
 from promptkd.engine import checkpoints
@@ -60,7 +58,7 @@ def load_teacher(
 
 
 def class_note(source: str, classnames: Sequence[str]) -> str:
-    """A warning about a teacher that is a run of other classes, as it takes any name, a misspelt one too; "" for none."""
+    """A warning about a teacher that was trained on other classes; "" for none. It takes any name, also a wrong one."""
     if not Path(source, FILE_NAME).is_file():
         return ""
     known = {clip_name(name): name for name in ClassVectors.load(Path(source, FILE_NAME)).classnames}
@@ -87,8 +85,7 @@ def _from_run(directory: Path, precision: Precision, templates: Sequence[str]) -
     clip = load_clip(run.backbone)
     if run.checkpoint is None:
         return PromptedClip(clip, run.spec, precision, templates=templates, about=about)
-    data = run.config["DATASET"]
-    about |= {"dataset": data["NAME"], "shots": data["NUM_SHOTS"]}
+    about |= {"dataset": run.config.DATASET.NAME, "shots": run.config.DATASET.NUM_SHOTS}
     about |= {"checkpoint": run.checkpoint.name, "epoch": run.content["epoch"]}
     teacher = PromptedClip(clip, run.spec, precision, about=about)
     checkpoints.load_learned(teacher.prompts, run.content["state_dict"], run.checkpoint)
@@ -102,7 +99,12 @@ def _from_published(path: Path, backbone: str, phrase: str, precision: Precision
     learned = checkpoints.from_published(content["state_dict"])
     if "ctx" not in learned:
         raise ValueError(f"{path} holds no learned context (ctx): it is no PromptSRC, IVLP, MaPLe or CoOp checkpoint")
-    about = {"source": str(path), "backbone": backbone, "trainer": "published checkpoint", "epoch": content.get("epoch")}
+    about = {
+        "source": str(path),
+        "backbone": backbone,
+        "trainer": "published checkpoint",
+        "epoch": content.get("epoch"),
+    }
     spec = PromptSpec.of_tensors(learned, phrase)
     if not spec.any_class:
         raise ValueError(f"{path} is a checkpoint without class vectors for any class: no teacher")

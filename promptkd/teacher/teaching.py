@@ -80,9 +80,7 @@ class Teaching(Callback):
         if self.options.teacher_cache:
             assert self.teacher is not None and self.images is not None
             data = self.task.train_loader.dataset
-            self.cache = teacher_cache.open_cache(
-                self.cfg, self.teacher, data, self.precision, self.seed, self.images
-            )
+            self.cache = teacher_cache.open_cache(self.cfg, self.teacher, data, self.precision, self.seed, self.images)
         if self.options.evaluate_teacher and self.task.evaluation_loader is not None:
             self.metrics = self._evaluate()
 

@@ -221,6 +221,6 @@ def test_a_poor_teacher_gives_a_warning(run, clips, tmp_path, capsys, monkeypatc
         return {"base": {"accuracy": accuracy}, "new": {"accuracy": accuracy}, "hm": accuracy}
 
     monkeypatch.setattr(PromptKD, "evaluate", measured)
-    monkeypatch.setattr("promptkd.results.record.table", lambda metrics: "")
+    monkeypatch.setattr("promptkd.engine.recording.table", lambda metrics: "")
     run("PromptKD", tmp_path, "TRAINER.PROMPTKD.TEACHER", clips["teacher"], *KD, epochs=1)
     assert "WARNING: the teacher (hm 10.0 %) is worse than the zero-shot student (50.0 %)" in capsys.readouterr().out

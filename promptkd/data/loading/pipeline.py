@@ -54,7 +54,7 @@ def starvation(loader: TimedLoader) -> str | None:
         return None
     given, taken = loader.rates()
     return (
-        f"WARNING: the device waits for images {100 * loader.waited / loader.running:.0f} % of the time: the loader "
+        f"the device waits for images {100 * loader.waited / loader.running:.0f} % of the time: the loader "
         f"gives {given:.0f} images/s, the step takes {taken:.0f} images/s: raise DATALOADER.NUM_WORKERS "
         f"(now {loader.num_workers}), or see docs/scaling.md"
     )

@@ -1,0 +1,57 @@
+"""The part of a configuration that decides a run's numbers, and its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from yacs.config import CfgNode
+
+# Keys that change where or how fast a run computes, not what: two runs that differ in these alone are the same run.
+_WITHOUT_EFFECT = {
+    "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "EVAL_ONLY", "MODEL_DIR", "DATASET.ROOT",
+    "DATALOADER.NUM_WORKERS", "DATALOADER.PREFETCH_FACTOR", "DATALOADER.DECODED_CACHE_GB",
+    "DATALOADER.DECODED_CACHE_DIR", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "TRAINER.PROMPTKD.CACHE_DIR",
+    "TRAINER.PROMPTKD.CACHE_GB",
+}  # fmt: skip
+_CACHE = ("TRAINER.PROMPTKD.TEACHER_CACHE", "TRAINER.PROMPTKD.CACHE_VIEWS")
+
+
+def node_of(trainer: str) -> str:
+    """The name of the section of cfg.TRAINER with a trainer's options: its own name in upper case, as in Dassl."""
+    return trainer.upper()
+
+
+def as_dict(cfg: CfgNode) -> dict[str, Any]:
+    """A configuration as plain nested dictionaries, tuples as lists."""
+    return {
+        key: as_dict(value) if isinstance(value, CfgNode) else list(value) if isinstance(value, tuple) else value
+        for key, value in cfg.items()
+    }
+
+
+def relevant(cfg: CfgNode) -> dict[str, Any]:
+    """The options that decide a run's numbers, by dotted key: no paths, and no options of other trainers."""
+    flat: dict[str, Any] = {}
+
+    def walk(node: dict[str, Any], prefix: str) -> None:
+        for key, value in node.items():
+            name = f"{prefix}{key}"
+            if isinstance(value, dict):
+                if prefix != "TRAINER." or key == node_of(cfg.TRAINER.NAME):
+                    walk(value, f"{name}.")
+            elif name not in _WITHOUT_EFFECT:
+                flat[name] = value
+
+    walk(as_dict(cfg), "")
+    if flat.get("LOAD_EPOCH", -1) < 0:  # else it decides what is evaluated
+        flat.pop("LOAD_EPOCH", None)
+    if flat.get(_CACHE[0]) != "views":  # else the teacher cache changes no number
+        flat = {name: value for name, value in flat.items() if name not in _CACHE}
+    return flat
+
+
+def fingerprint(cfg: CfgNode) -> str:
+    """A hash of `relevant`, 16 hexadecimal digits: equal for two runs that must give the same numbers."""
+    return hashlib.sha256(json.dumps(relevant(cfg), sort_keys=True, default=str).encode()).hexdigest()[:16]
