@@ -24,7 +24,7 @@ from .base import PromptTrainer
 class CoCoOpOptions(MethodOptions):
     """The context that each image moves."""
 
-    n_ctx: int = option(16, "context tokens", least=0)
+    n_ctx: int = option(16, "context tokens")
     ctx_init: str = option("", 'words to start from, one token each, in the place of N_CTX; "" starts at random')
 
 

@@ -13,7 +13,7 @@ from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.options import MethodOptions, node_of, option
 from promptkd.engine.task import Supervision
 from promptkd.model.prompting import ClipShape
-from promptkd.model.prompts import POSITIONS, context_length
+from promptkd.model.prompts import context_length
 from promptkd.model.spec import PromptSpec
 
 from .base import PromptTrainer
@@ -23,10 +23,10 @@ from .base import PromptTrainer
 class CoOpOptions(MethodOptions):
     """The context, and where the class name stands in it."""
 
-    n_ctx: int = option(16, "context tokens", least=0)
+    n_ctx: int = option(16, "context tokens")
     csc: bool = option(False, "a context for each class, which says nothing of new classes")
     ctx_init: str = option("", 'words to start from, one token each, in the place of N_CTX; "" starts at random')
-    class_token_position: str = option("end", "where the class name stands in the context", choices=POSITIONS)
+    class_token_position: str = option("end", "where the class name stands in the context")
 
 
 def context_spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:

@@ -18,11 +18,11 @@ from .base import PromptTrainer
 class IVLPOptions(MethodOptions):
     """Tokens and depths of both encoders."""
 
-    n_ctx_vision: int = option(4, "visual tokens", least=0)
-    n_ctx_text: int = option(4, "context tokens", least=0)
+    n_ctx_vision: int = option(4, "visual tokens")
+    n_ctx_text: int = option(4, "context tokens")
     ctx_init: str = option("a photo of a", 'words that the context starts from; "" starts at random')
-    prompt_depth_vision: int = option(9, "blocks of the image encoder with learned tokens", least=0)
-    prompt_depth_text: int = option(9, "blocks of the text encoder with learned tokens", least=0)
+    prompt_depth_vision: int = option(9, "blocks of the image encoder with learned tokens")
+    prompt_depth_text: int = option(9, "blocks of the text encoder with learned tokens")
 
 
 def both_sides_spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:

@@ -21,7 +21,7 @@ from .coop import CoOpOptions, context_spec, context_supervision
 class KgCoOpOptions(CoOpOptions):
     """CoOp's, and the weight of the distance."""
 
-    n_ctx: int = option(4, "context tokens", least=0)
+    n_ctx: int = option(4, "context tokens")
     ctx_init: str = option("a photo of a", "words to start from, one token each, in the place of N_CTX")
     w: float = option(8.0, "weight of the distance to the hand-written template's features", least=0)
 

@@ -18,9 +18,9 @@ from .base import PromptTrainer
 class MaPLeOptions(MethodOptions):
     """The context, and how many blocks of both encoders have prompts."""
 
-    n_ctx: int = option(2, "context tokens", least=0)
+    n_ctx: int = option(2, "context tokens")
     ctx_init: str = option("a photo of a", "words that the context starts from; those beyond N_CTX stay as text")
-    prompt_depth: int = option(9, "blocks of both encoders with prompts", least=0)
+    prompt_depth: int = option(9, "blocks of both encoders with prompts")
 
 
 @TRAINER_REGISTRY.register()

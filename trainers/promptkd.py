@@ -30,8 +30,8 @@ from .base import PromptTrainer
 class PromptKDOptions(MethodOptions):
     """The student, its loss, its teacher, and the teacher's cache."""
 
-    n_ctx_vision: int = option(4, "visual tokens of the student", least=0)
-    prompt_depth_vision: int = option(9, "blocks of the student's image encoder with learned tokens", least=0)
+    n_ctx_vision: int = option(4, "visual tokens of the student")
+    prompt_depth_vision: int = option(9, "blocks of the student's image encoder with learned tokens")
     project_layer: int = option(2, "linear layers of the projector: 1, 2 (the method) or 3 (table 12 of the paper)")
     kd_weight: float = option(1000.0, "weight of the loss; the published recipes set it by data set", least=0)
     temperature: float = option(1.0, "of both softmaxes", above=0, hint="set it above 0 (1 as published)")

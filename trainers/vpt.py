@@ -18,9 +18,9 @@ from .base import PromptTrainer
 class VPTOptions(MethodOptions):
     """The visual tokens, and the words around the class name."""
 
-    n_ctx_vision: int = option(8, "visual tokens", least=0)
+    n_ctx_vision: int = option(8, "visual tokens")
     ctx_init: str = option("a photo of a", "words before the class name; they are not learned")
-    prompt_depth_vision: int = option(12, "blocks of the image encoder with learned tokens", least=0)
+    prompt_depth_vision: int = option(12, "blocks of the image encoder with learned tokens")
 
 
 @TRAINER_REGISTRY.register()
