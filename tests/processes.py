@@ -42,7 +42,7 @@ def run(job: dict) -> None:
     torch.save(state | {"accuracy": built[0].final_accuracy}, f"{job['state']}-{distributed.rank()}")
 
 
-def main() -> None:
+def main(argv: None = None) -> None:
     """All jobs, one after the other."""
     with distributed.session():
         for job in json.loads(Path(sys.argv[1]).read_text()):
