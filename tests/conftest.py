@@ -13,6 +13,8 @@ from open_clip.model import CLIP
 from PIL import Image
 from safetensors.torch import save_file
 
+from promptkd import logs
+
 CLASSES = ["Annual Crop Land", "Forest", "Highway or Road", "River", "Sea or Lake"]
 SIZE = 32
 
@@ -35,6 +37,12 @@ def write_clip(path: Path, config: dict, seed: int) -> Path:
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
     path.with_suffix(".json").write_text(json.dumps({"model_cfg": config}))
     return path
+
+
+@pytest.fixture(autouse=True)
+def shown_messages() -> None:
+    """What the library logs goes to standard output, as a command shows it, where `capsys` reads it."""
+    logs.show()
 
 
 @pytest.fixture(scope="session")
