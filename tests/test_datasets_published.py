@@ -13,10 +13,13 @@ import trees
 from scipy.io import savemat
 from trees import WRITERS, dataset_cfg, write_image, write_lines
 
-import datasets  # noqa: F401  (registers the data sets)
 from dassl.data.datasets import DATASET_REGISTRY
+from datasets import imagenet
+from promptkd import guests
 from promptkd.data.benchmark import BenchmarkDataset
 from promptkd.data.splits import write_json_atomic
+
+guests.register_datasets()
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "datasets"
 PARTS = ("train", "test")
@@ -386,8 +389,8 @@ def test_imagenet_reads_only_folders_that_changed(tmp_path: Path, monkeypatch: p
             read.append(folder.name)
         return real(folder)
 
-    real = datasets.imagenet.list_images
-    monkeypatch.setattr("datasets.imagenet.list_images", list_images)
+    real = imagenet.list_images
+    monkeypatch.setattr(imagenet, "list_images", list_images)
     assert everything(load("ImageNet", tmp_path)) == everything(first)
     assert read == []
     write_image(tmp_path / "imagenet" / "images" / "train" / "n02487347" / "new.JPEG")
