@@ -17,7 +17,7 @@ from yacs.config import CfgNode
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import set_random_seed
 from promptkd import distributed
-from promptkd.data.loading import device_views, pipeline, views
+from promptkd.data.loading import device_crops, pipeline, views
 from promptkd.engine import checkpoints, checks
 from promptkd.engine.checkpointer import SavingTrainer
 from promptkd.engine.config import FINAL_MODELS, node_of
@@ -138,7 +138,7 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
     def parse_batch_train(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) and labels (B,) on the device."""
         if self.cfg.INPUT.ON_DEVICE:
-            batch = batch | {"img": device_views.finish(self.cfg, batch["img"], self.device)}
+            batch = batch | {"img": device_crops.finished_views(self.cfg, batch["img"], self.device)}
         return self.parse_batch_test(batch)
 
     def parse_batch_test(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -227,7 +227,7 @@ class PromptTrainer(TaskTrainer, SavingTrainer, TestingTrainer):
         if self.device.type == "cpu" or self._warned or not isinstance(loader, pipeline.TimedLoader):
             return
         if advice := pipeline.starvation(loader):
-            print(advice)
+            print(f"WARNING: {advice}")
             self._warned = True
 
     def after_train(self) -> None:
