@@ -78,6 +78,32 @@ def new_log(directory: str | Path) -> Path:
 
 
 @contextlib.contextmanager
+def collected(level: int = logging.INFO) -> Iterator[list[str]]:
+    """Gives a list that everything logged or printed meanwhile goes into, a message each, in place of the screen."""
+    messages: list[str] = []
+    handlers, before = LOGGER.handlers[:], LOGGER.level
+    LOGGER.handlers = [_List(messages, level)]
+    LOGGER.setLevel(logging.DEBUG)
+    try:
+        with captured_prints(level):
+            yield messages
+    finally:
+        LOGGER.handlers = handlers
+        LOGGER.setLevel(before)
+
+
+class _List(logging.Handler):
+    """Puts messages into a list."""
+
+    def __init__(self, messages: list[str], level: int) -> None:
+        super().__init__(level)
+        self.messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@contextlib.contextmanager
 def captured_prints(level: int = logging.DEBUG) -> Iterator[None]:
     """Logs what is printed meanwhile, a record a line: Dassl prints, and a run's log.txt is to have it."""
     with contextlib.redirect_stdout(_Prints(level, sys.stdout)):  # type: ignore[type-var]

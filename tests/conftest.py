@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from tiny_runs import FAST, LEARN
 
+from promptkd import logs
 from promptkd.home import ROOT
 
 CLASSES = ["Annual Crop Land", "Forest", "Highway or Road", "River", "Sea or Lake"]
@@ -38,6 +39,12 @@ def write_clip(path: Path, config: dict, seed: int) -> Path:
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
     path.with_suffix(".json").write_text(json.dumps({"model_cfg": config}))
     return path
+
+
+@pytest.fixture(autouse=True)
+def shown_messages() -> None:
+    """What the library logs goes to standard output, as a command shows it, where `capsys` reads it."""
+    logs.show()
 
 
 @pytest.fixture(scope="session")

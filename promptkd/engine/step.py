@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from yacs.config import CfgNode
 
 from promptkd import distributed
-from promptkd.data.loading import device_views, pipeline
+from promptkd.data.loading import device_crops, pipeline
 from promptkd.engine.batch import Batch
 from promptkd.model.prompted_clip import PromptedClip
 
@@ -87,7 +87,7 @@ class Step:
         """A batch of Dassl's on the model's device; its labels where the method reads them."""
         device, images = self.model.device, batch["img"]
         if self.cfg.INPUT.ON_DEVICE:
-            images = device_views.finish(self.cfg, images, device)
+            images = device_crops.finish(self.cfg, images, device)
         labels = batch["label"].to(device, non_blocking=True) if self.labels else None
         return Batch(images.to(device, non_blocking=True), labels, batch["index"])
 

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from dassl.data.data_manager import DataManager, build_data_loader
 from dassl.data.datasets import DATASET_REGISTRY
-from promptkd.data.loading import decoding, device_views
+from promptkd.data.loading import decoding, device_crops
 from promptkd.data.loading.views import seeded_loader
 from promptkd.model.templates import dataset_template, ensemble_templates
 
@@ -180,8 +180,8 @@ def loaders(cfg: CfgNode) -> tuple[DataManager, DataLoader]:
     """Dassl's loaders, and the one that trains, in the order and views of a seed, decoded as the options ask for."""
     # a user's own images are read by their data set's own wrapper
     wrapper = getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "image_wrapper", None)
-    cropping = device_views.Cropping(cfg) if cfg.INPUT.ON_DEVICE else None
+    cropping = device_crops.CropTransform(cfg) if cfg.INPUT.ON_DEVICE else None
     manager = DataManager(cfg, custom_tfm_train=cropping, dataset_wrapper=decoding.wrapper(cfg, wrapper))
-    special = {"collate_fn": device_views.collate} if cropping else {}
+    special = {"collate_fn": device_crops.collate} if cropping else {}
     prefetch = cfg.DATALOADER.PREFETCH_FACTOR
     return manager, seeded_loader(manager.train_loader_x, cfg.DATASET.ROOT, prefetch, **special)

@@ -206,8 +206,8 @@ def _reader(items: Any) -> str:
     """Whose way of reading a file it is; an option that keeps images decoded changes nothing of it."""
     kind = type(items).__qualname__
     if kind == "DecodedImages":
-        kind = "OwnImages" if items.upright else "DatasetWrapper"
-    return kind
+        kind = "UserImages" if items.upright else "DatasetWrapper"
+    return {"UserImages": "OwnImages"}.get(kind, kind)  # the name under which stored features lie
 
 
 def batches_key(cfg: CfgNode, device: torch.device) -> dict[str, Any]:

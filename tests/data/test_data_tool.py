@@ -16,8 +16,9 @@ from datasets.dtd import DescribableTextures
 from datasets.eurosat import EuroSAT
 from promptkd.data import command as data
 from promptkd.data.download import sources
+from promptkd.data.download.parts import is_present
 from promptkd.data.download.sources import PARTS
-from promptkd.home import ROOT
+from promptkd.home import ROOT, shown_command
 
 
 def check(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, dict]:
@@ -56,7 +57,7 @@ def test_empty_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert code == 1 and "would NOT start" in shown
     assert "no folder dtd/images with images in it under" in report["problems"][0]
     assert "dtd-r1.0.1.tar.gz -> ." in report["get"][0] and "split_zhou_DescribableTextures.json" in report["get"][1]
-    assert f"python tools/data.py download DescribableTextures --root {tmp_path}" in shown
+    assert f"{shown_command('data')} download DescribableTextures --root {tmp_path}" in shown
     code, shown, _ = check(capsys, "dtd", "--root", tmp_path / "none")
     assert code == 1 and "is not a folder" in shown
 
@@ -113,7 +114,7 @@ AS_NOBODY = """
 import os, sys
 sys.path.insert(0, sys.argv.pop(1))
 from promptkd import guests
-from promptkd.data import command as data
+from promptkd.data import command as data, report
 from promptkd.data.images import image_suffixes
 guests.register_datasets()
 image_suffixes()  # loads PIL's plugins, which nobody may be unable to,
@@ -198,6 +199,17 @@ def test_names(tmp_path: Path):
         data.main(["check", "eurosta", "--root", str(tmp_path)])
 
 
+@pytest.mark.parametrize("words", [["--help"], ["check", "--help"]])
+def test_help_needs_no_torch(words: list[str]):
+    """And so comes at once; -X importtime lists every module that is imported, on standard error."""
+    command = [sys.executable, "-X", "importtime", ROOT / "tools/data.py", *words]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0 and "--root" in run.stdout + "--root" * (len(words) == 1)
+    modules = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "argparse" in modules, "imported by the command"
+    assert not modules & {"torch", "dassl", "numpy", "scipy", "PIL", "open_clip", "yacs"}
+
+
 def test_command_line(tmp_path: Path):
     """As a script, from another directory: one line and exit code 1."""
     script = ROOT / "tools/data.py"
@@ -261,15 +273,15 @@ def test_sources_name_known_places():
 def test_images_only_are_counted_as_present(tmp_path: Path):
     part = PARTS["EuroSAT"][0]
     (tmp_path / "eurosat").mkdir()
-    assert not data.is_present(part, EuroSAT, tmp_path)
+    assert not is_present(part, EuroSAT, tmp_path)
     write_image(tmp_path / "EuroSAT" / "2750" / "River" / "1.jpg")
-    assert data.is_present(part, EuroSAT, tmp_path)
-    assert not data.is_present(PARTS["EuroSAT"][1], EuroSAT, tmp_path)
+    assert is_present(part, EuroSAT, tmp_path)
+    assert not is_present(PARTS["EuroSAT"][1], EuroSAT, tmp_path)
     river, sea = ["River/1.jpg", 0, "River"], ["SeaLake/1.jpg", 1, "Sea or Lake"]
     write_json(dict.fromkeys(("train", "val", "test"), [river]), tmp_path / "EuroSAT" / "split_zhou_EuroSAT.json")
-    assert data.is_present(part, EuroSAT, tmp_path)
+    assert is_present(part, EuroSAT, tmp_path)
     write_json(dict.fromkeys(("train", "val", "test"), [river, sea]), tmp_path / "EuroSAT" / "split_zhou_EuroSAT.json")
-    assert not data.is_present(part, EuroSAT, tmp_path), "images of the split are missing"
+    assert not is_present(part, EuroSAT, tmp_path), "images of the split are missing"
     (tmp_path / "EuroSAT" / "split_zhou_EuroSAT.json").unlink()
     write_json({}, tmp_path / "eurosat" / "split_zhou_EuroSAT.json")
-    assert data.is_present(PARTS["EuroSAT"][1], EuroSAT, tmp_path)
+    assert is_present(PARTS["EuroSAT"][1], EuroSAT, tmp_path)
