@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import made_up
 import pytest
@@ -18,7 +17,7 @@ from promptkd.results.directory import check_directory, dataset_of, read_configu
 from promptkd.results.record import FORMAT, RunRecord, harmonic_mean
 from promptkd.results.settings import as_dict, fingerprint, relevant
 
-STORED = json.loads((Path(__file__).parent / "data" / "fingerprints.json").read_text())
+STORED = json.loads((ROOT / "tests" / "recorded" / "fingerprints.json").read_text())
 
 
 def record(**entries: object) -> RunRecord:
