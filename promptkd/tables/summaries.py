@@ -1,4 +1,4 @@
-"""Runs -> cells: one method on one data set, its mean and standard deviation over seeds."""
+"""Runs -> summaries: the mean and standard deviation over seeds of one method on one data set."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from promptkd.results.search import Run, harmonic_mean
+from promptkd.results.record import RunRecord, harmonic_mean
+from promptkd.results.search import Run
 
-METRICS = {"base": "base", "new": "new", "hm": "HM", "all": "accuracy"}  # as in Run.values -> heading
+METRICS = {"base": "base", "new": "new", "hm": "HM", "all": "accuracy"}  # as in RunRecord.accuracies -> heading
 PROTOCOLS = ("base2new", "fewshot", "cross", "dg", "all")
-ELSEWHERE = ("cross", "dg")  # learn on one data set, are tested on others
+ELSEWHERE = ("cross", "dg")  # protocols that learn on one data set and test on others
 ALL, NOTHING = -1, 0  # Method.shots of a run on every training image, and of a method that learns nothing
 TEACHER = "TRAINER.PROMPTKD.TEACHER"  # a path, which differs between data sets and, where each has its own, seeds
-# Settings that a row's other columns tell, or that differ between seeds of one method: never a reason for another row.
+# Settings in other columns of a row, or different between seeds of one method: never a reason for another row.
 _NOT_A_VARIANT = {"SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME",
                   "MODEL.BACKBONE.NAME", "TRAINER.MODAL", TEACHER}  # fmt: skip
 
@@ -61,15 +61,15 @@ class Method:
 
 
 @dataclass
-class Cell:
-    """One method on one data set."""
+class Summary:
+    """The runs of one method on one data set, one for each seed, and their mean and deviation."""
 
     runs: list[Run] = field(default_factory=list)
 
     @property
     def seeds(self) -> list[int]:
         """Seeds that count, sorted."""
-        return sorted(run.seed for run in self.runs)
+        return sorted(run.record.seed for run in self.runs)
 
     def mean(self, metric: str) -> float | None:
         """Percent; of "hm" the harmonic mean of the mean accuracies, as the papers do. None where there is none."""
@@ -86,33 +86,34 @@ class Cell:
 
     def by_seed(self, metric: str) -> dict[int, float]:
         """Seed -> percent."""
-        return {run.seed: run.values[metric] for run in self.runs if metric in run.values}
+        values = {run.record.seed: run.record.accuracies for run in self.runs}
+        return {seed: accuracies[metric] for seed, accuracies in values.items() if metric in accuracies}
 
 
-class Average(Cell):
+class Average(Summary):
     """One method over data sets: means of the data sets' means; HM of the average base and new, as the papers do.
 
     Args:
-        cells: data set -> cell.
+        summaries: data set -> summary.
         lacking: data sets without which there is no average.
     """
 
-    def __init__(self, cells: Mapping[str, Cell], lacking: Sequence[str] = ()) -> None:
-        super().__init__([run for cell in cells.values() for run in cell.runs])
-        self.datasets = sorted(cells)
+    def __init__(self, summaries: Mapping[str, Summary], lacking: Sequence[str] = ()) -> None:
+        super().__init__([run for summary in summaries.values() for run in summary.runs])
+        self.datasets = sorted(summaries)
         self.lacking = list(lacking)
-        self._cells = list(cells.values())
+        self._parts = list(summaries.values())
 
     @property
     def seeds(self) -> list[int]:
         """Seeds that every data set has."""
-        return sorted(set.intersection(*(set(cell.seeds) for cell in self._cells))) if self._cells else []
+        return sorted(set.intersection(*(set(part.seeds) for part in self._parts))) if self._parts else []
 
     def mean(self, metric: str) -> float | None:
         """Percent; None where a data set has none."""
         if metric == "hm":
             return super().mean(metric)
-        means = [cell.mean(metric) for cell in self._cells]
+        means = [part.mean(metric) for part in self._parts]
         known = [mean for mean in means if mean is not None]
         return statistics.fmean(known) if known and len(known) == len(means) and not self.lacking else None
 
@@ -121,12 +122,12 @@ class Average(Cell):
         if metric == "hm":
             base, new = self.by_seed("base"), self.by_seed("new")
             return {seed: harmonic_mean(base[seed], new[seed]) for seed in base if seed in new}
-        values = [cell.by_seed(metric) for cell in self._cells]
-        seeds = [] if self.lacking else [seed for seed in self.seeds if all(seed in own for own in values)]
-        return {seed: statistics.fmean(own[seed] for own in values) for seed in seeds}
+        parts = [part.by_seed(metric) for part in self._parts]
+        seeds = [] if self.lacking else [seed for seed in self.seeds if all(seed in values for values in parts)]
+        return {seed: statistics.fmean(values[seed] for values in parts) for seed in seeds}
 
 
-Cells = dict[Method, dict[str, Cell]]
+Summaries = dict[Method, dict[str, Summary]]
 
 
 def short(backbone: str) -> str:
@@ -135,104 +136,118 @@ def short(backbone: str) -> str:
     return path.name if path.suffix in (".pt", ".pth", ".safetensors", ".bin") or path.is_absolute() else backbone
 
 
-def method_of(run: Run) -> Method:
+def method_of(record: RunRecord) -> Method:
     """The row that a run belongs to, before rows are split by their settings."""
-    teacher = run.teacher or {}
-    named = " ".join([str(teacher.get("trainer", "")), short(str(teacher.get("backbone", "")))]).strip()
-    if teacher and not named:  # an evaluation knows the class vectors only
-        named = str(teacher.get("made_by", "unknown teacher"))
-    shots = run.shots if run.shots > 0 else ALL
-    if run.result.get("learned_parameters") == 0:
+    teacher = record.teacher or {}
+    name = " ".join([str(teacher.get("trainer", "")), short(str(teacher.get("backbone", "")))]).strip()
+    if teacher and not name:  # an evaluation knows the class vectors only
+        name = str(teacher.get("made_by", "unknown teacher"))
+    shots = record.shots if record.shots > 0 else ALL
+    if record.learned_parameters == 0:
         shots = NOTHING  # whatever few-shot list lay ready
-    source = (run.result.get("learned_on") or "") if run.protocol in ELSEWHERE else ""
-    return Method(run.protocol, run.transductive, run.trainer, short(run.backbone), named, shots, run.selection, source)
+    return Method(
+        record.protocol,
+        record.transductive,
+        record.trainer,
+        short(record.backbone),
+        name,
+        shots,
+        record.selection,
+        (record.learned_on or "") if record.protocol in ELSEWHERE else "",
+    )
 
 
-def cells_of(runs: Iterable[Run]) -> tuple[Cells, list[str]]:
-    """Method -> data set -> cell, and remarks on runs that could not be told apart.
+def summaries_of(runs: Iterable[Run]) -> tuple[Summaries, list[str]]:
+    """Method -> data set -> summary, and remarks on runs that no setting tells apart.
 
-    Runs of one method and data set that differ in a setting (`settings` of results.json) become rows of their own,
-    named by it: numbers of different settings are never averaged. So do students of one seed whose teachers differ.
+    Runs of one method and data set with different settings (`settings` of results.json) become rows of their own,
+    named by the difference: numbers of different settings are never averaged. So do students of one seed with
+    different teachers.
     """
-    grouped: dict[Method, list[Run]] = {}
     runs = list(runs)
+    grouped: dict[Method, list[Run]] = {}
     for run in runs:
-        grouped.setdefault(method_of(run), []).append(run)
-    teachers = {_place(taught_by(run)) for run in runs}
-    found: Cells = {}
+        grouped.setdefault(method_of(run.record), []).append(run)
+    teachers = {_directory_name(taught_by(run.record)) for run in runs}
+    summaries: Summaries = {}
     remarks: list[str] = []
     for method, members in sorted(grouped.items()):
-        for variant, own in _variants(members).items():
-            teaches = all(_place(run.path.parent) in teachers for run in own)
-            cells = found.setdefault(replace(method, variant=variant, teaches=teaches), {})
-            for run in sorted(own, key=lambda run: run.eval_only):  # what was trained counts before an evaluation
-                cell = cells.setdefault(run.dataset, Cell())
-                if first := next((one for one in cell.runs if one.seed == run.seed), None):
-                    what = "run" if first.config_hash == run.config_hash else "configuration"
-                    remarks.append(
-                        f"{run.path}: another {what} of seed {run.seed} that no setting tells from {first.path}"
-                    )
-                    continue
-                cell.runs.append(run)
-    return found, remarks
+        for variant, alike in _variants(members).items():
+            teaches = all(_directory_name(run.directory) in teachers for run in alike)
+            row = summaries.setdefault(replace(method, variant=variant, teaches=teaches), {})
+            for run in sorted(alike, key=lambda run: run.record.eval_only):  # a training counts before an evaluation
+                summary = row.setdefault(run.record.dataset, Summary())
+                if first := next((one for one in summary.runs if one.record.seed == run.record.seed), None):
+                    remarks.append(_remark(first, run))
+                else:
+                    summary.runs.append(run)
+    return summaries, remarks
+
+
+def _remark(first: Run, run: Run) -> str:
+    """Why a second run of one seed is left out."""
+    what = "run" if first.record.config_hash == run.record.config_hash else "configuration"
+    return f"{run.path}: another {what} of seed {run.record.seed} that no setting tells from {first.path}"
 
 
 def _variants(runs: Sequence[Run]) -> dict[tuple[tuple[str, str], ...], list[Run]]:
-    """What tells rows of one method apart -> the runs of each."""
-    keys = _differing(runs)
+    """The settings that tell the rows of one method apart -> the runs of each row."""
+    keys = _differing([run.record for run in runs])
     rows: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
-        settings = run.result.get("settings", {})
+        settings = run.record.settings
         rows.setdefault(tuple((key, str(settings.get(key))) for key in keys), []).append(run)
     split: dict[tuple[tuple[str, str], ...], list[Run]] = {}
-    for variant, own in rows.items():
-        for run, teacher in zip(own, _teachers(own), strict=True):
+    for variant, alike in rows.items():
+        for run, teacher in zip(alike, _teacher_labels([run.record for run in alike]), strict=True):
             split.setdefault((*variant, (TEACHER, teacher)) if teacher else variant, []).append(run)
     return split
 
 
-def _teachers(runs: Sequence[Run]) -> list[str]:
-    """What of its teacher's path makes each run another one than a run of the same data set and seed; "" for nothing.
+def _teacher_labels(records: Sequence[RunRecord]) -> list[str]:
+    """For each run the part of its teacher's path that tells it from a run of the same data set and seed.
 
-    The first way to read the paths that tells most runs apart: not at all, by their words but the seed's, by all
-    their words, or whole.
+    Of the ways to read the paths, the first that tells most runs apart: not at all (""), by their words without the
+    seed's, by all their words, or whole. As an example, two students of seed 1 on one data set, taught by
+    `out/A/seed1` and `out/B/seed1`, are "A" and "B"; where each seed just has a teacher of its own, there is nothing
+    to tell apart, and all labels are "".
     """
-    readings: list[list[str]] = [[""] * len(runs)]
-    if len({(run.dataset, run.seed) for run in runs}) < len(runs):
+    places = [(record.dataset, record.seed) for record in records]
+    readings: list[list[str]] = [[""] * len(records)]
+    if len(set(places)) < len(records):
         ways: list[Callable[[str], list[str]]] = [
             lambda path: [word for word in re.split(r"[/+]", path) if not re.fullmatch(r"seed_?\d+", word)],
             lambda path: re.split(r"[/+]", path),
             lambda path: [path],
         ]
-        readings += [_unshared([(run.dataset, way(taught_by(run))) for run in runs]) for way in ways]
-    places = [(run.dataset, run.seed) for run in runs]
+        readings += [_unshared([(record.dataset, way(taught_by(record))) for record in records]) for way in ways]
     return max(readings, key=lambda labels: len(set(zip(labels, places, strict=True))))
 
 
 def _unshared(paths: Sequence[tuple[str, list[str]]]) -> list[str]:
     """(data set, words of a path) -> the words that not every path of the same data set has, or its last word."""
-    some: set[str] = set()
+    differing: set[str] = set()
     for dataset in {dataset for dataset, _ in paths}:
-        own = [set(words) for name, words in paths if name == dataset]
-        some |= set.union(*own) - set.intersection(*own)
-    return ["+".join(word for word in words if word in some) or words[-1] for _, words in paths]
+        words_of_each = [set(words) for name, words in paths if name == dataset]
+        differing |= set.union(*words_of_each) - set.intersection(*words_of_each)
+    return ["+".join(word for word in words if word in differing) or words[-1] for _, words in paths]
 
 
-def taught_by(run: Run) -> str:
+def taught_by(record: RunRecord) -> str:
     """The path or name of a student's teacher, "" where there is none."""
-    return str(run.result.get("settings", {}).get(TEACHER) or (run.teacher or {}).get("source", ""))
+    return str(record.settings.get(TEACHER) or (record.teacher or {}).get("source", ""))
 
 
-def _place(folder: str | Path) -> tuple[str, ...]:
-    """A run's folder, by what stays when the output moves: data set, shots, method, recipe and seed."""
-    return Path(folder).absolute().parts[-5:]
+def _directory_name(directory: str | Path) -> tuple[str, ...]:
+    """The part of a run's path that stays when the output moves: data set, shots, method, recipe and seed."""
+    return Path(directory).absolute().parts[-5:]
 
 
-def _differing(runs: Sequence[Run]) -> list[str]:
+def _differing(records: Sequence[RunRecord]) -> list[str]:
     """Settings that differ between runs of one data set; recipes may give each data set its own."""
     keys: set[str] = set()
-    for dataset in {run.dataset for run in runs}:
-        settings: list[dict[str, Any]] = [run.result.get("settings", {}) for run in runs if run.dataset == dataset]
+    for dataset in {record.dataset for record in records}:
+        settings = [record.settings for record in records if record.dataset == dataset]
         for key in set().union(*settings) - _NOT_A_VARIANT:
             if len({str(values.get(key)) for values in settings}) > 1:
                 keys.add(key)

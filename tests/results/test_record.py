@@ -77,7 +77,7 @@ def test_results_of_early_versions_are_read():
     for name in ("template", "fewshot_sha256", "train_images", "versions", "device", "commit", "command"):
         del old[name]
     read = RunRecord.from_dict(old | {"from_tomorrow": 1})
-    assert (read.learned_on, read.settings, read.template, read.device) == (None, None, None, None)
+    assert (read.learned_on, read.settings, read.template, read.device) == (None, {}, None, None)
 
 
 @pytest.mark.parametrize(

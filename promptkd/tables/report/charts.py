@@ -13,7 +13,7 @@ DASHES = 3  # none, and the classes dash1 and dash2: what tells a ninth line fro
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: a percentage, its deviation, and what a paper says."""
+    """One bar: a percentage, its deviation, and a paper's number."""
 
     name: str
     mean: float
@@ -37,14 +37,14 @@ def bars(groups: Sequence[tuple[str, Sequence[Bar]]], label: str) -> str:
         groups: (heading, bars); bars of one name have one colour in every group.
         label: what the chart shows, for those who cannot see it.
     """
-    names = list(dict.fromkeys(bar.name for _, own in groups for bar in own))
+    names = list(dict.fromkeys(bar.name for _, members in groups for bar in members))
     width, left, right, row = 420, 64, 42, 14
     scale = (width - left - right) / 100
     parts, y = [], 4
-    for heading, own in groups:
+    for heading, members in groups:
         parts.append(f'<text x="0" y="{y + 10}" class="head">{escape(_short(heading, 66))}</text>')
         y += 16
-        for bar in own:
+        for bar in members:
             size = bar.mean * scale
             spread = "" if bar.std is None else f" ± {bar.std:.2f}"
             paper = "" if bar.paper is None else f"; paper {bar.paper:.2f}"
@@ -120,15 +120,15 @@ def _line(
     path = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y, _ in kept)
     parts = [f'<polyline points="{path}" class="line {_style(number)}"><title>{escape(line.name)}</title></polyline>']
     for x, y, std in kept if len(kept) <= 12 else []:
-        told = f"{line.name}, {x_names.get(x, f'{x:g}')}: {y:.2f}" + ("" if std is None else f" ± {std:.2f}")
+        tip = f"{line.name}, {x_names.get(x, f'{x:g}')}: {y:.2f}" + ("" if std is None else f" ± {std:.2f}")
         if std:
             ends = f'y1="{py(y - std):.1f}" y2="{py(y + std):.1f}"'
             parts.append(f'<line x1="{px(x):.1f}" x2="{px(x):.1f}" {ends} class="whisker"/>')
-        parts.append(_dot(px(x), py(y), number, f"<title>{escape(told)}</title>"))
+        parts.append(_dot(px(x), py(y), number, f"<title>{escape(tip)}</title>"))
     for x, y in line.paper:
-        told = f"{line.name}, {x_names.get(x, f'{x:g}')}: paper {y:.2f}"
+        tip = f"{line.name}, {x_names.get(x, f'{x:g}')}: paper {y:.2f}"
         at = f'x1="{px(x) - 5:.1f}" x2="{px(x) + 5:.1f}" y1="{py(y):.1f}" y2="{py(y):.1f}"'
-        parts.append(f'<g><title>{escape(told)}</title><line {at} class="paper {_style(number, dashed=False)}"/></g>')
+        parts.append(f'<g><title>{escape(tip)}</title><line {at} class="paper {_style(number, dashed=False)}"/></g>')
     return "".join(parts)
 
 
