@@ -20,7 +20,8 @@ import sys
 from collections.abc import Sequence
 
 from promptkd.results import search
-from promptkd.tables.summaries import Summaries, summaries_of
+from promptkd.tables.grouping import summaries_of
+from promptkd.tables.summaries import Summaries
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "json")
 

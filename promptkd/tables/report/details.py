@@ -128,7 +128,7 @@ def _confusion(group: str, rows: Sequence[dict[str, str]]) -> str:
         head = "<tr><th>class</th><th>taken for</th><th>images</th></tr>"
         return f"<h4>Most confused, {escape(group)}</h4><div class=scroll><table>{head}{lines}</table></div>"
     head = "".join(f'<th class="up"><span>{escape(name)}</span></th>' for name in names)
-    lines = []
+    rows_of_matrix = []
     for label in names:
         cells = []
         for taken in names:
@@ -136,10 +136,10 @@ def _confusion(group: str, rows: Sequence[dict[str, str]]) -> str:
             kind = "right" if label == taken else "wrong"
             tip = escape(f"{label} taken for {taken}: {count}")
             cells.append(f'<td class="{kind}" style="--p:{100 * share:.0f}%" title="{tip}">{count or ""}</td>')
-        lines.append(f"<tr><th>{escape(label)}</th>{''.join(cells)}</tr>")
+        rows_of_matrix.append(f"<tr><th>{escape(label)}</th>{''.join(cells)}</tr>")
     return (
         f"<h4>Confusion, {escape(group)} <small>(rows: class of the image; columns: its prediction)</small></h4>"
-        f'<div class="scroll"><table class="matrix"><tr><td></td>{head}</tr>{"".join(lines)}</table></div>'
+        f'<div class="scroll"><table class="matrix"><tr><td></td>{head}</tr>{"".join(rows_of_matrix)}</table></div>'
     )
 
 
