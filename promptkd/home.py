@@ -14,7 +14,9 @@ RUNS_PER_GPU = "PROMPT_RUNS_PER_GPU"  # environment: how many runs were started 
 
 def shown_command(name: str) -> str:
     """What a person types to start one of this project's commands, from any folder."""
-    return f"promptkd {name}" if INSTALLED else f"python {shlex.quote(str(ROOT / 'tools' / name))}.py"
+    if INSTALLED:
+        return f"promptkd {name}"
+    return f"python {shlex.quote(str((ROOT if name == 'train' else ROOT / 'tools') / f'{name}.py'))}"
 
 
 def command(name: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from types import UnionType
@@ -58,8 +58,8 @@ class RunRecord:
     eval_images_per_second: float | None = None
     peak_memory_mb: float | None = None
     config_hash: str
-    settings: dict[str, Any] | None = None
-    data_root: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)  # dotted key -> value, what config_hash is of
+    data_root: str = "."
     finished: str
     versions: dict[str, Any] | None = None
     device: str | None = None
@@ -88,9 +88,9 @@ class RunRecord:
             raise ValueError("foreign: no result of train.py")
         if entries["format"] != FORMAT:
             raise ValueError(f"format {entries['format']!r}: this version reads {FORMAT}")
-        if lacking := [field.name for field in fields(cls) if field.default is MISSING and field.name not in entries]:
+        if lacking := [one.name for one in fields(cls) if _is_required(one) and one.name not in entries]:
             raise ValueError(f"partial: lacks {', '.join(lacking)}")
-        known = {field.name: entries[field.name] for field in fields(cls) if field.name in entries}
+        known = {one.name: entries[one.name] for one in fields(cls) if one.name in entries}
         for name, value in known.items():
             types = _types()[name]
             if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
@@ -102,7 +102,7 @@ class RunRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of results.json."""
-        return {"format": FORMAT} | {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"format": FORMAT} | {one.name: getattr(self, one.name) for one in fields(self)}
 
     def write(self, directory: str | Path) -> Path:
         """Writes results.json, whole or not at all, and returns its path.
@@ -167,6 +167,10 @@ def _parsed(path: Path) -> Any:
         raise ValueError(f"broken: no JSON from line {error.lineno} on ({error.msg})") from error
     except RecursionError as error:
         raise ValueError("broken: nested too deep") from error
+
+
+def _is_required(one: Field[Any]) -> bool:
+    return one.default is MISSING and one.default_factory is MISSING
 
 
 @cache

@@ -18,8 +18,8 @@ from promptkd.data.checks import check_classnames
 from promptkd.data.class_names import named_path, read_class_list
 from promptkd.data.images import walk_images
 from promptkd.home import ROOT
-from promptkd.results import record as results
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
+from promptkd.results.settings import fingerprint, relevant
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
 
@@ -65,7 +65,7 @@ def jobs_of(words: Sequence[str]) -> list[Job]:
         raise ValueError(f"{images} and the folders in it hold no images")
     recipe = os.environ.get("RECIPE") or _recipe(options)
     _, cfg = _configure(recipe, images, classes, options, 0, Path())
-    settings = {key: value for key, value in results.relevant(cfg).items() if key != "SEED"}
+    settings = {key: value for key, value in relevant(cfg).items() if key != "SEED"}
     place = hashlib.sha256(json.dumps([files, names, settings], default=str).encode()).hexdigest()[:8]
     folder = Path(os.environ.get("OUTPUT", ROOT / "output")).absolute() / "own" / f"{images.name}-{place}"
     jobs = []
@@ -73,8 +73,8 @@ def jobs_of(words: Sequence[str]) -> list[Job]:
         directory = folder / f"seed{seed}"
         arguments, cfg = _configure(recipe, images, classes, options, seed, directory)
         words = (*home.command("train"), *arguments)
-        name, fingerprint = directory.relative_to(folder.parents[1]).as_posix(), results.fingerprint(cfg)
-        jobs.append(Job(name, directory, words, fingerprint, (), cfg.OPTIM.MAX_EPOCH, labelled=False))
+        name = directory.relative_to(folder.parents[1]).as_posix()
+        jobs.append(Job(name, directory, words, fingerprint(cfg), (), cfg.OPTIM.MAX_EPOCH, labelled=False))
     return jobs
 
 

@@ -230,19 +230,19 @@ class _Builder:
             if self.jobs[name].command != command:
                 raise ValueError(f"two different runs of the plan go to {directory}: sweep them to separate --output")
             return name
-        cfg, fingerprint = _configure(arguments)
+        cfg, config_hash = _configure(arguments)
         eval_only = "--eval-only" in extra
         epochs = 0 if eval_only or trainer in LEARNS_NOTHING else cfg.OPTIM.MAX_EPOCH
-        self.jobs[name] = Job(name, directory, command, fingerprint, needs, epochs, eval_only)
+        self.jobs[name] = Job(name, directory, command, config_hash, needs, epochs, eval_only)
         return name
 
 
 def _configure(arguments: Sequence[str]) -> tuple[Any, str]:
     from promptkd.engine import command  # imports every method and data set: only once a plan is good
-    from promptkd.results import record as results
+    from promptkd.results.settings import fingerprint
 
     cfg = command.configure(command.parser().parse_args(list(arguments)))
-    return cfg, results.fingerprint(cfg)
+    return cfg, fingerprint(cfg)
 
 
 def _word(value: Any) -> str:

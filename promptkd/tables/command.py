@@ -1,13 +1,15 @@
 """Tables of the runs under output folders, from their results.json alone.
 
-    python -m tools.collect output
-    python -m tools.collect output --where trainer=PromptKD dataset=Emoji
-    python -m tools.collect output --format latex > table.tex
-    python -m tools.collect output --html report.html
+    python tools/collect.py output
+    python tools/collect.py output --where trainer=PromptKD dataset=Emoji
+    python tools/collect.py output --format latex > table.tex
+    python tools/collect.py output --html report.html
+
+`promptkd collect` is the same command where the project is installed.
 
 Percentages are means over seeds +- the sample standard deviation (n - 1). HM is the harmonic mean of the mean base and
 new accuracies, as the papers do; its deviation is that of the seeds' own HM. Transductive methods have tables of their
-own. A results.json that is broken, not whole, a second one of the same configuration or somebody else's is named and
+own. A results.json that is broken, not whole, somebody else's, or a second one of the same configuration is named and
 left out.
 """
 
@@ -17,34 +19,35 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from promptkd.results import search as runs
-from promptkd.tables import build as tables
-from promptkd.tables import render, report
-from promptkd.tables.summaries import Cells, cells_of
+from promptkd.results import search
+from promptkd.tables.grouping import summaries_of
+from promptkd.tables.summaries import Summaries
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "json")
 
 
-def collect(outputs: Sequence[str], conditions: Sequence[str] = ()) -> tuple[Cells, list[str]]:
-    """Cells of the runs under output folders, and a line for each results.json that was left out.
+def collect(outputs: Sequence[str], conditions: Sequence[str] = ()) -> tuple[Summaries, list[str]]:
+    """Summaries of the runs under output folders, and a line for each results.json that was left out.
 
     Raises:
-        FileNotFoundError: an output folder is not there.
+        FileNotFoundError: no such output folder.
         ValueError: a condition that makes no sense.
     """
-    found, left_out = runs.find(*outputs)
-    cells, remarks = cells_of(runs.where(found, conditions))
-    return cells, [*map(str, left_out), *remarks]
+    runs, left_out = search.find(*outputs)
+    summaries, remarks = summaries_of(search.where(runs, conditions))
+    return summaries, [*map(str, left_out), *remarks]
 
 
-def text_of(cells: Cells, left_out: Sequence[str], form: str, compare: bool = True) -> str:
-    """The tables in one of FORMATS."""
+def text_of(summaries: Summaries, left_out: Sequence[str], form: str, compare: bool = True) -> str:
+    """The tables in one of FORMATS; `compare` puts published numbers beside ours."""
+    from promptkd.tables import build, render
+
     if form == "json":
-        return render.json_text(cells, left_out)
+        return render.json_text(summaries, left_out)
     if form == "csv":
-        return render.csv_text(cells)
-    made = tables.build(cells, compare)
-    return {"terminal": render.terminal, "markdown": render.markdown, "latex": render.latex}[form](made)
+        return render.csv_text(summaries)
+    tables = build.build(summaries, compare)
+    return {"terminal": render.terminal, "markdown": render.markdown, "latex": render.latex}[form](tables)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,20 +66,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 where there is nothing to show."""
     args = parser().parse_args(argv)
     try:
-        cells, left_out = collect(args.output, args.where)
+        summaries, left_out = collect(args.output, args.where)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
-    if not cells:
+    if not summaries:
         meeting = f" meet {' '.join(args.where)}" if args.where else ""
         print(f"no results under {', '.join(args.output)}{meeting}", file=sys.stderr)
         return 1
-    print(text_of(cells, left_out, args.format, not args.no_published), end="")
+    print(text_of(summaries, left_out, args.format, not args.no_published), end="")
     if args.html:
+        from promptkd.tables import report
+
         try:
-            report.write(args.html, cells, left_out, args.output, args.gallery)
+            report.write(args.html, summaries, left_out, args.output, args.gallery)
         except OSError as error:
             print(f"error: cannot write --html {args.html}: {error.strerror or error}", file=sys.stderr)
             return 1

@@ -1,4 +1,4 @@
-"""Tables and cells as text: terminal, Markdown, LaTeX, CSV, JSON."""
+"""Tables and summaries as text: terminal, Markdown, LaTeX, CSV, JSON."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tabulate import tabulate
 
 from promptkd.tables import published
 from promptkd.tables.build import TEXT_HEADERS
-from promptkd.tables.summaries import ELSEWHERE, METRICS, NOTHING, Average, Cell, Cells, Method
-from promptkd.tables.table import Difference, Entry, Table, Value
+from promptkd.tables.summaries import ELSEWHERE, METRICS, NOTHING, Average, Method, Summaries, Summary
+from promptkd.tables.table import Difference, Percentage, Table, TableCell
 
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
           "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<-": r"$\leftarrow$"}  # fmt: skip
@@ -24,7 +24,7 @@ def terminal(tables: Sequence[Table]) -> str:
     """For a person at a terminal."""
     parts = []
     for table in tables:
-        rows = [[_plain(entry, "+-") for entry in row] for row in table.rows]
+        rows = [[_plain(cell, "+-") for cell in row] for row in table.rows]
         text = tabulate(rows, headers=table.headers, disable_numparse=True)
         parts.append("\n".join([table.title, "", text, *table.notes]))
     return "\n\n".join(parts) + "\n"
@@ -34,7 +34,7 @@ def markdown(tables: Sequence[Table]) -> str:
     """Pipe tables; the best of each column and data set is bold."""
     parts = []
     for table in tables:
-        rows = [[_markdown(entry) for entry in row] for row in table.rows]
+        rows = [[_markdown(cell) for cell in row] for row in table.rows]
         text = tabulate(rows, headers=table.headers, tablefmt="github", disable_numparse=True)
         parts.append("\n".join([f"### {table.title}", "", text, "", *(f"- {note}" for note in table.notes)]).rstrip())
     return "\n\n".join(parts) + "\n"
@@ -57,60 +57,59 @@ def _latex_table(table: Table) -> str:
         r"\toprule",
     ]
     lines += [" & ".join(map(_escape, table.headers)) + r" \\", r"\midrule"]
-    lines += [" & ".join(map(_latex_entry, row)) + r" \\" for row in table.rows]
+    lines += [" & ".join(map(_latex_cell, row)) + r" \\" for row in table.rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
 
 
-def records(found: Cells) -> list[dict[str, Any]]:
-    """One record for each method, data set (and the average) and metric; percentages in full precision.
+def measurements(summaries: Summaries) -> list[dict[str, Any]]:
+    """One entry for each method, data set (and the average) and metric; percentages in full precision.
 
     Those that are missing beside the others of their table have the mean None.
     """
-    listed = []
-    for method, row in _whole(found).items():
-        entries = dict(sorted(row.items()))
-        there = {name: cell for name, cell in entries.items() if cell.runs and method.averages(name)}
-        lacking = [name for name, cell in entries.items() if not cell.runs and method.averages(name)]
-        if len(there) + len(lacking) > 1:
-            # as in the tables: only that of base and new may be of fewer data sets, and says so
-            entries["average"] = Average(there, lacking if method.protocol in ("fewshot", *ELSEWHERE) else ())
-        metrics = [metric for metric in METRICS if any(_beside(method, other, found, metric) for other in found)]
-        for dataset, cell in entries.items():
-            lacks = lacking if isinstance(cell, Average) else []
-            listed += [_record(method, dataset, cell, metric, lacks) for metric in metrics]
-    return listed
+    entries = []
+    for method, row in _whole(summaries).items():
+        shown = dict(sorted(row.items()))
+        present = {name: one for name, one in shown.items() if one.runs and method.averages(name)}
+        lacking = [name for name, one in shown.items() if not one.runs and method.averages(name)]
+        if len(present) + len(lacking) > 1:
+            # as in the tables: only that of base and new may be of fewer data sets, with a note
+            shown["average"] = Average(present, lacking if method.protocol in ("fewshot", *ELSEWHERE) else ())
+        metrics = [name for name in METRICS if any(_beside(method, other, summaries, name) for other in summaries)]
+        for dataset, summary in shown.items():
+            lacks = lacking if isinstance(summary, Average) else []
+            entries += [_measurement(method, dataset, summary, metric, lacks) for metric in metrics]
+    return entries
 
 
-def _whole(found: Cells) -> Cells:
+def _whole(summaries: Summaries) -> Summaries:
     """The rows with every data set that another row of their table has, and in few-shot with every number of shots."""
-    rows: Cells = {}
-    for method in found:
-        others = [other for other in found if _beside(method, other, found)]
-        names = {name for other in others for name in found[other]}
+    rows: Summaries = {}
+    for method in summaries:
+        others = [other for other in summaries if _beside(method, other, summaries)]
+        names = {name for other in others for name in summaries[other]}
         shots = {other.shots for other in others} - {NOTHING} if method.protocol == "fewshot" else set()
         for one in {method, *(replace(method, shots=k) for k in shots if method.shots != NOTHING)}:
-            rows[one] = {name: found.get(one, {}).get(name, Cell()) for name in names}
+            rows[one] = {name: summaries.get(one, {}).get(name, Summary()) for name in names}
     return dict(sorted(rows.items()))
 
 
-def _beside(method: Method, other: Method, found: Cells, metric: str = "") -> bool:
+def _beside(method: Method, other: Method, summaries: Summaries, metric: str = "") -> bool:
     """Whether two rows stand in one table, and the other has the metric."""
     same = (method.protocol, method.transductive) == (other.protocol, other.transductive)
     sources = {method.source, other.source} - {""}
-    return same and len(sources) < 2 and (not metric or any(cell.by_seed(metric) for cell in found[other].values()))
+    return same and len(sources) < 2 and (not metric or any(one.by_seed(metric) for one in summaries[other].values()))
 
 
-def _record(method: Method, dataset: str, cell: Cell, metric: str, lacks: Sequence[str]) -> dict[str, Any]:
-    mean = cell.mean(metric)
-    number = published.find(method, cell.datasets if isinstance(cell, Average) else [dataset], metric)
+def _measurement(method: Method, dataset: str, summary: Summary, metric: str, lacks: Sequence[str]) -> dict[str, Any]:
+    mean = summary.mean(metric)
+    datasets = summary.datasets if isinstance(summary, Average) else [dataset]
+    number = published.find(method, datasets, metric)
     return {
         "protocol": method.protocol, "transductive": method.transductive, "trainer": method.trainer,
         "backbone": method.backbone, "teacher": method.teacher, "shots": method.images, "selection": method.selection,
-        "learned_on": method.source or None,
-        "settings": dict(method.variant), "dataset": dataset,
-        "datasets": cell.datasets if isinstance(cell, Average) else [dataset], "metric": metric, "mean": mean,
-        "std": cell.std(metric), "seeds": cell.seeds, "n_seeds": len(cell.seeds),
-        "lacks": list(lacks),
+        "learned_on": method.source or None, "settings": dict(method.variant),
+        "dataset": dataset, "datasets": datasets, "metric": metric, "mean": mean,
+        "std": summary.std(metric), "seeds": summary.seeds, "n_seeds": len(summary.seeds), "lacks": list(lacks),
         "published": number.value if number else None,
         "difference": mean - number.value if number and mean is not None else None,
         "paper": number.paper if number else None, "verified": number.verified if number else None,
@@ -118,46 +117,47 @@ def _record(method: Method, dataset: str, cell: Cell, metric: str, lacks: Sequen
     }  # fmt: skip
 
 
-def json_text(found: Cells, left_out: Sequence[str]) -> str:
-    """The records, and what was left out."""
-    return json.dumps({"format": 1, "cells": records(found), "left_out": list(left_out)}, indent=1) + "\n"
+def json_text(summaries: Summaries, left_out: Sequence[str]) -> str:
+    """The measurements, and the results.json files that were left out."""
+    return json.dumps({"format": 1, "cells": measurements(summaries), "left_out": list(left_out)}, indent=1) + "\n"
 
 
-def csv_text(found: Cells) -> str:
-    """The records as lines; lists are joined by spaces, settings are KEY=VALUE."""
-    listed = records(found)
+def csv_text(summaries: Summaries) -> str:
+    """The measurements as lines; lists are joined by spaces, settings are KEY=VALUE."""
+    entries = measurements(summaries)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(listed[0]) if listed else ["protocol"], lineterminator="\n")
+    writer = csv.DictWriter(text, list(entries[0]) if entries else ["protocol"], lineterminator="\n")
     writer.writeheader()
-    for record in listed:
-        settings = " ".join(f"{key}={value}" for key, value in record["settings"].items())
-        joined = {key: " ".join(map(str, record[key])) for key in ("datasets", "seeds", "lacks")}
-        writer.writerow(record | joined | {"settings": settings})
+    for entry in entries:
+        settings = " ".join(f"{key}={value}" for key, value in entry["settings"].items())
+        joined = {key: " ".join(map(str, entry[key])) for key in ("datasets", "seeds", "lacks")}
+        writer.writerow(entry | joined | {"settings": settings})
     return text.getvalue()
 
 
-def _plain(entry: Entry, sign: str) -> str:
-    if isinstance(entry, Difference):
-        return f"{entry.value:+.2f}" + ("" if entry.verified else "?")
-    if isinstance(entry, Value):
-        text = f"{entry.mean:.2f}" + ("" if entry.std is None else f" {sign} {entry.std:.2f}")
-        return f"{text} ({entry.note})" if entry.note else text
-    return entry
+def _plain(cell: TableCell, sign: str) -> str:
+    """A cell as text; `sign` stands before a deviation."""
+    if isinstance(cell, Difference):
+        return f"{cell.value:+.2f}" + ("" if cell.verified else "?")
+    if isinstance(cell, Percentage):
+        text = f"{cell.mean:.2f}" + ("" if cell.std is None else f" {sign} {cell.std:.2f}")
+        return f"{text} ({cell.note})" if cell.note else text
+    return cell
 
 
-def _markdown(entry: Entry) -> str:
-    text = _plain(entry, "±").replace("|", "\\|").replace("<", "&lt;")
-    return f"**{text}**" if isinstance(entry, Value) and entry.best else text
+def _markdown(cell: TableCell) -> str:
+    text = _plain(cell, "±").replace("|", "\\|").replace("<", "&lt;")
+    return f"**{text}**" if isinstance(cell, Percentage) and cell.best else text
 
 
-def _latex_entry(entry: Entry) -> str:
-    if isinstance(entry, Value):
-        mean = rf"\textbf{{{entry.mean:.2f}}}" if entry.best else f"{entry.mean:.2f}"
-        spread = "" if entry.std is None else rf" $\pm$ {entry.std:.2f}"
-        return mean + spread + (_escape(f" ({entry.note})") if entry.note else "")
-    if isinstance(entry, Difference):
-        return f"${entry.value:+.2f}$" + ("" if entry.verified else "?")
-    return _escape(entry)
+def _latex_cell(cell: TableCell) -> str:
+    if isinstance(cell, Percentage):
+        mean = rf"\textbf{{{cell.mean:.2f}}}" if cell.best else f"{cell.mean:.2f}"
+        spread = "" if cell.std is None else rf" $\pm$ {cell.std:.2f}"
+        return mean + spread + (_escape(f" ({cell.note})") if cell.note else "")
+    if isinstance(cell, Difference):
+        return f"${cell.value:+.2f}$" + ("" if cell.verified else "?")
+    return _escape(cell)
 
 
 def _escape(text: str) -> str:

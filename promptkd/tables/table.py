@@ -1,4 +1,4 @@
-"""What a table is made of: percentages, and the published numbers that stand beside them."""
+"""The parts of a table: percentages, and the published numbers beside them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from promptkd.tables import published
 from promptkd.tables.published import Published
-from promptkd.tables.summaries import Average, Cell, Method
+from promptkd.tables.summaries import Average, Method, Summary
 
 
 @dataclass(frozen=True)
-class Value:
-    """A percentage of a table."""
+class Percentage:
+    """A percentage of a table, with its deviation over seeds."""
 
     mean: float
     std: float | None = None
@@ -28,22 +28,22 @@ class Difference:
     verified: bool
 
 
-Entry = str | Value | Difference
+TableCell = str | Percentage | Difference
 
 
 @dataclass(frozen=True)
 class Table:
-    """What every format prints."""
+    """A table before it is printed in one of the formats."""
 
     title: str
     headers: list[str]
-    rows: list[list[Entry]]
+    rows: list[list[TableCell]]
     notes: list[str] = field(default_factory=list)
-    folded: bool = False  # on the page, where another table gives the overview
+    folded: bool = False  # on the page of results, below a table that gives the overview
 
 
 def missing(lacking: Sequence[str] = (), seeds: int = 0) -> str:
-    """What stands where there is no number.
+    """The text in the place of a number.
 
     Args:
         lacking: data sets that an average waits for.
@@ -56,7 +56,7 @@ def missing(lacking: Sequence[str] = (), seeds: int = 0) -> str:
 
 
 class Papers:
-    """Published numbers of one table, and what must be said of them.
+    """Published numbers of one table, and the notes below it.
 
     Args:
         compare: False for a table without them.
@@ -67,25 +67,27 @@ class Papers:
         self._used: list[Published] = []
         self._students = False
 
-    def find(self, method: Method, cell: Cell, dataset: str, metric: str) -> Published | None:
-        """The number beside a cell; remembered for the notes."""
-        if not self._compare or cell.mean(metric) is None:
+    def find(self, method: Method, summary: Summary, dataset: str, metric: str) -> Published | None:
+        """The published number that compares to a summary, None where there is none; remembered for the notes."""
+        if not self._compare or summary.mean(metric) is None:
             return None
-        number = published.find(method, cell.datasets if isinstance(cell, Average) else [dataset], metric)
+        number = published.find(method, summary.datasets if isinstance(summary, Average) else [dataset], metric)
         if number:
             self._used.append(number)
             self._students |= method.trainer == "PromptKD" and method.selection == "last epoch"
         return number
 
     @staticmethod
-    def beside(value: Entry, number: Published | None) -> list[Entry]:
+    def beside(value: TableCell, number: Published | None) -> list[TableCell]:
         """Two cells: the published number and the difference."""
-        if number is None or not isinstance(value, Value):
+        if number is None or not isinstance(value, Percentage):
             return ["", ""]
         return [f"{number.value:.2f}" + ("" if number.verified else "?"), _difference(value, number)]
 
     @staticmethod
-    def lines(head: Sequence[Entry], values: Sequence[Entry], numbers: Sequence[Published | None]) -> list[list[Entry]]:
+    def lines(
+        head: Sequence[TableCell], values: Sequence[TableCell], numbers: Sequence[Published | None]
+    ) -> list[list[TableCell]]:
         """Two rows below ours: the published numbers and the differences; none where no number is known."""
         if not any(numbers):
             return []
@@ -93,7 +95,7 @@ class Papers:
         return [["  paper", *head[1:], *(p for p, _ in pairs)], ["  diff", *head[1:], *(d for _, d in pairs)]]
 
     def notes(self) -> list[str]:
-        """Which papers, which numbers are not verified, and where the comparison is not of like with like."""
+        """The papers, the numbers that nobody verified, and comparisons of unlike with unlike."""
         notes = []
         if self._used:
             notes.append(f"paper: {'; '.join(dict.fromkeys(number.paper for number in self._used))}")
@@ -104,5 +106,5 @@ class Papers:
         return notes
 
 
-def _difference(value: Value, number: Published) -> Difference:
+def _difference(value: Percentage, number: Published) -> Difference:
     return Difference(value.mean - number.value, number.verified)

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import made_up
 import pytest
@@ -18,7 +17,7 @@ from promptkd.results.directory import check_directory, dataset_of, read_configu
 from promptkd.results.record import FORMAT, RunRecord, harmonic_mean
 from promptkd.results.settings import as_dict, fingerprint, relevant
 
-STORED = json.loads((Path(__file__).parents[1] / "recorded" / "fingerprints.json").read_text())
+STORED = json.loads((ROOT / "tests" / "recorded" / "fingerprints.json").read_text())
 
 
 def record(**entries: object) -> RunRecord:
@@ -78,7 +77,7 @@ def test_results_of_early_versions_are_read():
     for name in ("template", "fewshot_sha256", "train_images", "versions", "device", "commit", "command"):
         del old[name]
     read = RunRecord.from_dict(old | {"from_tomorrow": 1})
-    assert (read.learned_on, read.settings, read.template, read.device) == (None, None, None, None)
+    assert (read.learned_on, read.settings, read.template, read.device) == (None, {}, None, None)
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ def test_a_script_waits_for_what_a_sweep_runs(launches, tmp_path):
 
 def test_a_directory_of_another_configuration_is_refused_before_anything_runs(launches, tmp_path):
     jobs = [fake(tmp_path, "a"), fake(tmp_path, "b")]
-    (jobs[1].directory / "config.yaml").write_text("TRAINER: {NAME: CoOp, COOP: {N_CTX: 4}}\n")
+    (jobs[1].directory / "config.yaml").write_text("TRAINER: {NAME: CoOp, COOP: {N_CTX: 4}}\nDATASET: {NAME: DTD}\n")
     code, _, err = launches(jobs)
     assert code == 1 and starts(*jobs) == [0, 0]
     assert err.endswith("b holds another configuration: give another OUTPUT, or remove it\n")

@@ -56,7 +56,7 @@ def test_a_failure_of_another_configuration_does_not_count(tmp_path):
 
 def test_a_directory_of_another_configuration_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
     mine, other = job(tmp_path, "a"), job(tmp_path, "b")
-    (other.directory / "config.yaml").write_text("TRAINER: {NAME: CoOp, COOP: {N_CTX: 4}}\n")
+    (other.directory / "config.yaml").write_text("TRAINER: {NAME: CoOp, COOP: {N_CTX: 4}}\nDATASET: {NAME: DTD}\n")
     monkeypatch.setattr(sweep, "jobs_from", lambda args: [mine, other])
     assert sweep.main([]) == 1
     assert "b holds another configuration: give another --output, or remove it" in capsys.readouterr().err

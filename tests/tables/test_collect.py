@@ -8,7 +8,7 @@ import statistics
 import pytest
 from made_up import SRC_TEACHER, group, result, write
 
-from promptkd.results import search as runs
+from promptkd.results import search
 from promptkd.tables import build as tables
 from promptkd.tables import command as collect
 
@@ -28,10 +28,10 @@ def output(tmp_path):
 
 
 def test_means_over_seeds_and_hm_of_the_means(output):
-    cells, left_out = collect.collect([str(output)])
+    summaries, left_out = collect.collect([str(output)])
     assert left_out == []
-    (src,) = [method for method in cells if method.trainer == "PromptSRC"]
-    cell = cells[src]["EuroSAT"]
+    (src,) = [method for method in summaries if method.trainer == "PromptSRC"]
+    cell = summaries[src]["EuroSAT"]
     assert cell.seeds == [1, 2, 3]
     assert cell.mean("base") == pytest.approx((80 + 82 + 87) / 3)
     assert cell.std("base") == pytest.approx(statistics.stdev([80, 82, 87]))
@@ -107,7 +107,7 @@ def test_a_method_that_learns_nothing_has_no_shots(tmp_path):
 def test_what_is_no_result_is_named_and_left_out(tmp_path, content, reason):
     good = write(tmp_path / "good", result(seed=2))
     bad = write(tmp_path / "bad", content)
-    kept, left_out = runs.find(tmp_path)
+    kept, left_out = search.find(tmp_path)
     assert [run.path for run in kept] == [good]
     assert [item.path for item in left_out] == [bad]
     assert left_out[0].reason.startswith(reason) and len(left_out[0].reason) < 200
@@ -116,8 +116,12 @@ def test_what_is_no_result_is_named_and_left_out(tmp_path, content, reason):
 
 def test_entries_that_nobody_needs_may_lack(tmp_path):
     made = result("PromptKD", teacher=None)
-    write(tmp_path / "a", {key: value for key, value in made.items() if key in runs.FIELDS or key == "format"})
-    kept, left_out = runs.find(tmp_path)
+    for key in ("template", "fewshot_sha256", "train_images", "unlabelled_images", "epochs", "learned_parameters",
+                "train_seconds", "train_images_per_second", "eval_images_per_second", "peak_memory_mb", "versions",
+                "device", "commit", "command"):  # fmt: skip
+        del made[key]
+    write(tmp_path / "a", made)
+    kept, left_out = search.find(tmp_path)
     assert (len(kept), left_out) == (1, [])
     assert collect.main([str(tmp_path), "--html", str(tmp_path / "page.html")]) == 0
 
@@ -126,7 +130,7 @@ def test_a_duplicate_counts_once(tmp_path):
     first = write(tmp_path / "z_first", result(seed=1))
     again = write(tmp_path / "a_copy", result(seed=1, base=90.0) | {"finished": "2027-01-01T00:00:00+00:00"})
     write(tmp_path / "other_seed", result(seed=2))
-    kept, left_out = runs.find(tmp_path)
+    kept, left_out = search.find(tmp_path)
     assert len(kept) == 2
     assert first in [run.path for run in kept]
     assert [item.path for item in left_out] == [again]
@@ -140,8 +144,8 @@ def test_a_run_counts_before_its_evaluation(tmp_path):
         first = write(tmp_path / trainer / "z_run", trained)
         evaluated = {"eval_only": True, "teacher": teacher, "finished": "2026-02-01T00:00:00+00:00"}
         again = write(tmp_path / trainer / "a_evaluation", trained | evaluated)
-        cells, left_out = collect.collect([str(tmp_path / trainer)])
-        assert [run.path for row in cells.values() for cell in row.values() for run in cell.runs] == [first]
+        summaries, left_out = collect.collect([str(tmp_path / trainer)])
+        assert [run.path for row in summaries.values() for summary in row.values() for run in summary.runs] == [first]
         assert left_out == [f"{again}: evaluation of {first}"]
         first.unlink()
         assert len(collect.collect([str(tmp_path / trainer)])[0]) == 1  # alone it counts
@@ -151,8 +155,8 @@ def test_evaluations_of_what_was_learned_on_different_data_sets_are_no_duplicate
     for source in ("ImageNet", "Caltech101"):
         entries = {"learned_on": source, "eval_only": True, "protocol": "cross", "config_hash": "1" * 16}
         write(tmp_path / source, result("CoOp", accuracy=50.0, **entries))
-    cells, left_out = collect.collect([str(tmp_path)])
-    assert ({method.source for method in cells}, left_out) == ({"ImageNet", "Caltech101"}, [])
+    summaries, left_out = collect.collect([str(tmp_path)])
+    assert ({method.source for method in summaries}, left_out) == ({"ImageNet", "Caltech101"}, [])
 
 
 def test_links_to_folders_are_followed_and_each_run_counts_once(tmp_path):
@@ -162,20 +166,20 @@ def test_links_to_folders_are_followed_and_each_run_counts_once(tmp_path):
     (tmp_path / "output" / "a_link").symlink_to(real.parent, target_is_directory=True)
     (real.parent / "circle").symlink_to(tmp_path / "output", target_is_directory=True)
     (tmp_path / "output" / "dangling").symlink_to(tmp_path / "nothing")
-    kept, left_out = runs.find(tmp_path / "output")
+    kept, left_out = search.find(tmp_path / "output")
     assert left_out == []
     assert [run.path for run in kept] == [tmp_path / "output" / "linked" / "run" / "results.json", real]
 
 
 def test_folders_given_twice_or_nested_are_no_duplicates(output):
-    kept, left_out = runs.find(output, output, output / "a")
+    kept, left_out = search.find(output, output, output / "a")
     assert (len(kept), left_out) == (9, [])
 
 
 def test_part_files_are_not_read(tmp_path):
     write(tmp_path / "run", result())
     (tmp_path / "run" / ".results.json.12.part").write_text("{")
-    assert runs.find(tmp_path)[1] == []
+    assert search.find(tmp_path)[1] == []
 
 
 @pytest.mark.parametrize(
@@ -190,13 +194,13 @@ def test_part_files_are_not_read(tmp_path):
     ],
 )
 def test_where(output, conditions, number):
-    assert len(runs.where(runs.find(output)[0], conditions)) == number
+    assert len(search.where(search.find(output)[0], conditions)) == number
 
 
 def test_where_on_a_setting(tmp_path):
     write(tmp_path / "a", result(seed=1, settings={"OPTIM.LR": 0.1}))
     write(tmp_path / "b", result(seed=2, settings={"OPTIM.LR": 0.2}))
-    assert [run.seed for run in runs.where(runs.find(tmp_path)[0], ["settings.OPTIM.LR=0.2"])] == [2]
+    assert [run.record.seed for run in search.where(search.find(tmp_path)[0], ["settings.OPTIM.LR=0.2"])] == [2]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The tables of tools.collect in every format, averages, curves, missing cells, published numbers; made-up results."""
+"""Tables in every format, averages, curves, missing cells, published numbers; made-up results."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from made_up import built, result, rows_of, write
 from promptkd.tables import command as collect
 from promptkd.tables import published
 from promptkd.tables.summaries import ALL, NOTHING, Method
-from promptkd.tables.table import Difference, Value
+from promptkd.tables.table import Difference, Percentage
 
 
 def test_average_is_over_data_sets_and_its_hm_is_of_the_averages(tmp_path):
@@ -167,8 +167,8 @@ def test_latex(output, capsys):
 
 def test_latex_escapes(tmp_path):
     write(tmp_path / "a", result("CoOp", "my_data & 100%"))
-    cells, left_out = collect.collect([str(tmp_path)])
-    assert r"my\_data \& 100\%" in collect.text_of(cells, left_out, "latex")
+    summaries, left_out = collect.collect([str(tmp_path)])
+    assert r"my\_data \& 100\%" in collect.text_of(summaries, left_out, "latex")
 
 
 def test_csv_and_json_have_every_number(output, capsys):
@@ -186,4 +186,4 @@ def test_csv_and_json_have_every_number(output, capsys):
 def test_terminal_rounds_and_keeps_notes(output, capsys):
     text = printed(output, "terminal", capsys)
     assert "81.50 +- 0.71" in text
-    assert isinstance(built(output)[0].rows[0][3], Value)
+    assert isinstance(built(output)[0].rows[0][3], Percentage)

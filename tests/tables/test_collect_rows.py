@@ -1,4 +1,4 @@
-"""Which runs make a row of tools.collect, and what a row says where runs are missing; made-up results."""
+"""Which runs make a row of tools/collect.py, and what a row says where runs are missing; made-up results."""
 
 import json
 
@@ -13,8 +13,8 @@ def test_runs_of_different_settings_are_rows_of_their_own(tmp_path):
         for seed in (1, 2):
             settings = {"TRAINER.PROMPTKD.KD_WEIGHT": weight, "SEED": seed, "OPTIM.LR": 0.005}
             write(tmp_path / f"{weight}-{seed}", result("PromptKD", seed=seed, base=base, settings=settings))
-    cells, _ = collect.collect([str(tmp_path)])
-    means = {method.label.partition("(")[2]: row["EuroSAT"].mean("base") for method, row in cells.items()}
+    summaries, _ = collect.collect([str(tmp_path)])
+    means = {method.label.partition("(")[2]: row["EuroSAT"].mean("base") for method, row in summaries.items()}
     assert means == {"KD_WEIGHT 200.0)": 70.0, "KD_WEIGHT 1000.0)": 80.0}
 
 
@@ -27,8 +27,8 @@ def test_a_setting_for_each_data_set_does_not_split_a_row(tmp_path):
 def test_two_runs_of_a_seed_that_nothing_tells_apart_count_once(tmp_path):
     write(tmp_path / "a", result(base=70.0, config_hash="1" * 16))
     write(tmp_path / "b", result(base=90.0, config_hash="2" * 16))
-    cells, left_out = collect.collect([str(tmp_path)])
-    (row,) = cells.values()
+    summaries, left_out = collect.collect([str(tmp_path)])
+    (row,) = summaries.values()
     assert row["EuroSAT"].mean("base") == 70.0
     assert len(left_out) == 1 and "b/results.json" in left_out[0] and "seed 1" in left_out[0]
 
@@ -45,10 +45,11 @@ def test_a_grid_over_teachers_gives_a_row_for_each(tmp_path):
         taught(tmp_path, "EuroSAT", seed, 70.0, "vit+MAX_EPOCH=1", "seed1")
         taught(tmp_path, "EuroSAT", seed, 80.0, "vit+MAX_EPOCH=2", "seed1")
         taught(tmp_path, "UCF101", seed, 60.0, "vit+MAX_EPOCH=1", "seed1")
-    cells, left_out = collect.collect([str(tmp_path)])
+    summaries, left_out = collect.collect([str(tmp_path)])
     assert left_out == []
     shown = {
-        m.label.partition("(")[2]: {n: (c.mean("base"), c.seeds) for n, c in row.items()} for m, row in cells.items()
+        m.label.partition("(")[2]: {n: (c.mean("base"), c.seeds) for n, c in row.items()}
+        for m, row in summaries.items()
     }
     assert shown == {
         "TEACHER MAX_EPOCH=1)": {"EuroSAT": (70.0, [1, 2]), "UCF101": (60.0, [1, 2])},
@@ -72,9 +73,9 @@ def test_rows_of_students_whose_teachers_differ(tmp_path, teachers, labels):
     for seed, paths in teachers.items():
         for path in paths:
             taught(tmp_path, "EuroSAT", seed, 70.0, path)
-    cells, left_out = collect.collect([str(tmp_path)])
+    summaries, left_out = collect.collect([str(tmp_path)])
     assert left_out == []
-    assert {m.label.partition("(")[2].rstrip(")"): row["EuroSAT"].seeds for m, row in cells.items()} == labels
+    assert {m.label.partition("(")[2].rstrip(")"): row["EuroSAT"].seeds for m, row in summaries.items()} == labels
 
 
 def test_other_teachers_backbones_shots_and_selections_are_rows_of_their_own(tmp_path):
@@ -82,9 +83,9 @@ def test_other_teachers_backbones_shots_and_selections_are_rows_of_their_own(tmp
     variants = [{}, {"teacher": small}, {"backbone": "ViT-B/32"}, {"shots": 4}, {"selection": "best epoch on the TEST"}]
     for i, entries in enumerate(variants):
         write(tmp_path / str(i), result("PromptKD", config_hash=f"{i:016d}", **entries))
-    cells, left_out = collect.collect([str(tmp_path)])
-    assert (len(cells), left_out) == (len(variants), [])
-    assert any("best epoch on the TEST" in method.label for method in cells)
+    summaries, left_out = collect.collect([str(tmp_path)])
+    assert (len(summaries), left_out) == (len(variants), [])
+    assert any("best epoch on the TEST" in method.label for method in summaries)
 
 
 def test_missing_cells_and_seeds_are_shown(tmp_path):
@@ -155,10 +156,10 @@ def test_records_tell_what_is_missing(tmp_path):
         write(tmp_path / f"x{name}{trainer}", result(trainer, name, accuracy=50.0, protocol="cross"))
     write(tmp_path / "few", result("CoOp", "Emoji", accuracy=50.0, shots=1))
     write(tmp_path / "few2", result("VPT", "Emoji", accuracy=60.0, shots=2))
-    cells, left_out = collect.collect([str(tmp_path)])
-    listed = json.loads(collect.text_of(cells, left_out, "json"))["cells"]
+    summaries, left_out = collect.collect([str(tmp_path)])
+    listed = json.loads(collect.text_of(summaries, left_out, "json"))["cells"]
     found = {(c["protocol"], c["trainer"], c["shots"], c["dataset"], c["metric"]): c for c in listed}
-    assert len(found) == len(listed) == len(collect.text_of(cells, left_out, "csv").splitlines()) - 1
+    assert len(found) == len(listed) == len(collect.text_of(summaries, left_out, "csv").splitlines()) - 1
     for metric in ("base", "new", "hm"):
         gone = found["base2new", "VPT", "16", "Folder", metric]
         assert (gone["mean"], gone["std"], gone["seeds"], gone["n_seeds"], gone["difference"]) == (
@@ -181,6 +182,8 @@ def test_records_average_cross_without_the_source(tmp_path):
     for name, accuracy in (("ImageNet", 90.0), ("A", 50.0), ("B", 40.0)):
         entries = {"accuracy": accuracy, "protocol": "cross", "learned_on": "ImageNet"}
         write(tmp_path / name, result("CoOp", name, **entries))
-    cells, left_out = collect.collect([str(tmp_path)])
-    (average,) = [c for c in json.loads(collect.text_of(cells, left_out, "json"))["cells"] if c["dataset"] == "average"]
+    summaries, left_out = collect.collect([str(tmp_path)])
+    (average,) = [
+        c for c in json.loads(collect.text_of(summaries, left_out, "json"))["cells"] if c["dataset"] == "average"
+    ]
     assert (average["mean"], average["datasets"]) == (45.0, ["A", "B"])

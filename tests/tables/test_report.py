@@ -1,4 +1,4 @@
-"""The page of tools.collect --html: whole, safe, without a network; in Chromium it sorts and filters quietly."""
+"""The page of tools/collect.py --html: whole, safe, without a network; in Chromium it sorts and filters quietly."""
 
 from __future__ import annotations
 

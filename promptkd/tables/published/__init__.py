@@ -84,7 +84,7 @@ def _numbers() -> dict[tuple[str, str, str, str, str, bool, int | None], Publish
             learned = "unlabelled" in row["shots"] or row["method"].startswith("PromptKD")
             number = Published(float(row["value"]), row["paper_source"], row["verified"] == "yes", row["source"])
             for shots in _shots(row["method"], row["shots"]) if row["setting"] in AVERAGED else ():
-                key = (*(row[k] for k in ("method", "backbone", "setting", "dataset", "metric")), learned, shots)
+                key = (row["method"], row["backbone"], row["setting"], row["dataset"], row["metric"], learned, shots)
                 if key not in numbers or (number.verified and not numbers[key].verified):
                     numbers[key] = number
     return numbers

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import os
 import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from promptkd.tables import build as tables
+from promptkd import files
+from promptkd.tables.build import build
 from promptkd.tables.report.details import details
 from promptkd.tables.report.figures import figures
-from promptkd.tables.summaries import METRICS, Cell, Cells, Method
-from promptkd.tables.table import Difference, Entry, Table, Value
+from promptkd.tables.summaries import METRICS, Method, Summaries, Summary
+from promptkd.tables.table import Difference, Percentage, Table, TableCell
 
 HERE = Path(__file__).parent
 FEW = 12  # runs that are not folded away
@@ -22,12 +22,14 @@ WIDE = 10  # columns, beyond which a table with a column for each data set is se
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-def write(path: str | Path, cells: Cells, left_out: Sequence[str], sources: Sequence[str], gallery: int = 12) -> None:
+def write(
+    path: str | Path, summaries: Summaries, left_out: Sequence[str], sources: Sequence[str], gallery: int = 12
+) -> None:
     """Writes the page.
 
     Args:
         path: the file.
-        cells: what is reported.
+        summaries: what is reported.
         left_out: a line for each results.json that does not count.
         sources: the output folders, for the heading.
         gallery: how many errors each run shows with their images.
@@ -35,19 +37,12 @@ def write(path: str | Path, cells: Cells, left_out: Sequence[str], sources: Sequ
     Raises:
         OSError: it cannot be written.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(page(cells, left_out, sources, gallery), encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    files.write_text(path, page(summaries, left_out, sources, gallery))
 
 
-def page(cells: Cells, left_out: Sequence[str], sources: Sequence[str], gallery: int = 12) -> str:
+def page(summaries: Summaries, left_out: Sequence[str], sources: Sequence[str], gallery: int = 12) -> str:
     """The page as text; see `write`."""
-    number = _number(cells)
+    number = _number_of_runs(summaries)
     now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     head = f"{number} runs under {', '.join(sources)}, {now}"
     skipped = "".join(f"<li>{escape(line)}</li>" for line in left_out)
@@ -59,10 +54,10 @@ def page(cells: Cells, left_out: Sequence[str], sources: Sequence[str], gallery:
         "<p>Percent; mean ± standard deviation over seeds (n - 1). HM is the harmonic mean of the mean base and new "
         "accuracies. Transductive methods stand in tables of their own. A heading sorts its table; a "
         "tick across a bar, or beside a point, is the published number.</p>",
-        *(_table(table) for table in tables.build(cells, overview=True)),
-        figures(cells),
+        *(_table(table) for table in build(summaries, overview=True)),
+        figures(summaries),
         "<h2>Runs</h2>",
-        _runs(cells, gallery),
+        _runs(summaries, gallery),
         f"<h2>Left out</h2><ul>{skipped}</ul>" if skipped else "",
         "</main>",
     ]
@@ -78,21 +73,13 @@ def page(cells: Cells, left_out: Sequence[str], sources: Sequence[str], gallery:
 
 def _table(table: Table) -> str:
     head = "".join(f'<th aria-sort="none"><button>{_breakable(header)}</button></th>' for header in table.headers)
+    lines = _lines(table)
     about = f"{table.title} {' '.join(table.headers)}".lower()  # where a column is a data set, its name is no row's
-    lines: list[tuple[str, list[str], list[str]]] = []  # text to filter by, first cells, their additions
-    for row in table.rows:
-        if isinstance(row[0], str) and row[0].startswith("  ") and lines:  # of the row above: they sort as one
-            for i, entry in enumerate(row):
-                if i and entry != "":
-                    lines[-1][2][i] += f"<small>{escape(str(row[0]).strip())} {_text(entry)}</small>"
-        else:
-            words = " ".join(entry for entry in row if isinstance(entry, str))
-            lines.append((words.lower(), [_cell(entry) for entry in row], [""] * len(row)))
     body = "".join(
         f'<tr data-f="{escape(f"{words} {about}")}">'
-        + "".join(cell.replace("</td>", f"{more}</td>") for cell, more in zip(own, added, strict=True))
+        + "".join(cell.replace("</td>", f"{more}</td>") for cell, more in zip(cells, added, strict=True))
         + "</tr>"
-        for words, own, added in lines
+        for words, cells, added in lines
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
     notes = f"<ul class=notes>{notes}</ul>" if notes else ""
@@ -104,30 +91,49 @@ def _table(table: Table) -> str:
     return f'<section class="block{wide}">{heading}{drawn}{"" if table.folded else notes}</section>'
 
 
-def _runs(cells: Cells, gallery: int) -> str:
+def _lines(table: Table) -> list[tuple[str, list[str], list[str]]]:
+    """(text to filter by, cells, additions to the cells) of each line.
+
+    Rows of published numbers, indented in the other formats, are added to the cells of the row above: they sort as one.
+    """
+    lines: list[tuple[str, list[str], list[str]]] = []
+    for row in table.rows:
+        if isinstance(row[0], str) and row[0].startswith("  ") and lines:
+            for i, cell in enumerate(row):
+                if i and cell != "":
+                    lines[-1][2][i] += f"<small>{escape(str(row[0]).strip())} {_text(cell)}</small>"
+        else:
+            words = " ".join(cell for cell in row if isinstance(cell, str))
+            lines.append((words.lower(), [_cell(cell) for cell in row], [""] * len(row)))
+    return lines
+
+
+def _runs(summaries: Summaries, gallery: int) -> str:
     """Every run: folded by protocol, data set and method, open where they are few."""
-    opened = _number(cells) <= FEW
-    protocols: dict[str, dict[str, dict[Method, Cell]]] = {}
-    for method, row in cells.items():
+    opened = _number_of_runs(summaries) <= FEW
+    protocols: dict[str, dict[str, dict[Method, Summary]]] = {}
+    for method, row in summaries.items():
         kind = f"{method.protocol}, {'transductive' if method.transductive else 'inductive'}"
-        for dataset, cell in row.items():
-            protocols.setdefault(kind, {}).setdefault(dataset, {})[method] = cell
+        for dataset, summary in row.items():
+            protocols.setdefault(kind, {}).setdefault(dataset, {})[method] = summary
     parts = []
     for protocol, datasets in protocols.items():
         inner = []
         for dataset, methods in sorted(datasets.items()):
-            rows = [_method(method, cell, gallery, opened) for method, cell in methods.items()]
-            number = _number({method: {dataset: cell} for method, cell in methods.items()})
+            rows = [_method(method, summary, gallery, opened) for method, summary in methods.items()]
+            number = sum(len(summary.runs) for summary in methods.values())
             inner.append(_fold(dataset, "".join(rows), number, opened))
-        number = sum(len(cell.runs) for methods in datasets.values() for cell in methods.values())
+        number = sum(len(summary.runs) for methods in datasets.values() for summary in methods.values())
         parts.append(_fold(protocol, "".join(inner), number, opened))
     return "".join(parts)
 
 
-def _method(method: Method, cell: Cell, gallery: int, opened: bool) -> str:
-    values = ", ".join(f"{METRICS[name]} {cell.mean(name):.2f}" for name in METRICS if cell.mean(name) is not None)
-    runs = "".join(details(method, run, gallery) for run in sorted(cell.runs, key=lambda run: run.seed))
-    return _fold(f"{method.described}: {values}", runs, len(cell.runs), opened)
+def _method(method: Method, summary: Summary, gallery: int, opened: bool) -> str:
+    means = {name: summary.mean(name) for name in METRICS}
+    values = ", ".join(f"{METRICS[name]} {mean:.2f}" for name, mean in means.items() if mean is not None)
+    runs = sorted(summary.runs, key=lambda run: run.record.seed)
+    content = "".join(details(method, run, gallery) for run in runs)
+    return _fold(f"{method.described}: {values}", content, len(runs), opened)
 
 
 def _fold(title: str, content: str, runs: int = 0, opened: bool = False) -> str:
@@ -136,8 +142,8 @@ def _fold(title: str, content: str, runs: int = 0, opened: bool = False) -> str:
     return f'<details class="fold"{state}><summary>{escape(title)}{number}</summary>{content}</details>'
 
 
-def _number(cells: Cells) -> int:
-    return sum(len(cell.runs) for row in cells.values() for cell in row.values())
+def _number_of_runs(summaries: Summaries) -> int:
+    return sum(len(summary.runs) for row in summaries.values() for summary in row.values())
 
 
 def _breakable(name: str) -> str:
@@ -145,19 +151,19 @@ def _breakable(name: str) -> str:
     return re.sub("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "<wbr>", escape(name))
 
 
-def _cell(entry: Entry) -> str:
-    number = entry.mean if isinstance(entry, Value) else entry.value if isinstance(entry, Difference) else None
+def _cell(cell: TableCell) -> str:
+    number = cell.mean if isinstance(cell, Percentage) else cell.value if isinstance(cell, Difference) else None
     if number is None:
-        kind = ' class="gone"' if str(entry).startswith("missing") else ""
-        return f"<td{kind}>{_text(entry)}</td>"
-    best = " best" if isinstance(entry, Value) and entry.best else ""
-    return f'<td class="n{best}" data-v="{number:.6f}">{_text(entry)}</td>'
+        kind = ' class="gone"' if str(cell).startswith("missing") else ""
+        return f"<td{kind}>{_text(cell)}</td>"
+    best = " best" if isinstance(cell, Percentage) and cell.best else ""
+    return f'<td class="n{best}" data-v="{number:.6f}">{_text(cell)}</td>'
 
 
-def _text(entry: Entry) -> str:
-    if isinstance(entry, Difference):
-        return f"{entry.value:+.2f}" + ("" if entry.verified else "?")
-    if isinstance(entry, Value):
-        spread = "" if entry.std is None else f" <span>± {entry.std:.2f}</span>"
-        return f"{entry.mean:.2f}{spread}" + (f" <small>{escape(entry.note)}</small>" if entry.note else "")
-    return escape(entry)
+def _text(cell: TableCell) -> str:
+    if isinstance(cell, Difference):
+        return f"{cell.value:+.2f}" + ("" if cell.verified else "?")
+    if isinstance(cell, Percentage):
+        spread = "" if cell.std is None else f" <span>± {cell.std:.2f}</span>"
+        return f"{cell.mean:.2f}{spread}" + (f" <small>{escape(cell.note)}</small>" if cell.note else "")
+    return escape(cell)

@@ -13,7 +13,7 @@ DASHES = 3  # none, and the classes dash1 and dash2: what tells a ninth line fro
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: a percentage, its deviation, and what a paper says."""
+    """One bar: a percentage, its deviation, and a paper's number."""
 
     name: str
     mean: float
@@ -30,6 +30,11 @@ class Line:
     paper: Sequence[tuple[float, float]] = ()
 
 
+WIDTH = 420  # of every chart
+_LEFT, _RIGHT, _ROW = 64, 42, 14  # of a bar chart: margins for names and numbers, height of a bar with its gap
+_SCALE = (WIDTH - _LEFT - _RIGHT) / 100  # length of one percentage point
+
+
 def bars(groups: Sequence[tuple[str, Sequence[Bar]]], label: str) -> str:
     """Horizontal bars from 0 to 100 %, in named groups; a tick marks a published number.
 
@@ -37,35 +42,38 @@ def bars(groups: Sequence[tuple[str, Sequence[Bar]]], label: str) -> str:
         groups: (heading, bars); bars of one name have one colour in every group.
         label: what the chart shows, for those who cannot see it.
     """
-    names = list(dict.fromkeys(bar.name for _, own in groups for bar in own))
-    width, left, right, row = 420, 64, 42, 14
-    scale = (width - left - right) / 100
+    names = list(dict.fromkeys(bar.name for _, members in groups for bar in members))
     parts, y = [], 4
-    for heading, own in groups:
+    for heading, members in groups:
         parts.append(f'<text x="0" y="{y + 10}" class="head">{escape(_short(heading, 66))}</text>')
         y += 16
-        for bar in own:
-            size = bar.mean * scale
-            spread = "" if bar.std is None else f" ± {bar.std:.2f}"
-            paper = "" if bar.paper is None else f"; paper {bar.paper:.2f}"
-            parts.append(
-                f'<g><title>{escape(f"{heading}, {bar.name}: {bar.mean:.2f}{spread}{paper}")}</title>'
-                f'<text x="{left - 4}" y="{y + 10}" text-anchor="end">{escape(bar.name)}</text>'
-                f'<rect x="{left}" y="{y + 1}" width="{size:.1f}" height="{row - 3}" rx="1.5" '
-                f'class="s{names.index(bar.name) % COLOURS}"/>'
-                + _whisker(left + size, y + row / 2 - 0.5, (bar.std or 0) * scale, left + 100 * scale)
-                + (f'<line x1="{left + bar.paper * scale:.1f}" x2="{left + bar.paper * scale:.1f}" y1="{y - 1}" '
-                   f'y2="{y + row - 1}" class="paper"/>' if bar.paper is not None else "")
-                + f'<text x="{width}" y="{y + 10}" text-anchor="end" class="num">{bar.mean:.1f}</text></g>'
-            )  # fmt: skip
-            y += row
+        for bar in members:
+            parts.append(_bar(heading, bar, y, names.index(bar.name) % COLOURS))
+            y += _ROW
         y += 5
     grid = "".join(
-        f'<line x1="{left + tick * scale:.1f}" x2="{left + tick * scale:.1f}" y1="0" y2="{y}" class="grid"/>'
-        f'<text x="{left + tick * scale:.1f}" y="{y + 11}" text-anchor="middle">{tick}</text>'
+        f'<line x1="{_LEFT + tick * _SCALE:.1f}" x2="{_LEFT + tick * _SCALE:.1f}" y1="0" y2="{y}" class="grid"/>'
+        f'<text x="{_LEFT + tick * _SCALE:.1f}" y="{y + 11}" text-anchor="middle">{tick}</text>'
         for tick in (0, 25, 50, 75, 100)
     )
-    return _svg(width, y + 15, label, grid + "".join(parts))
+    return _svg(WIDTH, y + 15, label, grid + "".join(parts))
+
+
+def _bar(heading: str, bar: Bar, y: int, colour: int) -> str:
+    """A bar whose row begins at the height y, with its name, number, deviation and published number."""
+    size = bar.mean * _SCALE
+    spread = "" if bar.std is None else f" ± {bar.std:.2f}"
+    paper = tick = ""
+    if bar.paper is not None:
+        paper, x = f"; paper {bar.paper:.2f}", _LEFT + bar.paper * _SCALE
+        tick = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y - 1}" y2="{y + _ROW - 1}" class="paper"/>'
+    return (
+        f"<g><title>{escape(f'{heading}, {bar.name}: {bar.mean:.2f}{spread}{paper}')}</title>"
+        f'<text x="{_LEFT - 4}" y="{y + 10}" text-anchor="end">{escape(bar.name)}</text>'
+        f'<rect x="{_LEFT}" y="{y + 1}" width="{size:.1f}" height="{_ROW - 3}" rx="1.5" class="s{colour}"/>'
+        + _whisker(_LEFT + size, y + _ROW / 2 - 0.5, (bar.std or 0) * _SCALE, _LEFT + 100 * _SCALE)
+        + f'{tick}<text x="{WIDTH}" y="{y + 10}" text-anchor="end" class="num">{bar.mean:.1f}</text></g>'
+    )
 
 
 def lines(series: Sequence[Line], label: str, x_names: dict[float, str] | None = None, percent: bool = False) -> str:
@@ -80,55 +88,69 @@ def lines(series: Sequence[Line], label: str, x_names: dict[float, str] | None =
     points = [point for line in series for point in line.points if math.isfinite(point[1])]
     if not points:
         return ""
-    width, height, left, bottom, top, right = 420, 220, 50, 24, 8, 14
-    xs = [x for x, _, _ in points]
-    spread = [y + sign * (std or 0) for _, y, std in points for sign in (-1, 1)]
-    spread += [y for line in series for _, y in line.paper]
-    y_ticks = _ticks(min(spread), max(spread), 5)
-    y_ticks = [tick for tick in y_ticks if 0 <= tick <= 100] if percent else y_ticks
+    height, left, bottom, top, right = 220, 50, 24, 8, 14
+    x_low, x_high = min(x for x, _, _ in points), max(x for x, _, _ in points)
+    y_ticks = _y_ticks(series, points, percent)
     low, high = y_ticks[0], y_ticks[-1]
-    x_low, x_high = min(xs), max(xs)
 
     def px(x: float) -> float:
         share = (x - x_low) / (x_high - x_low) if x_high > x_low else 0.5
         # a named tick is a point: neither it nor the lines beside it shall lie on the axis
         inset = 6 + 1.5 * len(series) if x_names else 0
-        return left + inset + (width - left - 2 * inset - right) * share
+        return left + inset + (WIDTH - left - 2 * inset - right) * share
 
     def py(y: float) -> float:
         return top + (height - top - bottom) * (1 - (min(max(y, low), high) - low) / (high - low))
 
     sign = " %" if percent else ""
-    named = x_names or {tick: f"{tick:g}" for tick in _ticks(x_low, x_high, 5)}
-    right_end, foot = width - right, height - 6
-    parts = [f'<line x1="{left}" x2="{right_end}" y1="{py(y):.1f}" y2="{py(y):.1f}" class="grid"/>' for y in y_ticks]
+    ticks = x_names or {tick: f"{tick:g}" for tick in _ticks(x_low, x_high, 5)}
+    parts = [
+        f'<line x1="{left}" x2="{WIDTH - right}" y1="{py(y):.1f}" y2="{py(y):.1f}" class="grid"/>' for y in y_ticks
+    ]
     parts += [f'<text x="{left - 4}" y="{py(y) + 3:.1f}" text-anchor="end">{y:g}{sign}</text>' for y in y_ticks]
-    for x, text in named.items():
+    for x, text in ticks.items():
         if x_low <= x <= x_high:
-            parts.append(f'<text x="{px(x):.1f}" y="{foot}" text-anchor="middle">{escape(text)}</text>')
+            parts.append(f'<text x="{px(x):.1f}" y="{height - 6}" text-anchor="middle">{escape(text)}</text>')
     for number, line in enumerate(series):
         aside = 3 * (number - (len(series) - 1) / 2) if x_names else 0  # so that whiskers do not hide each other
-        parts.append(_line(line, number, lambda x, aside=aside: px(x) + aside, py, x_names or {}))
-    return _svg(width, height, label, "".join(parts))
+        parts.append(_line(line, number, aside, px, py, x_names or {}))
+    return _svg(WIDTH, height, label, "".join(parts))
+
+
+def _y_ticks(series: Sequence[Line], points: Sequence[tuple[float, float, float | None]], percent: bool) -> list[float]:
+    """Round numbers that span the points with their deviations, and the papers' numbers."""
+    spread = [y + sign * (std or 0) for _, y, std in points for sign in (-1, 1)]
+    spread += [y for line in series for _, y in line.paper]
+    ticks = _ticks(min(spread), max(spread), 5)
+    return [tick for tick in ticks if 0 <= tick <= 100] if percent else ticks
 
 
 def _line(
-    line: Line, number: int, px: Callable[[float], float], py: Callable[[float], float], x_names: Mapping[float, str]
+    line: Line,
+    number: int,
+    aside: float,
+    to_x: Callable[[float], float],
+    py: Callable[[float], float],
+    x_names: Mapping[float, str],
 ) -> str:
-    """The line of this number in a chart whose places `px` and `py` give."""
+    """The line of this number in a chart whose places `to_x` and `py` give, moved `aside` to the right."""
+
+    def px(x: float) -> float:
+        return to_x(x) + aside
+
     kept = [point for point in line.points if math.isfinite(point[1])]
     path = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y, _ in kept)
     parts = [f'<polyline points="{path}" class="line {_style(number)}"><title>{escape(line.name)}</title></polyline>']
     for x, y, std in kept if len(kept) <= 12 else []:
-        told = f"{line.name}, {x_names.get(x, f'{x:g}')}: {y:.2f}" + ("" if std is None else f" ± {std:.2f}")
+        tip = f"{line.name}, {x_names.get(x, f'{x:g}')}: {y:.2f}" + ("" if std is None else f" ± {std:.2f}")
         if std:
             ends = f'y1="{py(y - std):.1f}" y2="{py(y + std):.1f}"'
             parts.append(f'<line x1="{px(x):.1f}" x2="{px(x):.1f}" {ends} class="whisker"/>')
-        parts.append(_dot(px(x), py(y), number, f"<title>{escape(told)}</title>"))
+        parts.append(_dot(px(x), py(y), number, f"<title>{escape(tip)}</title>"))
     for x, y in line.paper:
-        told = f"{line.name}, {x_names.get(x, f'{x:g}')}: paper {y:.2f}"
+        tip = f"{line.name}, {x_names.get(x, f'{x:g}')}: paper {y:.2f}"
         at = f'x1="{px(x) - 5:.1f}" x2="{px(x) + 5:.1f}" y1="{py(y):.1f}" y2="{py(y):.1f}"'
-        parts.append(f'<g><title>{escape(told)}</title><line {at} class="paper {_style(number, dashed=False)}"/></g>')
+        parts.append(f'<g><title>{escape(tip)}</title><line {at} class="paper {_style(number, dashed=False)}"/></g>')
     return "".join(parts)
 
 

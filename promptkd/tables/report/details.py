@@ -14,6 +14,8 @@ from typing import Any
 
 from PIL import Image
 
+from promptkd.results.predictions import FILE_NAME as PREDICTIONS
+from promptkd.results.record import RunRecord
 from promptkd.results.search import Run
 from promptkd.tables.report import charts
 from promptkd.tables.summaries import METRICS, Method
@@ -33,12 +35,13 @@ def details(method: Method, run: Run, gallery: int) -> str:
         gallery: how many errors are shown with their images.
     """
     rows, problem = _predictions(run)
-    values = ", ".join(f"{METRICS[name]} {value:.2f}" for name, value in run.values.items())
-    title = f"{method.described}, {run.dataset}, {run.protocol}, seed {run.seed}"
-    parts = [_facts(run), _per_class(run)]
-    groups = [group for group in run.metrics if any(row["group"] == group for row in rows)]
+    record = run.record
+    values = ", ".join(f"{METRICS[name]} {value:.2f}" for name, value in record.accuracies.items())
+    title = f"{method.described}, {record.dataset}, {record.protocol}, seed {record.seed}"
+    parts = [_facts(run), _per_class(record)]
+    groups = [group for group in record.metrics if any(row["group"] == group for row in rows)]
     parts += [_confusion(group, [row for row in rows if row["group"] == group]) for group in groups]
-    parts += [_gallery(run, rows, gallery), _curves(run), _configuration(run)]
+    parts += [_gallery(record, rows, gallery), _curves(run), _configuration(record)]
     if problem:
         parts.append(f"<p>{escape(problem)}</p>")
     return (
@@ -48,18 +51,18 @@ def details(method: Method, run: Run, gallery: int) -> str:
 
 
 def _facts(run: Run) -> str:
-    result = run.result
+    record = run.record
     facts = {
-        "folder": run.path.parent.as_posix(), "backbone": run.backbone, "teacher": _teacher(run.teacher),
-        "template": result.get("template"), "learned on": result.get("learned_on"), "epoch": run.selection,
-        "epochs": result.get("epochs"), "training images": result.get("train_images"),
-        "of these without labels": result.get("unlabelled_images"),
-        "learned parameters": _number(result.get("learned_parameters"), "{:,}"),
-        "training": _number(result.get("train_seconds"), "{:.1f} s"),
-        "training speed": _number(result.get("train_images_per_second"), "{:.1f} images/s"),
-        "evaluation speed": _number(result.get("eval_images_per_second"), "{:.1f} images/s"),
-        "peak memory": _number(result.get("peak_memory_mb"), "{:.0f} MiB"), "device": result.get("device"),
-        "finished": run.finished,
+        "folder": run.directory.as_posix(), "backbone": record.backbone, "teacher": _teacher(record.teacher),
+        "template": record.template, "learned on": record.learned_on, "epoch": record.selection,
+        "epochs": record.epochs, "training images": record.train_images,
+        "of these without labels": record.unlabelled_images,
+        "learned parameters": _number(record.learned_parameters, "{:,}"),
+        "training": _number(record.train_seconds, "{:.1f} s"),
+        "training speed": _number(record.train_images_per_second, "{:.1f} images/s"),
+        "evaluation speed": _number(record.eval_images_per_second, "{:.1f} images/s"),
+        "peak memory": _number(record.peak_memory_mb, "{:.0f} MiB"), "device": record.device,
+        "finished": record.finished,
     }  # fmt: skip
     return _listed({key: value for key, value in facts.items() if value not in (None, "")})
 
@@ -73,8 +76,8 @@ def _teacher(teacher: dict[str, Any] | None) -> str:
     return f"{text} ({', '.join(known)})" if known else text
 
 
-def _number(value: Any, form: str) -> str | None:
-    return form.format(value) if isinstance(value, (int, float)) else None
+def _number(value: float | None, form: str) -> str | None:
+    return None if value is None else form.format(value)
 
 
 def _listed(entries: dict[str, Any], kind: str = "facts") -> str:
@@ -82,11 +85,11 @@ def _listed(entries: dict[str, Any], kind: str = "facts") -> str:
     return f'<dl class="{kind}">{rows}</dl>'
 
 
-def _per_class(run: Run) -> str:
+def _per_class(record: RunRecord) -> str:
     parts = []
-    for group, values in run.metrics.items():
-        classes = values.get("per_class") if isinstance(values, dict) else None
-        if not isinstance(classes, dict) or not classes:
+    for group, values in record.measures.items():
+        classes = values.get("per_class")
+        if not classes:
             continue
         bars = "".join(
             f'<li><span>{escape(name)}</span><i><b style="width:{accuracy:.1f}%"></b></i><em>{accuracy:.1f}</em></li>'
@@ -97,10 +100,10 @@ def _per_class(run: Run) -> str:
 
 
 def _predictions(run: Run) -> tuple[list[dict[str, str]], str]:
-    """The lines of predictions.csv whose image has a label, likeliest first, and what is wrong with it."""
-    path = run.path.with_name("predictions.csv")
+    """The lines of predictions.csv with a label, likeliest first, and a sentence on what is wrong with the file."""
+    path = run.directory / PREDICTIONS
     if not path.is_file():
-        return [], "There is no predictions.csv beside this run: no confusion matrix, no images."
+        return [], f"There is no {PREDICTIONS} beside this run: no confusion matrix, no images."
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -119,38 +122,38 @@ def _confusion(group: str, rows: Sequence[dict[str, str]]) -> str:
     if len(names) > MATRIX:
         wrong = [(pair, count) for pair, count in counts.most_common() if pair[0] != pair[1]][:PAIRS]
         lines = "".join(
-            f"<tr><td>{escape(label)}</td><td>{escape(said)}</td><td>{count} of {totals[label]}</td></tr>"
-            for (label, said), count in wrong
+            f"<tr><td>{escape(label)}</td><td>{escape(taken)}</td><td>{count} of {totals[label]}</td></tr>"
+            for (label, taken), count in wrong
         )
         head = "<tr><th>class</th><th>taken for</th><th>images</th></tr>"
         return f"<h4>Most confused, {escape(group)}</h4><div class=scroll><table>{head}{lines}</table></div>"
     head = "".join(f'<th class="up"><span>{escape(name)}</span></th>' for name in names)
-    lines = []
+    rows_of_matrix = []
     for label in names:
         cells = []
-        for said in names:
-            count, share = counts[label, said], counts[label, said] / totals[label] if totals[label] else 0
-            kind = "right" if label == said else "wrong"
-            tip = escape(f"{label} taken for {said}: {count}")
+        for taken in names:
+            count, share = counts[label, taken], counts[label, taken] / totals[label] if totals[label] else 0
+            kind = "right" if label == taken else "wrong"
+            tip = escape(f"{label} taken for {taken}: {count}")
             cells.append(f'<td class="{kind}" style="--p:{100 * share:.0f}%" title="{tip}">{count or ""}</td>')
-        lines.append(f"<tr><th>{escape(label)}</th>{''.join(cells)}</tr>")
+        rows_of_matrix.append(f"<tr><th>{escape(label)}</th>{''.join(cells)}</tr>")
     return (
-        f"<h4>Confusion, {escape(group)} <small>(rows: class of the image; columns: what was said)</small></h4>"
-        f'<div class="scroll"><table class="matrix"><tr><td></td>{head}</tr>{"".join(lines)}</table></div>'
+        f"<h4>Confusion, {escape(group)} <small>(rows: class of the image; columns: its prediction)</small></h4>"
+        f'<div class="scroll"><table class="matrix"><tr><td></td>{head}</tr>{"".join(rows_of_matrix)}</table></div>'
     )
 
 
-def _gallery(run: Run, rows: Sequence[dict[str, str]], number: int) -> str:
+def _gallery(record: RunRecord, rows: Sequence[dict[str, str]], number: int) -> str:
     errors = [row for row in rows if row["label"] != row["prediction"]]
     figures = []
     for row in errors[:number]:
-        picture = thumbnail(Path(run.result.get("data_root", ".")) / row["path"])
+        picture = thumbnail(Path(record.data_root) / row["path"])
         shown = f'<img alt="{escape(row["label"])}" src="{picture}">' if picture else "<span>image not here</span>"
         caption = f"{escape(row['label'])} <b>→ {escape(row['prediction'])}</b>{100 * float(row['p1']):.1f} %"
         figures.append(f'<figure title="{escape(row["path"])}">{shown}<figcaption>{caption}</figcaption></figure>')
     if not figures:
         return ""
-    head = f"<h4>The most confident of {len(errors)} errors <small>(class, what was said, its probability)</small></h4>"
+    head = f"<h4>The most confident of {len(errors)} errors <small>(class, prediction, its probability)</small></h4>"
     return f'{head}<div class="gallery">{"".join(figures)}</div>'
 
 
@@ -171,7 +174,7 @@ def thumbnail(path: Path) -> str:
 
 
 def _curves(run: Run) -> str:
-    folder = run.path.with_name("tensorboard")
+    folder = run.directory / "tensorboard"
     if not folder.is_dir():
         return ""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -187,12 +190,11 @@ def _curves(run: Run) -> str:
     return f'<h4>Training</h4><div class="charts">{"".join(figures)}</div>' if figures else ""
 
 
-def _configuration(run: Run) -> str:
-    result = run.result
-    versions = dict(result.get("versions") or {}) | {"commit": result.get("commit", "unknown")}
-    command = shlex.join(["python", *map(str, result.get("command") or ["train.py"])])
-    settings = dict(sorted((result.get("settings") or {}).items()))
-    title = f"Configuration ({len(settings)} keys, hash {run.config_hash})"
+def _configuration(record: RunRecord) -> str:
+    versions = dict(record.versions or {}) | {"commit": record.commit or "unknown"}
+    command = shlex.join(["python", *map(str, record.command or ["train.py"])])
+    settings = dict(sorted(record.settings.items()))
+    title = f"Configuration ({len(settings)} keys, hash {record.config_hash})"
     return (
         f"<h4>Command</h4><pre>{escape(command)}</pre><h4>Versions</h4>{_listed(versions)}"
         f"<details><summary>{escape(title)}</summary>{_listed(settings, 'keys')}</details>"

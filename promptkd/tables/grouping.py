@@ -1,0 +1,141 @@
+"""Runs -> summaries: which runs belong to one row of a table, and which settings tell rows apart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from promptkd.results.record import RunRecord
+from promptkd.results.search import Run
+from promptkd.tables.summaries import ALL, ELSEWHERE, NOTHING, Method, Summaries, Summary
+
+TEACHER = "TRAINER.PROMPTKD.TEACHER"  # a path, which differs between data sets and, where each has its own, seeds
+# Settings in other columns of a row, or different between seeds of one method: never a reason for another row.
+_NOT_A_VARIANT = {"SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME",
+                  "MODEL.BACKBONE.NAME", "TRAINER.MODAL", TEACHER}  # fmt: skip
+
+
+def short(backbone: str) -> str:
+    """A backbone's name; of a path, the file's."""
+    path = PurePosixPath(backbone)
+    return path.name if path.suffix in (".pt", ".pth", ".safetensors", ".bin") or path.is_absolute() else backbone
+
+
+def method_of(record: RunRecord) -> Method:
+    """The row that a run belongs to, before rows are split by their settings."""
+    teacher = record.teacher or {}
+    name = " ".join([str(teacher.get("trainer", "")), short(str(teacher.get("backbone", "")))]).strip()
+    if teacher and not name:  # an evaluation knows the class vectors only
+        name = str(teacher.get("made_by", "unknown teacher"))
+    shots = record.shots if record.shots > 0 else ALL
+    if record.learned_parameters == 0:
+        shots = NOTHING  # whatever few-shot list lay ready
+    return Method(
+        record.protocol,
+        record.transductive,
+        record.trainer,
+        short(record.backbone),
+        name,
+        shots,
+        record.selection,
+        (record.learned_on or "") if record.protocol in ELSEWHERE else "",
+    )
+
+
+def summaries_of(runs: Iterable[Run]) -> tuple[Summaries, list[str]]:
+    """Method -> data set -> summary, and remarks on runs that no setting tells apart.
+
+    Runs of one method and data set with different settings (`settings` of results.json) become rows of their own,
+    named by the difference: numbers of different settings are never averaged. So do students of one seed with
+    different teachers.
+    """
+    runs = list(runs)
+    grouped: dict[Method, list[Run]] = {}
+    for run in runs:
+        grouped.setdefault(method_of(run.record), []).append(run)
+    teachers = {_directory_name(taught_by(run.record)) for run in runs}
+    summaries: Summaries = {}
+    remarks: list[str] = []
+    for method, members in sorted(grouped.items()):
+        for variant, alike in _variants(members).items():
+            teaches = all(_directory_name(run.directory) in teachers for run in alike)
+            row = summaries.setdefault(replace(method, variant=variant, teaches=teaches), {})
+            for run in sorted(alike, key=lambda run: run.record.eval_only):  # a training counts before an evaluation
+                summary = row.setdefault(run.record.dataset, Summary())
+                if first := next((one for one in summary.runs if one.record.seed == run.record.seed), None):
+                    remarks.append(_remark(first, run))
+                else:
+                    summary.runs.append(run)
+    return summaries, remarks
+
+
+def _remark(first: Run, run: Run) -> str:
+    """Why a second run of one seed is left out."""
+    what = "run" if first.record.config_hash == run.record.config_hash else "configuration"
+    return f"{run.path}: another {what} of seed {run.record.seed} that no setting tells from {first.path}"
+
+
+def _variants(runs: Sequence[Run]) -> dict[tuple[tuple[str, str], ...], list[Run]]:
+    """The settings that tell the rows of one method apart -> the runs of each row."""
+    keys = _differing([run.record for run in runs])
+    rows: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    for run in runs:
+        settings = run.record.settings
+        rows.setdefault(tuple((key, str(settings.get(key))) for key in keys), []).append(run)
+    split: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    for variant, alike in rows.items():
+        for run, teacher in zip(alike, _teacher_labels([run.record for run in alike]), strict=True):
+            split.setdefault((*variant, (TEACHER, teacher)) if teacher else variant, []).append(run)
+    return split
+
+
+def _teacher_labels(records: Sequence[RunRecord]) -> list[str]:
+    """For each run the part of its teacher's path that tells it from a run of the same data set and seed.
+
+    Of the ways to read the paths, the first that tells most runs apart: not at all (""), by their words without the
+    seed's, by all their words, or whole. As an example, two students of seed 1 on one data set, taught by
+    `out/A/seed1` and `out/B/seed1`, are "A" and "B"; where each seed just has a teacher of its own, there is nothing
+    to tell apart, and all labels are "".
+    """
+    places = [(record.dataset, record.seed) for record in records]
+    readings: list[list[str]] = [[""] * len(records)]
+    if len(set(places)) < len(records):
+        ways: list[Callable[[str], list[str]]] = [
+            lambda path: [word for word in re.split(r"[/+]", path) if not re.fullmatch(r"seed_?\d+", word)],
+            lambda path: re.split(r"[/+]", path),
+            lambda path: [path],
+        ]
+        readings += [_unshared([(record.dataset, way(taught_by(record))) for record in records]) for way in ways]
+    return max(readings, key=lambda labels: len(set(zip(labels, places, strict=True))))
+
+
+def _unshared(paths: Sequence[tuple[str, list[str]]]) -> list[str]:
+    """(data set, words of a path) -> the words that not every path of the same data set has, or its last word."""
+    differing: set[str] = set()
+    for dataset in {dataset for dataset, _ in paths}:
+        words_of_each = [set(words) for name, words in paths if name == dataset]
+        differing |= set().union(*words_of_each) - words_of_each[0].intersection(*words_of_each)
+    return ["+".join(word for word in words if word in differing) or words[-1] for _, words in paths]
+
+
+def taught_by(record: RunRecord) -> str:
+    """The path or name of a student's teacher, "" where there is none."""
+    return str(record.settings.get(TEACHER) or (record.teacher or {}).get("source", ""))
+
+
+def _directory_name(directory: str | Path) -> tuple[str, ...]:
+    """The part of a run's path that stays when the output moves: data set, shots, method, recipe and seed."""
+    return Path(directory).absolute().parts[-5:]
+
+
+def _differing(records: Sequence[RunRecord]) -> list[str]:
+    """Settings that differ between runs of one data set; recipes may give each data set its own."""
+    keys: set[str] = set()
+    for dataset in {record.dataset for record in records}:
+        settings = [record.settings for record in records if record.dataset == dataset]
+        for key in set().union(*settings) - _NOT_A_VARIANT:
+            if len({str(values.get(key)) for values in settings}) > 1:
+                keys.add(key)
+    return sorted(keys)
