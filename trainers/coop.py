@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 from yacs.config import CfgNode
 
-from clip.clip import load_clip_to_cpu  # noqa: F401  what files written for upstream take from this module
 from dassl.engine import TRAINER_REGISTRY
+from promptkd.clip.clip import load_clip_to_cpu  # noqa: F401  what files written for upstream take from this module
 from promptkd.engine.config import node_of
 from promptkd.model.prompts import Prompts, context_length
 

@@ -1,10 +1,10 @@
 """A finished run's checkpoint under the published key names, for the published code.
 
-    python -m tools.export RUN [DIRECTORY] [--epoch N]
+    promptkd export RUN [DIRECTORY] [--epoch N]
 
-writes DIRECTORY/<model name>/model.pth.tar-<epoch> (DIRECTORY is RUN/published where it is not given), which the
-published trainers load with --model-dir DIRECTORY --load-epoch <epoch>. It holds what was learned; frozen CLIP weights,
-which they make anew, are left out.
+(in a checkout: `python tools/export.py`) writes DIRECTORY/<model name>/model.pth.tar-<epoch>, which the published
+trainers load with --model-dir DIRECTORY --load-epoch <epoch>; DIRECTORY is RUN/published where it is not given. The
+file holds what was learned; frozen CLIP weights, which they make anew, are left out.
 """
 
 from __future__ import annotations
@@ -13,13 +13,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import yaml
-
-from dassl.engine import TRAINER_REGISTRY
-from dassl.utils import save_checkpoint
-from promptkd import guests
-from promptkd.engine import checkpoints
 
 
 def export(run: Path, target: Path, epoch: int | None = None) -> Path:
@@ -35,6 +28,13 @@ def export(run: Path, target: Path, epoch: int | None = None) -> Path:
         FileExistsError: the file is there.
         ValueError: its method learns nothing, or was written for upstream and saves the published names itself.
     """
+    import yaml  # all of this here, so that --help answers at once
+
+    from dassl.engine import TRAINER_REGISTRY
+    from dassl.utils import save_checkpoint
+    from promptkd import guests
+    from promptkd.engine import checkpoints
+
     if not (run / "config.yaml").is_file():
         raise FileNotFoundError(f"{run} holds no run: there is no config.yaml")
     guests.register()

@@ -1,6 +1,8 @@
 """Classifies images with a finished run.
 
-    python -m tools.predict RUN IMAGE ... [--top 5] [--classes A B] [--json]
+    promptkd predict RUN IMAGE ... [--top 5] [--classes A B] [--json]
+
+In a checkout that is `python tools/predict.py`.
 
 A folder stands for all images in it and below it. Images are read as those of a user's data sets are.
 """
@@ -12,11 +14,10 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tabulate import tabulate
-
-from promptkd.data.images import read_upright, walk_images
-from promptkd.deploy.classifier import Deployed
+if TYPE_CHECKING:
+    from promptkd.deploy.classifier import Deployed
 
 
 def predict(model: Deployed, path: Path, top: int) -> dict[str, object]:
@@ -25,6 +26,8 @@ def predict(model: Deployed, path: Path, top: int) -> dict[str, object]:
     Raises:
         OSError: the file is no image that can be read; the message names it.
     """
+    from promptkd.data.images import read_upright
+
     probabilities = model.probabilities([read_upright(str(path))])[0]  # (C,)
     values, labels = probabilities.topk(min(top, len(probabilities)))
     found = [
@@ -36,6 +39,8 @@ def predict(model: Deployed, path: Path, top: int) -> dict[str, object]:
 
 def images_of(paths: Sequence[Path]) -> Iterator[Path]:
     """The paths, and in the place of a folder the images in it and below it (itself, where there are none)."""
+    from promptkd.data.images import walk_images
+
     for path in paths:
         inside = [path / file for file in walk_images(path)] if path.is_dir() else []
         yield from inside or [path]
@@ -50,7 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--classes", nargs="+", help="choose among these classes only")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true", help="a JSON line per image")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(argv)  # before anything heavy is imported, so that --help answers at once
+    from tabulate import tabulate
+
+    from promptkd.deploy.classifier import Deployed
+
     try:
         model = Deployed(args.run, args.device)
         if args.classes:
