@@ -12,6 +12,9 @@ import torch
 from open_clip.model import CLIP
 from PIL import Image
 from safetensors.torch import save_file
+from tiny_runs import FAST, LEARN
+
+from promptkd.home import ROOT
 
 CLASSES = ["Annual Crop Land", "Forest", "Highway or Road", "River", "Sea or Lake"]
 SIZE = 32
@@ -84,6 +87,21 @@ def run(clips: dict[str, str], data_root: str) -> Callable[..., float]:
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def argv(clips, data_root):
+    """`argv(trainer, output, words...)` -> the words of train.py for a tiny run."""
+
+    def words(trainer: str, output: Path, *more: str) -> list[str]:
+        return [
+            *("--root", data_root, "--seed", "1", "--trainer", trainer, "--output-dir", str(output)),
+            *("--dataset-config-file", str(ROOT / "configs/datasets/eurosat.yaml"), *more[: more.count("--eval-only")]),
+            *("MODEL.BACKBONE.NAME", clips["student"], "INPUT.SIZE", f"({SIZE}, {SIZE})", *FAST, *LEARN),
+            *("DATALOADER.TRAIN_X.BATCH_SIZE", "4", *more[more.count("--eval-only") :]),
+        ]
+
+    return words
 
 
 def result(directory: Path | str) -> dict:

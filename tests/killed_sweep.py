@@ -6,7 +6,7 @@
 Starts `python -m tools.sweep --datasets emoji --trainers ZeroshotCLIP CoOp MaPLe PromptSRC PromptKD --seeds 1 2 3` with
 runs of one epoch and one image a class, kills it (SIGKILL) once a run is done and others run, starts it again, kills a
 run of that one, and checks at the end that every run is done, by as few starts as can be, and that the tables came.
-tests/test_sweep.py does the same with a smaller plan. Linux: it looks for the runs in /proc.
+tests/sweep/test_sweep.py does the same with a smaller plan. Linux: it looks for the runs in /proc.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from promptkd.data.splits import (
     write_json_atomic,
 )
 
-GOLDEN = Path(__file__).parent / "data" / "golden_splits"
+GOLDEN = Path(__file__).parents[1] / "recorded" / "splits"
 FOLDERS = sorted(EuroSAT.renamed)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import CLASSES
 from PIL import Image
-from test_train import SRC
+from tiny_runs import SRC
 from torch.utils.data import Dataset
 
 import benchmarks.loader

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import CLASSES
-from test_train import SRC, learned
+from tiny_runs import SRC, learned
 
 from benchmarks.timing import kept_bytes
 from promptkd.model import compiling, memory

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from test_train import KD, learned
+from tiny_runs import KD, learned
 from torch.utils.data import DataLoader, RandomSampler
 from yacs.config import CfgNode
 

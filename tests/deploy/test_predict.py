@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CLASSES
-from test_train import KD, SRC
+from tiny_runs import KD, SRC
 
 from promptkd.deploy import predict
 

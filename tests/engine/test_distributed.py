@@ -4,47 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import SIZE, result
-from test_train import SRC
+from conftest import result
+from tiny_runs import PROCESSES, SRC, torchrun
 
 import train
 from promptkd.engine import checkpoints
-from promptkd.home import ROOT
 
-# Test batches of 6 are three: one process has two of them, and the last is of three images.
-FAST = ["DATALOADER.NUM_WORKERS", "0", "VERBOSE", "False", "USE_CUDA", "False", "DATALOADER.TEST.BATCH_SIZE", "6"]
-LEARN = ["OPTIM.WARMUP_EPOCH", "0", "OPTIM.MAX_EPOCH", "2", "TRAIN.CHECKPOINT_FREQ", "1"]
 FOLDERS = {"PromptSRC": "VLPromptLearner", "PromptKD": "VLPromptLearner", "CoOp": "prompt_learner"}
-
-
-def torchrun(*words: str) -> subprocess.CompletedProcess:
-    """Two processes of a program."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PROMPT_TRACEBACK": "", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *words]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
-
-
-@pytest.fixture(scope="module")
-def argv(clips, data_root):
-    """`argv(trainer, output, words...)` -> the words of train.py for a tiny run."""
-
-    def words(trainer: str, output: Path, *more: str) -> list[str]:
-        return [
-            *("--root", data_root, "--seed", "1", "--trainer", trainer, "--output-dir", str(output)),
-            *("--dataset-config-file", str(ROOT / "configs/datasets/eurosat.yaml"), *more[: more.count("--eval-only")]),
-            *("MODEL.BACKBONE.NAME", clips["student"], "INPUT.SIZE", f"({SIZE}, {SIZE})", *FAST, *LEARN),
-            *("DATALOADER.TRAIN_X.BATCH_SIZE", "4", *more[more.count("--eval-only") :]),
-        ]
-
-    return words
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +47,7 @@ def runs(argv, clips, tmp_path_factory) -> tuple[Path, str, str]:
     jobs.append({"argv": argv("CoOp", resumed, *options["CoOp"]), "state": str(folder / "resumed")})
     broken = {"argv": argv("CoOp", folder / "two/broken", *options["CoOp"]), "state": "", "fails": 1}
     (folder / "jobs.json").write_text(json.dumps([*jobs, broken]))
-    done = torchrun(str(Path(__file__).with_name("processes.py")), str(folder / "jobs.json"))
+    done = torchrun(str(PROCESSES), str(folder / "jobs.json"))
     assert (folder / "again-1").is_file(), done.stderr
     return folder, done.stdout, done.stderr
 

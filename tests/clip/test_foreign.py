@@ -29,7 +29,7 @@ from promptkd.model.coupled import CompoundPrompts
 from promptkd.model.prompts import Prompts
 from promptkd.model.zoo import from_state, load_clip
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FOREIGN = ROOT / "tests/foreign"
 
 

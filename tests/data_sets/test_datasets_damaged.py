@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trees
+from other_layouts import cars_by_class, devkit_imagenet, flat_val, kaggle_imagenet, load
 from scipy.io import savemat
-from test_datasets_published import cars_by_class, devkit_imagenet, flat_val, kaggle_imagenet, load
 from trees import WRITERS, write_image, write_json, write_lines
 
 

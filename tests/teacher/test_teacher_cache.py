@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import result, tiny_config, write_clip
 from PIL import Image
-from test_train import KD, learned
+from tiny_runs import KD, learned
 
 from promptkd.teacher import cache_store
 from promptkd.teacher.teacher import Teacher

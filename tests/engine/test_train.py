@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CLASSES, result
+from tiny_runs import KD, SRC, learned
 
 import train
 from promptkd.engine import checkpoints
@@ -15,10 +16,6 @@ from promptkd.model.class_vectors import FILE_NAME, ClassVectors
 from promptkd.model.precision import Precision
 from trainers.promptkd import PromptKD
 from trainers.promptsrc import PromptSRC
-
-SRC = ["TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", "3", "TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", "3"]
-SRC += ["TRAINER.PROMPTSRC.GPA_MEAN", "2", "DATASET.SUBSAMPLE_CLASSES", "base", "DATASET.NUM_SHOTS", "4"]
-KD = ["TRAINER.PROMPTKD.PROMPT_DEPTH_VISION", "2", "TRAINER.PROMPTKD.KD_WEIGHT", "50"]
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +32,6 @@ def teacher(tmp_path_factory, request) -> Path:
         ]
     )
     return folder
-
-
-def learned(directory: Path, epoch: int) -> dict[str, torch.Tensor]:
-    return checkpoints.read_checkpoint(directory / "VLPromptLearner" / f"model.pth.tar-{epoch}")["state_dict"]
 
 
 @pytest.mark.parametrize("trainer", ["ZeroshotCLIP", "ZeroshotCLIP2"])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import CLASSES, result
 from pretend_gpu import GPU, OnGpu, pretended
-from test_methods import BASE, METHODS
+from tiny_runs import BASE, METHODS
 from torch import nn
 from torch.nn import functional as F
 

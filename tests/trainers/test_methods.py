@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from conftest import CLASSES, SIZE, result, write_clip
 from open_clip.model import CustomTextCLIP
 from open_clip.tokenizer import HFTokenizer
+from tiny_runs import BASE, METHODS
 
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine import checkpoints
@@ -19,52 +18,6 @@ from promptkd.model.precision import Precision
 from promptkd.model.prompting import takes_text_prompts
 from promptkd.model.zoo import load_clip
 
-BASE = ["DATASET.SUBSAMPLE_CLASSES", "base", "DATASET.NUM_SHOTS", "4"]
-
-
-@dataclass
-class Method:
-    """Options of a tiny run, and what its checkpoint holds."""
-
-    options: dict[str, Any]
-    folder: str
-    keys: set[str]
-    published: set[str] = field(default_factory=set)  # some of the published names
-
-    def words(self, trainer: str, **changes: Any) -> list[str]:
-        """Options as words of a command line, those of `changes` in place of its own."""
-        options = self.options | changes
-        return [word for key, value in options.items() for word in (f"TRAINER.{trainer.upper()}.{key}", str(value))]
-
-
-def numbered(name: str, count: int) -> set[str]:
-    return {f"{name}.{number}" for number in range(count)}
-
-
-DEEP = {"N_CTX_VISION": 2, "N_CTX_TEXT": 4, "PROMPT_DEPTH_VISION": 3, "PROMPT_DEPTH_TEXT": 3}
-BOTH = {"ctx"} | numbered("vision_prompts", 3) | numbered("text_prompts", 2)
-SHALLOW = "encoder.transformer.resblocks.1.VPT_shallow"
-META = {f"meta_net.linear{n}.{kind}" for n in (1, 2) for kind in ("weight", "bias")}
-MAPS = {f"projections.{n}.{kind}" for n in range(3) for kind in ("weight", "bias")}
-METHODS = {
-    "CoOp": Method({"N_CTX": 3}, "prompt_learner", {"ctx"}, {"ctx"}),
-    "KgCoOp": Method({}, "prompt_learner", {"ctx"}, {"ctx"}),
-    "CoCoOp": Method({"N_CTX": 3}, "prompt_learner", {"ctx"} | META, {"ctx"} | META),
-    "VPT": Method(
-        {"N_CTX_VISION": 2, "PROMPT_DEPTH_VISION": 3},
-        "prompt_learner",
-        numbered("vision_prompts", 3),
-        {"image_encoder.VPT", f"image_{SHALLOW}"},
-    ),
-    "IVLP": Method(DEEP, "VLPromptLearner", BOTH, {"prompt_learner.ctx", f"image_{SHALLOW}", f"text_{SHALLOW}"}),
-    "PromptSRC": Method(DEEP | {"GPA_MEAN": 2}, "VLPromptLearner", BOTH, {"prompt_learner.ctx", f"text_{SHALLOW}"}),
-    "MaPLe": Method(
-        {"N_CTX": 2, "PROMPT_DEPTH": 3},
-        "MultiModalPromptLearner",
-        {"ctx"} | numbered("text_prompts", 2) | MAPS,
-        {"prompt_learner.proj.weight", "prompt_learner.compound_prompt_projections.1.bias"},
-    ),
-}
 EVERY = pytest.mark.parametrize("trainer", METHODS)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import CLASSES, SIZE, tiny_config, write_clip
 from open_clip.model import CLIP
-from test_train import KD, SRC
+from tiny_runs import KD, SRC
 
 import train
 from promptkd.home import ROOT

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 from conftest import result
-from test_distributed import argv, torchrun  # noqa: F401  (argv is a fixture)
-from test_train import KD
+from tiny_runs import KD, PROCESSES, torchrun
 
 from promptkd.model.prompts import Prompts
 from promptkd.model.zoo import load_clip
@@ -67,7 +66,7 @@ def test_two_processes_at_once(tmp_path, capfd):
     assert max(computed) <= 20 * 400 <= sum(computed)  # nothing is computed again, and nothing was lost
 
 
-def test_two_processes_of_one_run(argv, clips, tmp_path):  # noqa: F811
+def test_two_processes_of_one_run(argv, clips, tmp_path):
     """Each keeps and reads the images of its share; the run's numbers are those without a cache."""
     cache = ["TRAINER.PROMPTKD.CACHE_DIR", str(tmp_path / "cache"), "TRAINER.PROMPTKD.TEACHER_CACHE"]
     words = [*KD, "TRAINER.PROMPTKD.TEACHER", clips["teacher"], "TRAINER.PROMPTKD.EVALUATE_TEACHER", "False"]
@@ -78,7 +77,7 @@ def test_two_processes_of_one_run(argv, clips, tmp_path):  # noqa: F811
         for name, more in runs.items()
     ]
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
-    done = torchrun(str(Path(__file__).with_name("processes.py")), str(tmp_path / "jobs.json"))
+    done = torchrun(str(PROCESSES), str(tmp_path / "jobs.json"))
     assert "Teacher images: 60 read from the cache, 0 computed" in done.stdout, done.stderr
     found = {name: result(tmp_path / name)["teacher"].get("cache") for name in runs}
     exact = {"mode": "exact"}
