@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-import yaml
-from PIL import Image
-from torch import Tensor
-from yacs.config import CfgNode
-
-from dassl.config import get_cfg_default
-from dassl.data.transforms import build_transform
-from dassl.engine import TRAINER_REGISTRY
-from promptkd import guests
-from promptkd.engine import checkpoints
-from promptkd.engine.config import node_of
-from promptkd.model.class_vectors import FILE_NAME, ClassVectors, scale_of
-from promptkd.model.precision import Precision
-from promptkd.model.zoo import load_clip
+if TYPE_CHECKING:  # imported where it is used: nothing of this package loads PyTorch by being imported
+    import torch
+    from PIL import Image
+    from torch import Tensor
+    from yacs.config import CfgNode
 
 
 class Deployed:
@@ -36,6 +27,19 @@ class Deployed:
     """
 
     def __init__(self, directory: str | Path, device: torch.device | str = "cpu", epoch: int | None = None) -> None:
+        import torch
+        import yaml
+        from yacs.config import CfgNode
+
+        from dassl.data.transforms import build_transform
+        from dassl.engine import TRAINER_REGISTRY
+        from promptkd import guests
+        from promptkd.engine import checkpoints
+        from promptkd.engine.config import node_of
+        from promptkd.model.class_vectors import FILE_NAME, ClassVectors, scale_of
+        from promptkd.model.precision import Precision
+        from promptkd.model.zoo import load_clip
+
         directory = Path(directory)
         if not (directory / "config.yaml").is_file():
             raise FileNotFoundError(f"{directory} holds no run: there is no config.yaml")
@@ -56,7 +60,9 @@ class Deployed:
             checkpoints.load_learned(self.prompts, checkpoints.read_checkpoint(file)["state_dict"], file)
         self.class_vectors = vectors.to(self.device)
         self.logit_scale = scale_of(self.clip)
-        self.transform = build_transform(_input_only(cfg), is_train=False)
+        transform = build_transform(_input_only(cfg), is_train=False)
+        assert transform is not None  # it is only where INPUT.NO_TRANSFORM says so, which a run refuses
+        self.transform = transform
 
     @property
     def classnames(self) -> tuple[str, ...]:
@@ -71,20 +77,24 @@ class Deployed:
         """
         self.class_vectors = self.class_vectors.select(classnames)
 
-    @torch.no_grad()
     def probabilities(self, images: Sequence[Image.Image]) -> Tensor:
         """B images -> (B, C) probabilities, float32, on the CPU."""
-        batch = torch.stack([self.transform(image.convert("RGB")) for image in images]).to(self.device)  # (B, 3, H, W)
-        features = self.prompts.encode_image(self.clip, batch)
-        return self.class_vectors.logits(features, self.logit_scale).softmax(dim=-1).cpu()
+        import torch
+
+        views = [self.transform(image.convert("RGB")) for image in images]
+        with torch.no_grad():
+            features = self.prompts.encode_image(self.clip, torch.stack(views).to(self.device))  # of (B, 3, H, W)
+            return self.class_vectors.logits(features, self.logit_scale).softmax(dim=-1).cpu()
 
 
 def _input_only(cfg: CfgNode) -> CfgNode:
     """Dassl's configuration with the run's INPUT, which is all that a transform reads; nothing is printed."""
-    own = get_cfg_default()
+    from dassl.config import get_cfg_default
+
+    default = get_cfg_default()
     for key, value in cfg.INPUT.items():
-        if key not in own.INPUT:  # ours, and of training
+        if key not in default.INPUT:  # ours, and of training
             continue
-        own.INPUT[key] = tuple(value) if isinstance(own.INPUT[key], tuple) else value
-    own.VERBOSE = False
-    return own
+        default.INPUT[key] = tuple(value) if isinstance(default.INPUT[key], tuple) else value
+    default.VERBOSE = False
+    return default

@@ -14,13 +14,13 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from promptkd.deploy.classifier import Deployed
 
 
-def predict(model: Deployed, path: Path, top: int) -> dict[str, object]:
+def predict(model: Deployed, path: Path, top: int) -> dict[str, Any]:
     """One image, read as those of a user's data sets are -> its path, and the `top` classes, the likeliest first.
 
     Raises:
