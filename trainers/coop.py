@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
+from promptkd.clip.clip import load_clip_to_cpu  # noqa: F401  what files written for upstream take from this module
 from promptkd.engine.options import MethodOptions, node_of, option
 from promptkd.engine.task import Supervision
 from promptkd.model.prompting import ClipShape
@@ -51,10 +51,3 @@ class CoOp(PromptTrainer):
     Options = CoOpOptions
     spec = staticmethod(context_spec)
     supervision = staticmethod(context_supervision)
-
-
-def __getattr__(name: str) -> Any:
-    """`load_clip_to_cpu`, which files written for upstream take from this module."""
-    if name == "load_clip_to_cpu":
-        return import_module("promptkd.clip.clip").load_clip_to_cpu
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promptkd.home import ROOT, command
+from promptkd.home import IMPORTED_FROM, ROOT, command
 from promptkd.sweep.engines import DEATHS, POLL
 from promptkd.sweep.execute import execute
 from promptkd.sweep.jobs import Job, Outcome
@@ -52,7 +52,7 @@ def run_ray(
         import ray
     except ImportError as error:
         raise ValueError("--engine ray needs Ray: pip install -r requirements-ray.txt") from error
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    paths = os.pathsep.join(filter(None, [str(IMPORTED_FROM), os.environ.get("PYTHONPATH")]))
     options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": paths}}, "log_to_driver": False}
     if cluster.address:
         options["address"] = cluster.address

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import yaml
 
 from promptkd import home
-from promptkd.home import ROOT
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
 from promptkd.sweep.recipes import BENCHMARK, FULL_DATA, LEARNS_NOTHING, SHARED, SHOTS, STUDENTS, belongs
@@ -35,8 +33,8 @@ class Plan:
     source: str = "imagenet"  # what cross and dg learn on
     recipe: str = ""  # instead of the published one of each method and protocol
     teacher: str = ""  # a run, a checkpoint or a CLIP's name instead of teachers trained here
-    data: str = field(default_factory=lambda: os.environ.get("DATA", str(ROOT / "data")))
-    output: str = field(default_factory=lambda: os.environ.get("OUTPUT", str(ROOT / "output")))
+    data: str = field(default_factory=lambda: home.working_folder("DATA", "data"))
+    output: str = field(default_factory=lambda: home.working_folder("OUTPUT", "output"))
 
     def check(self) -> None:
         """Refuses a plan that names what does not exist, or nothing.

@@ -123,8 +123,10 @@ def _hash(path: Path, kind: str) -> str:
 
 def _download_drive(url: str, path: Path) -> None:
     """Downloads `gdrive:<id>` with gdown, which goes on from `<path>.part`; raises OSError where that fails."""
-    import gdown
-
+    try:
+        import gdown
+    except ImportError as error:
+        raise OSError("downloads from Google Drive need gdown: pip install gdown") from error
     part = path.with_name(f"{path.name}.part")
     try:
         done = gdown.download(id=url.removeprefix("gdrive:"), output=str(part), resume=True)
