@@ -132,7 +132,7 @@ class ProfiledKD(PromptKD):
         if self.published_step:
             names, weight = self.task.all_classnames, self.options.kd_weight
             loss, _ = published.promptkd(self.model.clip, self.model.prompts, names, self.teaching.teacher, weight)
-            self.step.losses = lambda model, batch: {"loss_kd": loss(batch.images, None)}
+            self.training.step.losses = lambda model, batch: {"loss_kd": loss(batch.images, None)}
         places = [
             *stages_of(self.teaching.teacher.clip),
             (dassl.data.data_manager, "read_image", "files, decode"),

@@ -179,5 +179,5 @@ def _observed_evaluation(trainer: Any) -> tuple[torch.Tensor, dict[str, Any]]:
         seen.append(classify(images))
         return seen[-1]
 
-    metrics = trainer.evaluation.evaluate(observed)
+    metrics = trainer.training.evaluation.evaluate(observed)
     return torch.cat(seen), metrics

@@ -41,4 +41,4 @@ class CoCoOp(PromptTrainer):
 
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
         logits = model.conditional_logits(batch.images, self.task.classnames)  # (B, C)
-        return {"loss_ce": F.cross_entropy(logits, batch.labels)}
+        return {"loss_ce": F.cross_entropy(logits, batch.known_labels)}

@@ -42,5 +42,5 @@ class KgCoOp(PromptTrainer):
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
         text = model.text_features(self.task.classnames)  # (C, D)
         near = F.cosine_similarity(text.float(), self.frozen_text, dim=-1).mean()
-        loss_ce = F.cross_entropy(model.logits(batch.images, text), batch.labels)
+        loss_ce = F.cross_entropy(model.logits(batch.images, text), batch.known_labels)
         return {"loss_ce": loss_ce, "loss_kg": self.options.w * (1 - near)}  # equation 3 of the paper

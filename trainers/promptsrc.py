@@ -53,7 +53,7 @@ class PromptSRC(PromptTrainer):
             frozen_logits = cosine_logits(frozen_image, self.frozen_text, model.logit_scale)  # (B, C)
         logits = cosine_logits(image, text, model.logit_scale)  # (B, C)
         return {
-            "loss_ce": F.cross_entropy(logits, batch.labels),
+            "loss_ce": F.cross_entropy(logits, batch.known_labels),
             "loss_scl_text": self.options.text_loss_weight * F.l1_loss(text, self.frozen_text),
             "loss_scl_image": self.options.image_loss_weight * F.l1_loss(image, frozen_image),
             "loss_scl_logits": mean_kl(logits, frozen_logits),

@@ -21,5 +21,11 @@ class Batch:
     labels: Tensor | None
     index: Tensor
 
+    @property
+    def known_labels(self) -> Tensor:
+        """The labels (B,), of a method that learns from them."""
+        assert self.labels is not None, "the method's supervision says that it reads no labels"
+        return self.labels
+
     def __len__(self) -> int:
         return len(self.images)

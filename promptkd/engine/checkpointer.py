@@ -49,7 +49,6 @@ class Checkpointer:
         scheduler: LRScheduler,
         run: Mapping[str, Any],
         val_result: float | None = None,
-        is_best: bool = False,
         file_name: str = "",
         folder: Path | None = None,
     ) -> None:
@@ -60,7 +59,7 @@ class Checkpointer:
             optimizer, scheduler: of the prompts.
             run: what a resumed run needs beside them: tensors and plain values.
             val_result: accuracy (percent) by which epochs are chosen, where they are.
-            is_best, file_name: as Dassl's save_checkpoint takes them; "" for `model.pth.tar-<epoch + 1>`.
+            file_name: "" for `model.pth.tar-<epoch + 1>`.
             folder: another place.
         """
         if not distributed.is_main():
@@ -75,7 +74,7 @@ class Checkpointer:
             "run": dict(run),
         }
         folder = folder or self.folder
-        save_checkpoint(state, str(folder), is_best=is_best, model_name=file_name)
+        save_checkpoint(state, str(folder), model_name=file_name)
         write_spec(folder, self.model)
 
     def resume(self, folder: Path, optimizer: Optimizer, scheduler: LRScheduler) -> tuple[int, dict[str, Any]] | None:

@@ -25,7 +25,7 @@ def build_model(
     precision: Precision,
     make_spec: Callable[[ClipShape], PromptSpec],
     *,
-    text: bool = True,
+    classnames: Sequence[str] | None,
     templates: Sequence[str] = (),
     find_vectors: Callable[[], ClassVectors] | None = None,
 ) -> PromptedClip:
@@ -35,7 +35,7 @@ def build_model(
         cfg: a run's.
         precision: arithmetic and device.
         make_spec: a method's spec, for the sizes of the model.
-        text: whether its text encoder is loaded.
+        classnames: classes that train; None where no text is encoded, so that the text encoder is left out.
         templates: hand-written texts of a method that learns no words.
         find_vectors: gives the class vectors that a student is compared to. They are found after the student's CLIP is
             loaded, and before its prompts draw their first values.
@@ -44,7 +44,7 @@ def build_model(
         ValueError: images are not made as the model wants them, or the model does not take such prompts.
     """
     name = cfg.MODEL.BACKBONE.NAME
-    clip = load_clip(name, text=text)
+    clip = load_clip(name, text=classnames is not None)
     check_input(cfg, clip, name)
     vectors = find_vectors() if find_vectors else None
     shape = shape_of(clip)
@@ -60,4 +60,6 @@ def build_model(
     if cfg.MODEL.INIT_WEIGHTS:
         state = checkpoints.read_checkpoint(cfg.MODEL.INIT_WEIGHTS)["state_dict"]
         checkpoints.load_learned(model.prompts, state, cfg.MODEL.INIT_WEIGHTS)
+    if classnames is not None and not model.templates:
+        model.tokens(classnames)  # a class name that is too long shows now, not after an epoch
     return model
