@@ -58,6 +58,11 @@ class Classifier:
         """
         self.class_vectors = self.class_vectors.select(classnames)
 
+    def predict(self, image: Image.Image, top: int = 5) -> list[tuple[str, float]]:
+        """The likeliest classes of an image with their probabilities, the likeliest first."""
+        values, labels = self.probabilities([image])[0].topk(min(top, len(self.classnames)))
+        return [(self.classnames[i], value) for i, value in zip(labels.tolist(), values.tolist(), strict=True)]
+
     def probabilities(self, images: Sequence[Image.Image]) -> Tensor:
         """B images -> (B, C) probabilities, float32, on the CPU."""
         import torch

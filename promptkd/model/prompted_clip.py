@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -159,6 +160,19 @@ class PromptedClip:
             return lambda images: self.conditional_logits(images, classnames)
         features = self.class_vectors(classnames).features
         return lambda images: self.logits(images, features)
+
+    def save(self, folder: str | Path, classnames: Sequence[str] = ()) -> None:
+        """Saves what it learned, for `load`; see promptkd.model.saved.save."""
+        from promptkd.model import saved
+
+        saved.save(self, folder, classnames)
+
+    @classmethod
+    def load(cls, folder: str | Path, device: torch.device | str = "cpu", precision: str = "fp32") -> PromptedClip:
+        """A saved model, frozen; see promptkd.model.saved.load."""
+        from promptkd.model import saved
+
+        return saved.load(folder, device, precision)
 
     def compile(self, graphs: bool = True) -> None:
         """Compiles the image encoder; see `compile_image_encoder`."""

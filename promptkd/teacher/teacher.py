@@ -15,28 +15,35 @@ from promptkd.model.class_vectors import FILE_NAME, ClassVectors
 from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.spec import PromptSpec
+from promptkd.model.templates import DEFAULT
 from promptkd.model.zoo import load_clip
 
 
 def load_teacher(
-    source: str, backbone: str, classnames: Sequence[str], templates: Sequence[str], phrase: str, precision: Precision
+    source: str,
+    classnames: Sequence[str],
+    *,
+    templates: Sequence[str] = (DEFAULT,),
+    backbone: str = "ViT-L/14",
+    phrase: str = "a photo of a",
+    precision: Precision | None = None,
 ) -> PromptedClip:
     """A teacher from a run's directory, a published checkpoint, or a plain CLIP's name; its `about` describes it.
 
     Args:
         source: directory of a run of ours; a `.pth.tar` of PromptSRC or PromptKD's teacher zoo (or a folder that holds
             one); or a CLIP name, which makes a zero-shot teacher.
-        backbone: CLIP of a published checkpoint, which does not say it itself.
         classnames: all C classes of the task.
         templates: prompt templates of a zero-shot teacher, averaged.
+        backbone: CLIP of a published checkpoint, which does not say it itself.
         phrase: words that the published checkpoint's context stood for.
-        precision: arithmetic and device.
+        precision: arithmetic and device; None for float32 on the CPU.
 
     Raises:
         FileNotFoundError: the directory holds no checkpoint.
         ValueError: the checkpoint is of another backbone or method.
     """
-    path = Path(source)
+    path, precision = Path(source), precision or Precision.choose("fp32", torch.device("cpu"))
     if (path / "config.yaml").is_file():
         teacher = _from_run(path, precision, templates)
     elif path.is_dir() or ".pth" in path.name:  # model.pth.tar-20; any other file is a CLIP

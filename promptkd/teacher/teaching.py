@@ -146,7 +146,12 @@ def find_teacher(cfg: CfgNode, options: Any, task: Task, precision: Precision) -
     if users_images and (note := class_note(source, task.all_classnames)):
         log.warning(note)
     teacher = load_teacher(
-        source, options.teacher_name, task.all_classnames, task.templates, options.ctx_init, precision
+        source,
+        task.all_classnames,
+        templates=task.templates,
+        backbone=options.teacher_name,
+        phrase=options.ctx_init,
+        precision=precision,
     )
     check_input(cfg, teacher.clip, f"teacher {teacher.about['backbone']}")
     if cfg.MODEL.COMPILE:
