@@ -4,8 +4,8 @@
     student = promptkd.load("output/.../seed1")           # a finished run, or a folder that PromptedClip.save wrote
     student.predict(PIL.Image.open("photo.jpg"), top=3)   # [("forest", 0.93), ...]
 
-Nothing heavy is imported before it is used. docs/python.md shows the rest: a distillation in a loop of one's own, results
-of many runs, a method of one's own.
+Nothing heavy is imported before it is used. docs/python.md shows the rest: a distillation in your own loop, results
+of many runs, a method of your own.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _PUBLIC = {  # name -> module, and its name there; imported when it is first ask
     "mean_kl": ("promptkd.engine.losses", "mean_kl"),
 }
 __all__ = [
-    "Classifier", "ClassVectors", "Precision", "PromptSpec", "PromptedClip", "RunRecord", "find_runs", "load", "load_clip",
-    "load_teacher", "mean_kl",
+    "ClassVectors", "Classifier", "Precision", "PromptSpec", "PromptedClip", "RunRecord", "find_runs", "load",
+    "load_clip", "load_teacher", "mean_kl",
 ]  # fmt: skip
 
 install_names()

@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from promptkd.data.checks import clip_name
 from promptkd.engine import checkpoints
 from promptkd.engine.runs import FOLDERS, read_run
