@@ -45,7 +45,9 @@ class PromptTrainer(TrainerX):
     learns: ClassVar[bool] = True  # whether there is anything to train
     needs_text: ClassVar[bool] = True  # whether the text encoder is loaded
     taught: ClassVar[bool] = False  # whether a teacher's class vectors take the place of texts
-    final_models: ClassVar[tuple[str, ...]] = FINAL_MODELS
+    final_models = FINAL_MODELS
+    model: PromptedClip  # type: ignore[assignment]  # Dassl's own is a network of its own
+    options: Any
     teaching: Teaching | None = None
     final_accuracy: float | None = None
 

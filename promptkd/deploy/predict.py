@@ -12,11 +12,12 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from promptkd.deploy.classifier import Classifier
 
 
-def predict(model: Classifier, path: Path, top: int) -> dict[str, object]:
+def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
     """One image, read as those of a user's data sets are -> its path, and the `top` classes, the likeliest first.
 
     Raises:

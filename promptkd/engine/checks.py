@@ -45,7 +45,7 @@ def check_config(cfg: CfgNode, final_models: Sequence[str]) -> None:
             "prompt trainer takes one transformed view of an image, set False and 1"
         )
     for key, least in AT_LEAST.items():
-        if value_of(cfg, key) < least:
+        if int(str(value_of(cfg, key))) < least:
             raise ValueError(f"{key} {value_of(cfg, key)}: set {least} or more")
     default = get_cfg_default()
     for key in NOT_READ:

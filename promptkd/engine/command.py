@@ -153,7 +153,7 @@ def _run(cfg: CfgNode, build_only: bool) -> float | None:
     if cfg.EVAL_ONLY:
         trainer.load_model(cfg.MODEL_DIR, epoch=cfg.LOAD_EPOCH if cfg.LOAD_EPOCH >= 0 else None)
         return trainer.test()
-    trainer.train()
+    trainer.train()  # type: ignore[call-arg]  # SimpleTrainer's takes nothing
     return getattr(trainer, "final_accuracy", None)
 
 

@@ -129,10 +129,10 @@ def measure(
                 if predictions is not None:
                     paths = [path for path, kept in zip(files, inside.tolist(), strict=True) if kept]
                     predictions.add(name, [classnames[label] for label in labels], paths, index[inside], among)
-    measured = {}
+    measured: dict[str, dict[str, Any]] = {}
     for name, evaluator in evaluators.items():
         log.debug("%s: %d classes, %d images", name, len(groups[name]), counts[name])
-        values = {key: float(value) for key, value in evaluator.evaluate().items()}
+        values: dict[str, Any] = {key: float(value) for key, value in evaluator.evaluate().items()}
         measured[name] = values | {"classes": len(groups[name]), "images": counts[name]}
         if predictions is not None:
             measured[name]["per_class"] = predictions.per_class(name)

@@ -196,7 +196,7 @@ def log_learned(module: nn.Module, method: str, required: bool) -> int:
         ValueError: nothing, of a method that has to learn something.
     """
     rows = [[name, tuple(value.shape), value.numel()] for name, value in module.named_parameters()]
-    total = sum(row[2] for row in rows)
+    total = sum(value.numel() for value in module.parameters())
     if required and not rows:
         raise ValueError(f"{method} has nothing to learn: its options give it 0 tokens, set 1 or more")
     if rows:

@@ -87,7 +87,7 @@ class Step:
         """A batch of Dassl's on the model's device; its labels where the method reads them."""
         device, images = self.model.device, batch["img"]
         if self.cfg.INPUT.ON_DEVICE:
-            images = device_crops.finish(self.cfg, images, device)
+            images = device_crops.finished_views(self.cfg, images, device)
         labels = batch["label"].to(device, non_blocking=True) if self.labels else None
         return Batch(images.to(device, non_blocking=True), labels, batch["index"])
 

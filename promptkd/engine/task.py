@@ -91,7 +91,7 @@ class Task:
         texts = text_templates(cfg)
         task = cls(manager, supervision, train_loader, classnames, all_classnames, groups, cfg=cfg, **texts)
         wanted = {label for group in groups.values() for label in group}
-        items = [item for item in getattr(dataset, "full", dataset).test if item.label in wanted]
+        items = [item for item in getattr(dataset, "full", dataset).test or () if item.label in wanted]
         task.evaluation_loader = task.loader(items) if items else None
         task.log_data()
         chosen_on = {"best_val": manager.val_loader, "last_step": train_loader}
@@ -179,9 +179,10 @@ def _with_pool(cfg: CfgNode, pool: str) -> CfgNode:
 def loaders(cfg: CfgNode) -> tuple[DataManager, DataLoader]:
     """Dassl's loaders, and the one that trains, in the order and views of a seed, decoded as the options ask for."""
     # a user's own images are read by their data set's own wrapper
-    wrapper = getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "image_wrapper", None)
+    wrapper: Any = getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "image_wrapper", None)
     cropping = device_crops.CropTransform(cfg) if cfg.INPUT.ON_DEVICE else None
-    manager = DataManager(cfg, custom_tfm_train=cropping, dataset_wrapper=decoding.wrapper(cfg, wrapper))
+    read_by: Any = decoding.wrapper(cfg, wrapper)
+    manager = DataManager(cfg, custom_tfm_train=cropping, dataset_wrapper=read_by)
     special = {"collate_fn": device_crops.collate} if cropping else {}
     prefetch = cfg.DATALOADER.PREFETCH_FACTOR
     return manager, seeded_loader(manager.train_loader_x, cfg.DATASET.ROOT, prefetch, **special)

@@ -55,8 +55,11 @@ class Training:
         self.cfg, self.task, self.model, self.seed = cfg, task, model, seed
         optim = scaled_rate(cfg)
         learned = log_learned(model.prompts, cfg.TRAINER.NAME, learns)
-        self.optimizer: Optimizer | None = build_optimizer(model.prompts, optim) if learned else None
-        self.scheduler: LRScheduler | None = build_lr_scheduler(self.optimizer, optim) if learned else None
+        self.optimizer: Optimizer | None = None
+        self.scheduler: LRScheduler | None = None
+        if learned:
+            self.optimizer = build_optimizer(model.prompts, optim)
+            self.scheduler = build_lr_scheduler(self.optimizer, optim)
         classes = tuple(task.classnames) if task.supervision.class_specific else ()
         self.checkpointer = Checkpointer(Path(cfg.OUTPUT_DIR) / folder, model, classes)
         self.evaluation = Evaluator(task, model.precision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -30,7 +31,7 @@ class CompoundPrompts(Prompts):
         first, deeper = (nn.Linear(shape.text_width, shape.vision_width) for _ in range(2))
         self.projections = nn.ModuleList([first, *(copy.deepcopy(deeper) for _ in range(depth - 1))])
 
-    def encode_image(self, clip: nn.Module, images: Tensor) -> Tensor:
+    def encode_image(self, clip: Any, images: Tensor) -> Tensor:
         """Un-normalised image features: (B, 3, H, W) -> (B, D)."""
         prompts = zip(self.projections, [self.ctx, *self.text_prompts], strict=True)
         return encode_image(clip.visual, images, [project(prompt) for project, prompt in prompts])

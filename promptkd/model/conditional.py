@@ -30,5 +30,6 @@ class ConditionalPrompts(Prompts):
 
     def encode_text_for(self, clip: nn.Module, tokens: PromptTokens, image_features: Tensor) -> Tensor:
         """Text features of C classes for each of B images: (B, D) of unit norm -> (B, C, D), not normalised."""
+        assert self.ctx is not None
         contexts = self.ctx + self.meta_net(image_features.to(self.ctx.dtype))[:, None]  # (B, n, d)
         return encode_texts(clip, tokens, contexts, chunk=self.text_chunk)

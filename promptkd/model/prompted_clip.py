@@ -48,7 +48,7 @@ class PromptedClip:
         self.logit_scale = scale_of(clip)
         self.spec = spec
         self.prompts: Prompts = spec.build(clip)  # from float32 tables, before they may be stored in half precision
-        self.clip = precision.store(clip)
+        self.clip: Any = precision.store(clip)
         self.prompts.to(precision.device)
         self.precision = precision
         self.templates = tuple(templates)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,20 +106,20 @@ class Prompts(nn.Module):
         Raises:
             ValueError: contexts of other classes than these.
         """
-        contexts = self.ctx
+        contexts: Tensor | None = self.ctx
         each = contexts is not None and contexts.dim() == 3
-        if each and len(contexts) != len(tokens):
+        if contexts is not None and each and len(contexts) != len(tokens):
             raise ValueError(
                 f"class-specific contexts of {len(contexts)} classes say nothing of {len(tokens)} others: "
                 "evaluate the classes they were trained on, or train one context for all (CSC False)"
             )
         if contexts is not None and not each:
             contexts = contexts[None]  # (1, n, d)
-        return encode_texts(clip, tokens, contexts, self.text_prompts, self.position, each, self.text_chunk)[0]
+        return encode_texts(clip, tokens, contexts, list(self.text_prompts), self.position, each, self.text_chunk)[0]
 
-    def encode_image(self, clip: nn.Module, images: Tensor) -> Tensor:
+    def encode_image(self, clip: Any, images: Tensor) -> Tensor:
         """Un-normalised image features: (B, 3, H, W) -> (B, D)."""
-        return encode_image(clip.visual, images, self.vision_prompts)
+        return encode_image(clip.visual, images, list(self.vision_prompts))
 
 
 class StudentPrompts(Prompts):

@@ -169,7 +169,8 @@ def open_cache(
 
 def teacher_key(teacher: PromptedClip) -> dict[str, str]:
     """What makes image features: weights and build of the image tower, and the learned prompts that enter it."""
-    visual, prompts = teacher.clip.visual, teacher.prompts
+    visual: nn.Module = teacher.clip.visual
+    prompts = teacher.prompts
     plain = type(prompts).encode_image is Prompts.encode_image
     parts = nn.ModuleList([visual, prompts.vision_prompts if plain else prompts])
     build = [(name, type(module).__name__, _said(module)) for name, module in visual.named_modules()]

@@ -50,9 +50,10 @@ class ViewFile:
     def __init__(self, path: Path, images: int) -> None:
         self.path = path
         _, kind, channels = path.name.split(".")
-        self.dtype, self.dim = getattr(torch, kind, None), int(channels)
-        if not isinstance(self.dtype, torch.dtype):
+        dtype, self.dim = getattr(torch, kind, None), int(channels)
+        if not isinstance(dtype, torch.dtype):
             raise ValueError(f"{kind!r} is no type")
+        self.dtype = dtype
         self.row_bytes = self.dim * self.dtype.itemsize
         self.file = open(path, "r+b", buffering=0)  # noqa: SIM115  (open as long as the view is in use)
         self.start, size = images * _SUM.itemsize, os.fstat(self.file.fileno()).st_size
@@ -86,7 +87,7 @@ class ViewFile:
                 if self.sums[number] == checksum(self.rows[number]):
                     continue
                 if os.pwrite(file, row, self.start + number * self.row_bytes) == self.row_bytes:
-                    os.pwrite(file, np.array(checksum(row), _SUM), number * _SUM.itemsize)
+                    os.pwrite(file, np.array(checksum(row), _SUM).tobytes(), number * _SUM.itemsize)
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
 
@@ -103,7 +104,7 @@ def as_bytes(features: Tensor) -> np.ndarray:
 
 def checksum(row: np.ndarray) -> int:
     """CRC-32 of a row's bytes, never 0: that is what a row that was not written has."""
-    return zlib.crc32(row) or 1
+    return zlib.crc32(row.data) or 1
 
 
 def file_bytes(images: int, row_bytes: int) -> int:
