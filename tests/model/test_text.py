@@ -12,9 +12,9 @@ from promptkd.model import compiling, memory
 from promptkd.model.memory import texts_at_once
 from promptkd.model.prompting import encode_image, text_tower
 from promptkd.model.prompts import Prompts
-from promptkd.model.shared_prefix import even_tables
-from promptkd.model.text import insert_context
-from promptkd.model.tokens import tokenize
+from promptkd.model.shared_prefix import even_tables, pack_suffixes
+from promptkd.model.text import _places, insert_context
+from promptkd.model.tokens import embed, tokenize
 from promptkd.model.zoo import load_clip
 
 NAMES = [*CLASSES, "Permanent Crop Land of a Very Long Name", "Pasture", "Sea"]
@@ -139,6 +139,30 @@ def test_tables_hold_every_text_and_little_padding():
         rows, place = rows + count * size, place + count
     assert sum(lengths) <= rows < 1.05 * sum(lengths)
     assert even_tables([3, 4]) == [(2, 4)]  # one row more costs less than a second table
+
+
+def test_examples_of_the_docstrings(clip):
+    """shared_prefix.py's table of three prompts, tokens.py's lengths, text.py's row of places, memory.py's parts."""
+    cpu = torch.device("cpu")
+    prompts = embed(clip, [f"a photo of a {name}." for name in ("cat", "dog", "polar bear")], [1, 1, 2])
+    assert prompts.ends == (7, 7, 8) and prompts.common == 5 and prompts.embeddings.shape[:2] == (3, 9)
+    (part,), places = pack_suffixes(prompts.ends, prompts.common, 3, cpu)
+    assert part.tables == ((3, 4),) and part.texts.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert part.positions.tolist() == [5, 6, 7, 7, 5, 6, 7, 7, 5, 6, 7, 8]
+    assert part.read_out.tolist() == [2, 6, 11] and places.tolist() == [0, 1, 2]
+    assert part.hidden[0][:, 0].tolist() == [[False] * 3 + [True]] * 2 + [[False] * 4]
+    assert pack_suffixes((8, 7, 7), 5, 3, cpu)[1].tolist() == [2, 0, 1]
+    assert even_tables([3] * 1000 + [9] * 100) == [(1000, 3), (100, 9)] and even_tables([3, 3, 4]) == [(3, 4)]
+    assert _places((2,), 8, 4, 2, cpu).tolist() == [[0, 8, 9, 5, 6, 10, 11, 7]]
+    assert memory.KEPT_PER_CHANNEL * 5 * 512 * 12 * 2 == pytest.approx(0.8e6, rel=0.01)
+
+
+def test_parts_of_the_example(monkeypatch):
+    """memory.py's: 8,000 texts of 0.8 MB each, with 8 GB free."""
+    monkeypatch.setattr("promptkd.model.memory.free_memory", lambda device: 8 * 10**9)
+    half = torch.zeros(1, dtype=torch.float16)
+    assert texts_at_once(0, 8000, 5, 512, 12, half) == (1024, True)
+    assert texts_at_once(0, 1000, 5, 512, 12, half) == (1000, False)
 
 
 def test_a_run_in_parts_learns_the_same(run, tmp_path):
