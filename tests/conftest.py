@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from open_clip.model import CLIP
 from PIL import Image
 from safetensors.torch import save_file
+from time_budget import TimeBudget
 from tiny_runs import FAST, LEARN
 
 from promptkd import logs
@@ -19,6 +21,11 @@ from promptkd.home import ROOT
 
 CLASSES = ["Annual Crop Land", "Forest", "Highway or Road", "River", "Sea or Lake"]
 SIZE = 32
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("PROMPT_TEST_BUDGET") == "1":
+        config.pluginmanager.register(TimeBudget())
 
 
 def tiny_config(embed_dim: int, width: int = 32, layers: int = 3) -> dict:

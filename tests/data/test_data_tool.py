@@ -1,11 +1,17 @@
 """tools/data.py: check in every state of a data set, few-shot lists, what there is to download."""
 
+import contextlib
+import importlib
+import io
 import json
+import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import pytest
@@ -18,6 +24,7 @@ from promptkd.data import command as data
 from promptkd.data.download import sources
 from promptkd.data.download.parts import is_present
 from promptkd.data.download.sources import PARTS
+from promptkd.data.images import image_suffixes
 from promptkd.home import ROOT, shown_command
 
 
@@ -110,26 +117,31 @@ def test_corrupt_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "Forest_2.jpg (empty file)" in shown
 
 
-AS_NOBODY = """
-import os, sys
-sys.path.insert(0, sys.argv.pop(1))
-from promptkd import guests
-from promptkd.data import command as data, report
-from promptkd.data.images import image_suffixes
-guests.register_datasets()
-image_suffixes()  # loads PIL's plugins, which nobody may be unable to,
-data.names = lambda known=data.names(): known  # and reads configs/, which may lie in a folder of its owner's alone
-if os.geteuid() == 0:  # who may read everything, whatever the modes are
-    os.setgroups([]), os.setgid(65534), os.setuid(65534)
-sys.exit(data.main())
-"""
-
-
 def check_as_nobody(*arguments: object) -> tuple[int, str]:
-    command = [sys.executable, "-c", AS_NOBODY, ROOT, "check", *arguments]
-    run = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120)
-    assert run.stderr == ""
-    return run.returncode, run.stdout
+    """The exit code and the output of `check` in a process that may read only what everyone may."""
+
+    def check_here(results: SimpleQueue) -> None:
+        data.names = lambda: known
+        if os.geteuid() == 0:  # who may read everything, whatever the modes are
+            os.setgroups([]), os.setgid(65534), os.setuid(65534)
+        shown, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(errors):
+            code = data.main(["check", *map(str, arguments)])
+        results.put((code, shown.getvalue(), errors.getvalue()))
+
+    # What the command imports and what it reads from configs/ may lie in a folder of its owner's alone.
+    known = data.names()
+    image_suffixes()
+    importlib.import_module("promptkd.data.report")
+    fork = multiprocessing.get_context("fork")
+    results = fork.SimpleQueue()
+    process = fork.Process(target=check_here, args=(results,))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+    code, shown, errors = results.get()
+    assert errors == ""
+    return code, shown
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import result
 from tiny_runs import KD, PROCESSES, torchrun
@@ -68,6 +69,7 @@ def test_two_processes_at_once(tmp_path, capfd):
     assert max(computed) <= 20 * 400 <= sum(computed)  # nothing is computed again, and nothing was lost
 
 
+@pytest.mark.slow
 def test_two_processes_of_one_run(argv, clips, tmp_path):
     """Each keeps and reads the images of its share; the run's numbers are those without a cache."""
     cache = ["TRAINER.PROMPTKD.CACHE_DIR", str(tmp_path / "cache"), "TRAINER.PROMPTKD.TEACHER_CACHE"]
