@@ -32,12 +32,12 @@ def export(run: Path, target: Path, epoch: int | None = None) -> Path:
     from promptkd.engine import checkpoints
     from promptkd.engine.runs import read_run
 
-    found = read_run(run, epoch)
-    if found.checkpoint is None:
-        raise ValueError(f"{found.trainer} learns nothing: there is nothing to export")
-    if "belongs_to" not in found.content:
-        raise ValueError(f"{found.trainer} was written for upstream: its checkpoints have the published names already")
-    folder, content = found.checkpoint.parent.name, found.content
+    source = read_run(run, epoch)
+    if source.checkpoint is None:
+        raise ValueError(f"{source.trainer} learns nothing: there is nothing to export")
+    if "belongs_to" not in source.content:
+        raise ValueError(f"{source.trainer} was written for upstream: its checkpoints have the published names already")
+    folder, content = source.checkpoint.parent.name, source.content
     file = target / folder / f"model.pth.tar-{content['epoch']}"
     if file.exists():
         raise FileExistsError(f"{file} is there already: remove it, or give another directory")

@@ -27,11 +27,11 @@ def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
 
     probabilities = model.probabilities([read_upright(str(path))])[0]  # (C,)
     values, labels = probabilities.topk(min(top, len(probabilities)))
-    found = [
+    answer = [
         {"class": model.classnames[label], "probability": value}
         for label, value in zip(labels.tolist(), values.tolist(), strict=True)
     ]
-    return {"path": str(path), "top": found}
+    return {"path": str(path), "top": answer}
 
 
 def images_of(paths: Sequence[Path]) -> Iterator[Path]:
@@ -65,15 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = 0
     for path in images_of(args.images):
         try:
-            found = predict(model, path, args.top)
+            answer = predict(model, path, args.top)
         except OSError as error:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             failed = 1
             continue
         if args.json:
-            print(json.dumps(found))
+            print(json.dumps(answer))
         else:
-            rows = [[entry["class"], 100 * entry["probability"]] for entry in found["top"]]
+            rows = [[entry["class"], 100 * entry["probability"]] for entry in answer["top"]]
             print(f"{path}\n{tabulate(rows, headers=['class', 'probability %'], floatfmt='.1f')}\n")
     return failed
 

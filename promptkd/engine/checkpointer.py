@@ -142,23 +142,23 @@ class Checkpointer:
     def _load(self, path: Path) -> dict[str, Any]:
         """Loads a file's tensors into the prompts, after checking that they belong to this model."""
         content = checkpoints.read_checkpoint(path)
-        here = self.belongs_to()
-        there = content.get("belongs_to", here)
-        if there["backbone"] != here["backbone"]:
+        current = self.belongs_to()
+        saved = content.get("belongs_to", current)
+        if saved["backbone"] != current["backbone"]:
             raise ValueError(
-                f"{path} was learned on backbone {there['backbone']}, this run has {here['backbone']}: "
-                f"set MODEL.BACKBONE.NAME {there['backbone']}"
+                f"{path} was learned on backbone {saved['backbone']}, this run has {current['backbone']}: "
+                f"set MODEL.BACKBONE.NAME {saved['backbone']}"
             )
-        if (classes := there.get("classnames")) and list(classes) != here.get("classnames"):
+        if (classes := saved.get("classnames")) and list(classes) != current.get("classnames"):
             raise ValueError(
                 f"{path} has tensors for each of {len(classes)} other classes (first {classes[0]!r}), none for these"
             )
         checkpoints.load_learned(self.model.prompts, content["state_dict"], path)
-        if there.get("text", here["text"]) != here["text"]:
+        if saved.get("text", current["text"]) != current["text"]:
             raise ValueError(
-                f"{path} was learned in the text {there['text']}, this run has {here['text']}: "
+                f"{path} was learned in the text {saved['text']}, this run has {current['text']}: "
                 "set CTX_INIT or CLASS_TOKEN_POSITION as they were"
             )
-        if there["trainer"] != here["trainer"]:
-            log.info("%s was learned by %s: %s goes on with it", path, there["trainer"], here["trainer"])
+        if saved["trainer"] != current["trainer"]:
+            log.info("%s was learned by %s: %s goes on with it", path, saved["trainer"], current["trainer"])
         return content

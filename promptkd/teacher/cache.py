@@ -78,16 +78,16 @@ class TeacherCache:
             encode: (b, 3, H, W) -> (b, D).
         """
         numbers = rows.cpu().numpy()
-        kept, there = self._read(numbers)
-        if kept is not None and there.all():
+        kept, present = self._read(numbers)
+        if kept is not None and present.all():
             self.counts["read"] += len(numbers)
             return kept.to(images.device)
-        if kept is None or self.mode == "exact" or not there.any():
+        if kept is None or self.mode == "exact" or not present.any():
             new = encode(images)  # (B, D)
             self._keep(numbers, new)
             self.counts["computed"] += len(numbers)
             return new
-        missing = np.flatnonzero(~there)
+        missing = np.flatnonzero(~present)
         new = encode(images[torch.from_numpy(missing).to(images.device)])  # (b, D)
         self._keep(numbers[missing], new)
         self.counts["computed"] += len(missing)
@@ -98,11 +98,11 @@ class TeacherCache:
     def _read(self, numbers: np.ndarray) -> tuple[Tensor | None, np.ndarray]:
         if self._file is None:
             return None, np.zeros(len(numbers), bool)
-        kept, there, damaged = self._file.read(numbers)
+        kept, present, damaged = self._file.read(numbers)
         if damaged and not self._complained:
             self._complained = True
             log.info(f"Teacher cache: {self._file.path} has damaged rows: they are made anew")
-        return kept, there
+        return kept, present
 
     def _keep(self, numbers: np.ndarray, features: Tensor) -> None:
         if not self._keeps:
@@ -173,7 +173,7 @@ def teacher_key(teacher: PromptedClip) -> dict[str, str]:
     prompts = teacher.prompts
     plain = type(prompts).encode_image is Prompts.encode_image
     parts = nn.ModuleList([visual, prompts.vision_prompts if plain else prompts])
-    build = [(name, type(module).__name__, _said(module)) for name, module in visual.named_modules()]
+    build = [(name, type(module).__name__, _settings(module)) for name, module in visual.named_modules()]
     digest = hashlib.sha256(json.dumps(build, sort_keys=True).encode()).hexdigest()[:16]
     return {"weights": weights_hash(parts), "build": digest}
 
@@ -185,19 +185,19 @@ def images_key(data: SeededViews) -> dict[str, Any]:
     """
     digest, below = hashlib.sha256(), os.path.join(data.root, "")
     for item in data.data_source:
-        found, path = os.stat(item.impath), item.impath
+        status, path = os.stat(item.impath), item.impath
         # relpath is ten times as slow as stat, and there may be a million
         path = path[len(below) :] if path.startswith(below) else os.path.relpath(path, data.root)
-        digest.update(f"{path}\0{found.st_size}\0{found.st_ctime_ns}\n".encode())
+        digest.update(f"{path}\0{status.st_size}\0{status.st_ctime_ns}\n".encode())
     return {"number": len(data), "files": digest.hexdigest()}
 
 
 def transform_key(cfg: CfgNode, data: SeededViews) -> dict[str, Any]:
     """How a file becomes a view: options that have a say, who reads it, and the libraries that do the work."""
     loaders = ("DATALOADER.TRAIN_X.", "DATALOADER.TRAIN_U.", "DATALOADER.TEST.")  # in which order and batches, not how
-    said = {k: v for k, v in relevant(cfg).items() if k.startswith(("INPUT.", "DATALOADER."))}
+    settings = {k: v for k, v in relevant(cfg).items() if k.startswith(("INPUT.", "DATALOADER."))}
     return {
-        "options": {k: v for k, v in said.items() if not k.startswith(loaders)},
+        "options": {k: v for k, v in settings.items() if not k.startswith(loaders)},
         "reader": _reader(data.items),
         "versions": {"torchvision": torchvision.__version__, "pillow": PIL.__version__, "torch": torch.__version__},
     }
@@ -214,23 +214,23 @@ def _reader(items: Any) -> str:
 def batches_key(cfg: CfgNode, device: torch.device) -> dict[str, Any]:
     """What the last bits of a feature depend on: the batch it is computed in, and the machine's way to multiply."""
     students = ("MODEL.BACKBONE.", "MODEL.HEAD.", "MODEL.INIT_WEIGHTS", "TRAIN.TEXT_CHUNK")
-    said = {k: v for k, v in relevant(cfg).items() if k.startswith(("TRAIN.", "MODEL.", "DATALOADER.TRAIN_X."))}
+    settings = {k: v for k, v in relevant(cfg).items() if k.startswith(("TRAIN.", "MODEL.", "DATALOADER.TRAIN_X."))}
     if device.type == "cuda":
         machine = [torch.cuda.get_device_name(device), str(torch.backends.cudnn.version())]
     else:
         machine = [platform.machine(), torch.backends.cpu.get_cpu_capability(), str(torch.get_num_threads())]
     return {
-        "options": {k: v for k, v in said.items() if not k.startswith(students)},
+        "options": {k: v for k, v in settings.items() if not k.startswith(students)},
         "processes": distributed.world_size(),
         "machine": [device.type, *machine],
         "matmul": torch.get_float32_matmul_precision(),
     }
 
 
-def _said(module: nn.Module) -> dict[str, Any]:
+def _settings(module: nn.Module) -> dict[str, Any]:
     """A module's own settings, as heads or the way of pooling: what weights do not tell."""
-    said = {key: value for key, value in vars(module).items() if key[0] != "_" and key != "training"}
-    return {key: value for key, value in said.items() if _plain(value)}
+    settings = {key: value for key, value in vars(module).items() if key[0] != "_" and key != "training"}
+    return {key: value for key, value in settings.items() if _plain(value)}
 
 
 def _plain(value: Any) -> bool:
