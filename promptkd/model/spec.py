@@ -79,7 +79,7 @@ class PromptSpec:
             if name not in known:
                 raise ValueError(f"a spec has no field {str(name)[:80]!r}; it has {', '.join(known)}")
             if type(value) is not type(known[name]) or (isinstance(value, int) and not 0 <= value <= 100_000):
-                raise ValueError(f"{name} of a spec is {str(value)[:80]!r}: give a {type(known[name]).__name__}")
+                raise ValueError(f"{name} of a spec is {repr(value)[:80]}: give a {type(known[name]).__name__}")
         spec = cls(**entries)
         if spec.kind not in KINDS or spec.position not in POSITIONS:
             raise ValueError(f"no prompts of kind {spec.kind[:40]!r} with the class name at the {spec.position[:40]!r}")
