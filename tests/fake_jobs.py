@@ -34,7 +34,7 @@ def starts(*jobs: Job) -> list[int]:
 
 
 def options(*words: str) -> argparse.Namespace:
-    """A command line of tools.sweep."""
+    """A command line of the sweep."""
     return sweep.parser().parse_args(list(words))
 
 

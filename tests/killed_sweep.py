@@ -3,9 +3,9 @@
     python tests/killed_sweep.py /tmp/killed                             # two to four minutes on two cores
     python tests/killed_sweep.py /tmp/killed --engine ray --workers 2    # needs Ray
 
-Starts `python -m tools.sweep --datasets emoji --trainers ZeroshotCLIP CoOp MaPLe PromptSRC PromptKD --seeds 1 2 3` with
-runs of one epoch and one image a class, kills it (SIGKILL) once a run is done and others run, starts it again, kills a
-run of that one, and checks at the end that every run is done, by as few starts as can be, and that the tables came.
+Starts tools/sweep.py with --datasets emoji --trainers ZeroshotCLIP CoOp MaPLe PromptSRC PromptKD --seeds 1 2 3 and runs
+of one epoch and one image a class, kills it (SIGKILL) once a run is done and others run, starts it again, kills a run
+of that one, and checks at the end that every run is done, by as few starts as can be, and that the tables came.
 tests/sweep/test_sweep.py does the same with a smaller plan. Linux: it looks for the runs in /proc.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from promptkd.results import search as runs
+from promptkd.results import search
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = ["--datasets", "emoji", "--trainers", "ZeroshotCLIP", "CoOp", "MaPLe", "PromptSRC", "PromptKD"]
@@ -81,7 +81,7 @@ def prove(output: Path, words: list[str]) -> str:
     print(said)
     assert launcher.returncode == 0, f"exit code {launcher.returncode}"
     planned = re.search(r"^(\d+) runs: ", said, re.MULTILINE)
-    found, left_out = runs.find(output)
+    found, left_out = search.find(output)
     assert planned and len(found) == int(planned[1]) and not left_out, f"{len(found)} results, {left_out}"
     assert f"{planned[1]} runs: {planned[1]} done" in said
     assert re.search(f"started again: {re.escape(str(killed.relative_to(output)))}, .*SIGKILL", said)
@@ -95,7 +95,7 @@ def prove(output: Path, words: list[str]) -> str:
 
 
 def main() -> None:
-    """The command line; what it does not know is for tools.sweep."""
+    """The command line; what it does not know is for the sweep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="a new folder")
     args, words = parser.parse_known_args()

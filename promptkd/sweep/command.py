@@ -1,8 +1,10 @@
-"""Runs a plan: trainers x datasets x protocols x shots x seeds, what is missing of it, and ends with the tables.
+"""Runs a plan, trainers x datasets x protocols x shots x seeds: what is missing of it; and ends with the tables.
 
-    python -m tools.sweep --datasets emoji --trainers ZeroshotCLIP CoOp PromptSRC PromptKD --seeds 1 2 3
-    python -m tools.sweep plan.yaml --dry-run
-    python -m tools.sweep --datasets all --trainers PromptKD --grid TRAINER.PROMPTKD.KD_WEIGHT 200 1000 --workers 4
+    python tools/sweep.py --datasets emoji --trainers ZeroshotCLIP CoOp PromptSRC PromptKD --seeds 1 2 3
+    python tools/sweep.py plan.yaml --dry-run
+    python tools/sweep.py --datasets all --trainers PromptKD --grid TRAINER.PROMPTKD.KD_WEIGHT 200 1000 --workers 4
+
+`promptkd sweep` is the same command where the project is installed.
 
 A plan file has the same names as the options: trainers, datasets, protocols, shots, seeds, source, recipe, teacher,
 data, output, and set (KEY: VALUE) and grid (KEY: [VALUES]); the command line wins, of set and grid key by key. Teachers
@@ -21,7 +23,6 @@ The exit code is 0 where every run is done, 130 after Ctrl-C, else 1.
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
 import signal
 import sys
@@ -29,11 +30,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
+from promptkd.results import record
 from promptkd.sweep import clusters, engines
-from promptkd.sweep.jobs import LOG, Job, Outcome, failure_of, refuse_taken, states_of
-from promptkd.sweep.plan import jobs_of, read_plan
+from promptkd.sweep.expand import jobs_of
+from promptkd.sweep.jobs import LOG, Job, Outcome, failure_of, now, refuse_taken, states_of
+from promptkd.sweep.plan import read_plan
 from promptkd.sweep.progress import Foreground, Progress
 from promptkd.tables import command as collect
 
@@ -51,10 +52,10 @@ def parser() -> argparse.ArgumentParser:
     several: dict[str, Any] = {"nargs": "+", "action": "append", "default": []}
     p.add_argument("--set", **several, metavar="KEY VALUE", help="options of every run, in pairs; may be repeated")
     p.add_argument("--grid", **several, metavar="KEY VALUE ...", help="values of an option; repeat it for another")
-    for name, told in (("source", "what cross and dg learn on"), ("recipe", "instead of the published one"),
+    for name, help_text in (("source", "what cross and dg learn on"), ("recipe", "instead of the published one"),
                        ("teacher", "a run, a checkpoint or a CLIP"), ("data", "folder of the data sets"),
                        ("output", "where the runs go")):  # fmt: skip
-        p.add_argument(f"--{name}", default="", help=told)
+        p.add_argument(f"--{name}", default="", help=help_text)
     p.add_argument("--dry-run", action="store_true", help="print the runs and what state they are in")
     p.add_argument("--retry", action="store_true", help="run failed ones again")
     p.add_argument("--engine", choices=ENGINES, default="local")
@@ -68,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def jobs_from(args: argparse.Namespace) -> list[Job]:
-    """The runs that a command line asks for.
+    """The jobs that a command line asks for.
 
     Raises:
         FileNotFoundError, ValueError: a plan, a name or an option that makes no sense.
@@ -87,30 +88,34 @@ def jobs_from(args: argparse.Namespace) -> list[Job]:
 
 
 def _by_key(option: str, entries: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    """The pairs of `--set` or `--grid` as a dictionary. Raises ValueError for a key that is given twice."""
+    values: dict[str, Any] = {}
     for key, value in entries:
-        if key in found:
+        if key in values:
             how = ", with all its values" if option == "--grid" else ""
             raise ValueError(f"{option} {key} is given twice: give it once{how}")
-        found[key] = value
-    return found
+        values[key] = value
+    return values
 
 
 def listing(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]]) -> str:
-    """The runs and their states as a table, and how many there are of each."""
+    """The jobs and their states as a table, and the number of each state."""
+    from tabulate import tabulate
+
     rows = [[states[job.name][0], job.name, states[job.name][1][:100]] for job in jobs]
     text = tabulate(rows, headers=["state", "run", ""], disable_numparse=True)
     return f"{text}\n{_counts([states[job.name][0] for job in jobs])}"
 
 
 def _counts(states: Sequence[str]) -> str:
+    """The number of each state as text: `3 runs: 2 done, 1 failed`."""
     order = ("done", "running", "unfinished", "missing", "failed", "taken", "blocked", "lost", "interrupted")
     parts = [f"{states.count(state)} {state}" for state in order if state in states]
     return f"{len(states)} runs: {', '.join(parts)}"
 
 
 def ended_before(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], retry: bool) -> dict[str, Outcome]:
-    """Name -> how it ended, of the runs that are not to run: they are done, or have failed and are not retried."""
+    """Name -> outcome of the jobs that are not to run: they are done, or have failed and are not retried."""
     known: dict[str, Outcome] = {}
     for job in jobs:
         state, detail = states[job.name]
@@ -125,18 +130,18 @@ def ended_before(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], ret
 def run(
     jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], args: argparse.Namespace, foreground: bool = False
 ) -> list[Outcome]:
-    """Runs what is not done; returns how every run ended.
+    """Runs the jobs that are not done; returns the outcomes of all.
 
     Args:
-        jobs: the runs, each after what it needs.
-        states: of `states_of`.
-        args: of the command line.
-        foreground: show what a run prints, where they go one at a time.
+        jobs: each after the jobs that it needs.
+        states: from `states_of`.
+        args: the command line.
+        foreground: whether to show the output of the runs, where they go one at a time.
 
     Raises:
         ValueError: the engine cannot run them.
     """
-    since = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
+    since = now()
     known = ended_before(jobs, states, args.retry)
     left = [job for job in jobs if job.name not in known]
     if not left:
@@ -153,7 +158,7 @@ def run(
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """What failed, with the last lines of its log, and how many runs ended how."""
+    """The failures, each with the last lines of its log, and the number of each outcome."""
     lines = []
     for outcome in outcomes:
         if outcome.state == "failed":
@@ -171,15 +176,15 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 
 
 def tables(jobs: Sequence[Job]) -> None:
-    """Prints the tables of the plan's runs, where there are any."""
-    folders = [str(job.directory) for job in jobs if (job.directory / "results.json").is_file()]
+    """Prints the tables of the jobs that have a result."""
+    folders = [str(job.directory) for job in jobs if (job.directory / record.FILE_NAME).is_file()]
     if folders:
         print()
         collect.main(folders)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """The command; returns its exit code."""
     args = parser().parse_args(argv)
     try:
         jobs = jobs_from(args)
@@ -205,12 +210,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """0 where every run is done, 130 after Ctrl-C, else 1."""
-    found = {outcome.state for outcome in outcomes}
-    return 130 if "interrupted" in found else int(found != {"done"})
+    """0 where every job is done, 130 after Ctrl-C, else 1."""
+    states = {outcome.state for outcome in outcomes}
+    return 130 if "interrupted" in states else int(states != {"done"})
 
 
 def _slurm(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], args: argparse.Namespace) -> int:
+    """Writes the scripts for what is not done; returns the exit code."""
     known = ended_before(jobs, states, args.retry)
     left = []
     for job in jobs:
@@ -225,15 +231,15 @@ def _slurm(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]], args: arg
     if not left:
         print("nothing to submit" if not_done else "every run is done: nothing to submit")
         return exit_code(list(known.values()))
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S")
+    time = now()[:19].replace("-", "").replace(":", "")  # 20260131T235959
     output = left[0].directory.parents[len(Path(left[0].name).parts) - 1]
-    folder = output / "slurm" / f"{now}-{os.getpid()}"
+    folder = output / "slurm" / f"{time}-{os.getpid()}"
     script = clusters.write_slurm(left, folder, [f"--{option.lstrip('-')}" for option in args.slurm], args.workers)
     print(f"\nWritten; submit with: bash {script}")
     return 0
 
 
 def command_line(argv: Sequence[str] | None = None) -> int:
-    """`main` for a shell, in which the end of a terminal is a Ctrl-C."""
+    """`main` for a shell: the end of the terminal counts as a Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return main(argv)

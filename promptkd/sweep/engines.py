@@ -1,4 +1,4 @@
-"""Runs of a sweep on this machine: one after the other, or several at a time, each pinned to its GPU."""
+"""The engine of this machine: runs one job after the other, or several at a time, each pinned to its GPU."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def visible_gpus() -> list[str]:
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
-    import torch  # only where it is needed
+    import torch  # slow, and only needed here
 
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def slots(workers: int, per_gpu: int, gpus: Sequence[str]) -> list[dict[str, str]]:
-    """Environment of each run that goes at a time.
+    """The places for runs: as many as run at a time, each with its environment variables.
 
     Args:
-        workers: how many at a time; 0 is `per_gpu` on each GPU, and 1 where there is none.
+        workers: how many run at a time; 0 is `per_gpu` on each GPU, and 1 where there is none.
         per_gpu: how many share a GPU.
         gpus: visible GPUs; each run sees one of them.
 
@@ -57,39 +57,39 @@ def slots(workers: int, per_gpu: int, gpus: Sequence[str]) -> list[dict[str, str
 def run_local(
     jobs: Sequence[Job], known: Mapping[str, Outcome], places: Sequence[dict[str, str]], progress: Progress, since: str
 ) -> list[Outcome]:
-    """Runs the jobs on this machine, as many at a time as there are places; each after what it needs.
+    """Runs jobs on this machine, as many at a time as there are places; each after the jobs that it needs.
 
-    A Ctrl-C ends the running ones as it would train.py; what is left is reported as interrupted.
+    A Ctrl-C ends the running ones as it would train.py; the outcome of the others is "interrupted".
 
     Args:
         jobs: what to run.
-        known: how runs ended that are not to run now.
-        places: environment of each run that goes at a time.
-        progress: told of what starts and ends.
+        known: the outcomes of jobs that are not to run now.
+        places: the environment variables of each run that goes at a time.
+        progress: shows what starts and ends.
         since: see `execute`.
     """
-    here = _Here(known, progress, since, list(places))
-    # What a killed sweep left running counts among the workers, so it comes before anything that is new.
-    here.waiting = sorted(jobs, key=lambda job: not outlived(job.directory))
+    runs = _LocalRuns(known, progress, since, list(places))
+    # The runs that a killed sweep left behind count among the workers, so they come before anything new.
+    runs.waiting = sorted(jobs, key=lambda job: not outlived(job.directory))
     with _signals_noted() as calls, ThreadPoolExecutor(max_workers=len(places)) as pool:
-        while here.running or (here.waiting and not here.stop.asked.is_set()):
-            here.start(pool)
+        while runs.running or (runs.waiting and not runs.stop.asked.is_set()):
+            runs.start(pool)
             progress.show()
-            done = wait(here.running, timeout=POLL, return_when=FIRST_COMPLETED).done if here.running else set()
-            if not here.running and here.waiting:
-                time.sleep(POLL)  # all that is left runs elsewhere
+            done = wait(runs.running, timeout=POLL, return_when=FIRST_COMPLETED).done if runs.running else set()
+            if not runs.running and runs.waiting:
+                time.sleep(POLL)  # other sweeps run all that is left
             for _ in range(len(calls)):
                 calls.pop()
                 progress.say("Stopping: what runs ends; a second Ctrl-C kills it")
-                here.stop.now()
+                runs.stop.now()
             for future in done:
-                here.finish(future, pool)
-    return [here.outcomes.get(job.name, Outcome(job.name, "interrupted", "not started")) for job in jobs]
+                runs.finish(future, pool)
+    return [runs.outcomes.get(job.name, Outcome(job.name, "interrupted", "not started")) for job in jobs]
 
 
 @dataclass
-class _Here:
-    """What runs, waits and has ended in a sweep on this machine."""
+class _LocalRuns:
+    """The jobs of a sweep on this machine: those that wait, that run and that have ended."""
 
     known: Mapping[str, Outcome]
     progress: Progress
@@ -98,11 +98,11 @@ class _Here:
     waiting: list[Job] = field(default_factory=list)
     stop: Stop = field(default_factory=Stop)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    later: dict[str, float] = field(default_factory=dict)  # run of another sweep -> when to look again
+    later: dict[str, float] = field(default_factory=dict)  # job that another sweep runs -> when to look again
     running: dict[Future[Outcome], tuple[Job, dict[str, str]]] = field(default_factory=dict)
 
     def start(self, pool: ThreadPoolExecutor) -> None:
-        """Gives each free place a run."""
+        """Gives each free place a job."""
         while self.free and not self.stop.asked.is_set():
             ended = {**self.known, **self.outcomes}
             job = _next(self.waiting, ended, self.later)
@@ -116,7 +116,7 @@ class _Here:
                 self._submit(pool, job, self.free.pop(0), 0.0)
 
     def finish(self, future: Future[Outcome], pool: ThreadPoolExecutor) -> None:
-        """Takes what a run has come to; one that a killed sweep left running keeps the place, until it has ended."""
+        """Takes the outcome of a job; a run that a killed sweep left behind keeps the place until it has ended."""
         job, place = self.running.pop(future)
         outcome = future.result()
         if outcome.state == "busy":
@@ -158,7 +158,7 @@ def _signals_noted() -> Iterator[list[int]]:
 
 
 def _next(waiting: Sequence[Job], ended: Mapping[str, Outcome], later: Mapping[str, float]) -> Job | None:
-    """The first job whose needs have ended and that is not known to run elsewhere."""
+    """The first job whose needs have ended and that no other sweep was running a moment ago."""
     now = time.monotonic()
     for job in waiting:
         if all(name in ended for name in job.needs) and later.get(job.name, 0) <= now:
@@ -167,6 +167,6 @@ def _next(waiting: Sequence[Job], ended: Mapping[str, Outcome], later: Mapping[s
 
 
 def blocked(job: Job, outcomes: Mapping[str, Outcome]) -> Outcome | None:
-    """The outcome of a run that cannot run, because what it needs has ended without a result; None of any other."""
+    """The outcome of a job that cannot run, because one that it needs has no result; None for any other job."""
     missing = [name for name in job.needs if name in outcomes and outcomes[name].state != "done"]
     return Outcome(job.name, "blocked", f"needs {', '.join(missing)}") if missing else None

@@ -1,8 +1,9 @@
-"""Running one run of a sweep once, however many sweeps ask for it.
+"""Runs one job of a sweep: once, however many sweeps ask for it.
 
-    python -m tools.running output/sweep/jobs.json 3
+    python promptkd job output/slurm/20260101T000000-7/jobs.json 3
 
-runs the fourth run of a list that `tools.sweep --engine slurm` wrote.
+runs the fourth job of a list that `python tools/sweep.py --engine slurm` wrote; `promptkd job` is the same command
+where the project is installed.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from promptkd.results import search as runs
-from promptkd.sweep.jobs import LOG, RECORD, Job, Outcome, failure_of, now, record_failure, result_of
-from promptkd.sweep.lock import POLL, Claim, holder
+from promptkd.results import record
+from promptkd.results.record import RunRecord
+from promptkd.sweep.jobs import FAILURE, LOG, Job, Outcome, failure_of, now, record_failure, result_of
+from promptkd.sweep.lock import POLL, DirectoryLock, holder
 
 TAIL = 8  # lines of a failed run's log that a summary shows
 GRACE = 60.0  # seconds that an interrupted run has to end by itself
@@ -54,41 +56,46 @@ def execute(
     since: str = "",
     stop: Stop | None = None,
     started: Callable[[], object] = lambda: None,
+    folder: str | None = None,
 ) -> Outcome:
-    """Runs a job unless it is done or runs elsewhere; a process that dies by a signal is started again.
+    """Runs a job unless it is done or another process runs it; a process that dies by a signal is started again.
 
     Args:
-        job: the run.
+        job: what to run.
         environment: variables of the process beside this one's, as CUDA_VISIBLE_DEVICES.
         deaths_allowed: how often a killed process is started again. A run that ends with an error is not.
         since: a failure recorded after this time (ISO, UTC) is taken as it is: another sweep has just met it.
         stop: asks to end.
-        started: called once, where the run really begins: its claim is taken, and its result not there.
+        started: called once, when the run really begins: the directory is locked, and has no result yet.
+        folder: the process's current folder, for relative paths of its command; None is this process's.
     """
     stop = stop or Stop()
     start, log = time.time(), job.directory / LOG
-    claim = Claim.take(job.directory)
-    if claim is None:
+    lock = DirectoryLock.take(job.directory)
+    if lock is None:
         return Outcome(job.name, "busy", holder(job.directory) or "")
-    with claim:
-        before = [f"the death of {claim.abandoned}"] if claim.abandoned else []
+    with lock:
+        before = [f"the death of {lock.abandoned}"] if lock.abandoned else []
         if result_of(job):
-            outlived = f", by a run that outlived {claim.abandoned}" if claim.abandoned else ""
+            outlived = f", by a run that outlived {lock.abandoned}" if lock.abandoned else ""
             return Outcome(job.name, "done", f"already{outlived}")
         failure = failure_of(job)
         if failure and since and failure["finished"] >= since:
             return Outcome(job.name, "failed", failure["detail"], tuple(failure["tail"]), log=str(log))
         started()
-        outcome = _attempts(job, environment or {}, claim, stop, deaths_allowed)
+        outcome = _attempts(job, environment or {}, lock, stop, deaths_allowed, folder)
         return replace(outcome, seconds=time.time() - start, log=str(log), deaths=(*before, *outcome.deaths))
 
 
-def _attempts(job: Job, environment: Mapping[str, str], claim: Claim, stop: Stop, deaths_allowed: int) -> Outcome:
+def _attempts(
+    job: Job, environment: Mapping[str, str], lock: DirectoryLock, stop: Stop, deaths_allowed: int, folder: str | None
+) -> Outcome:
+    """Runs the command until it ends by itself, has died too often, or is asked to stop."""
     deaths: list[str] = []
     while True:
-        code = _process(job, environment, claim, stop, len(deaths) + 1)
+        code = _process(job, environment, lock, stop, len(deaths) + 1, folder)
         if result_of(job):
-            (job.directory / RECORD).unlink(missing_ok=True)
+            (job.directory / FAILURE).unlink(missing_ok=True)
             return Outcome(job.name, "done", deaths=tuple(deaths))
         if stop.asked.is_set() or code == 130:
             return Outcome(job.name, "interrupted", deaths=tuple(deaths))
@@ -102,7 +109,9 @@ def _attempts(job: Job, environment: Mapping[str, str], claim: Claim, stop: Stop
         return Outcome(job.name, "failed", detail, tail, tuple(deaths))
 
 
-def _process(job: Job, environment: Mapping[str, str], claim: Claim, stop: Stop, attempt: int) -> int:
+def _process(
+    job: Job, environment: Mapping[str, str], lock: DirectoryLock, stop: Stop, attempt: int, folder: str | None
+) -> int:
     """Runs the command once with its output in the log; returns its exit code (negative: the signal that ended it)."""
     with (job.directory / LOG).open("ab", buffering=0) as log:
         log.write(f"---- {now()} attempt {attempt}: {' '.join(job.command)}\n".encode())
@@ -112,18 +121,24 @@ def _process(job: Job, environment: Mapping[str, str], claim: Claim, stop: Stop,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                cwd=folder,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment),
-                pass_fds=(claim.descriptor,),
+                pass_fds=(lock.descriptor,),
                 start_new_session=True,  # a Ctrl-C reaches the sweep, which passes it on
             )
         except OSError as error:
             log.write(f"error: cannot start {job.command[0]}: {error}\n".encode())
             return 127
+    return _wait(process, stop)
+
+
+def _wait(process: subprocess.Popen[bytes], stop: Stop) -> int:
+    """Waits for a process that may be asked to stop; returns its exit code."""
     stop.processes.add(process)
     try:
         if stop.asked.is_set():
             process.send_signal(signal.SIGINT)
-        asked = None
+        asked: float | None = None
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(timeout=0.2)
@@ -146,13 +161,14 @@ def _signal_name(code: int) -> str:
 
 
 def _reason(job: Job, code: int) -> str:
+    """Why a process that ended by itself has left no result."""
     if code:
         tail = _tail(job.directory / LOG)
-        said = [line for line in tail if "error" in line.lower()]
-        return f"exit code {code}: {(said or tail or ['no output'])[-1][:200]}"
-    path = job.directory / "results.json"
+        errors = [line for line in tail if "error" in line.lower()]
+        return f"exit code {code}: {(errors or tail or ['no output'])[-1][:200]}"
+    path = job.directory / record.FILE_NAME
     try:
-        runs.read(path)
+        RunRecord.read(path, needs_metrics=job.labelled)
     except ValueError as error:
         return f"ended well, but {path} is {error}" if path.is_file() else f"ended well, but left no {path}"
     return f"ended well, but {path} is of another configuration: has a recipe changed meanwhile?"
@@ -168,14 +184,18 @@ def _tail(log: Path) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one job of a list, or waits for it where another sweep runs it; the exit code says whether it is done."""
+    """Runs one job of a list, or waits for it where another sweep runs it; the exit code is 0 where it is done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("jobs", type=Path)
-    parser.add_argument("index", type=int)
+    parser.add_argument("jobs", type=Path, help="a list of jobs, as JSON")
+    parser.add_argument("index", type=int, help="which of them, from 0")
     args = parser.parse_args(argv)
-    listed = [Job.from_dict(entries) for entries in json.loads(args.jobs.read_text(encoding="utf-8"))]
-    job = listed[args.index]
-    needed = [other for other in listed if other.name in job.needs and not result_of(other)]
+    try:
+        jobs = [Job.from_dict(entries) for entries in json.loads(args.jobs.read_text(encoding="utf-8"))]
+        job = jobs[args.index]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        print(f"error: no job {args.index} in {args.jobs}: {error}", file=sys.stderr)
+        return 1
+    needed = [other for other in jobs if other.name in job.needs and not result_of(other)]
     if needed:
         print(f"{job.name} needs {', '.join(other.name for other in needed)}, which is not done", file=sys.stderr)
         return 1

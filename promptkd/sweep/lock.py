@@ -1,4 +1,4 @@
-"""The right to run in a directory: an advisory lock that outlives its launcher and nobody's death leaves behind."""
+"""The right to run in a directory: a lock that a run keeps when its launcher dies, and that its own death releases."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ except ImportError:  # Windows: everything but sweeps and scripts works there
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".sweep.lock"
-POLL = 1.0  # seconds between tries of who waits
+POLL = 1.0  # seconds between two tries of a process that waits
 
 
-class Claim:
+class DirectoryLock:
     """A lock (`flock`) on a file of the directory, inherited by the run's process.
 
-    The kernel drops it when the last process that holds it is gone, so that a run whose launcher was killed keeps it,
-    and no other is started beside it. On a network file system it is as good as that system's `flock`.
+    The kernel drops it with the last process that holds it: a run keeps it when its launcher is killed, and no other
+    run is started beside it. On a network file system it is as good as that system's `flock`.
 
     Attributes:
-        descriptor: to pass to the run's process.
-        abandoned: who held it before and died without letting go; "" for nobody.
+        descriptor: of the open file, to pass to the run's process.
+        abandoned: the holder before, as the file names it, where that died without a release; "" for nobody.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -36,8 +36,8 @@ class Claim:
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode(), 0)
 
     @classmethod
-    def take(cls, directory: Path) -> Claim | None:
-        """The claim, or None where another process has it.
+    def take(cls, directory: Path) -> DirectoryLock | None:
+        """The lock of a directory, which is made; None where another process holds it.
 
         Raises:
             OSError: the directory cannot be written to, or the system has no such locks.
@@ -53,7 +53,7 @@ class Claim:
             return None
         return cls(descriptor)
 
-    def __enter__(self) -> Claim:
+    def __enter__(self) -> DirectoryLock:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,7 +62,7 @@ class Claim:
 
 
 def holder(directory: Path) -> str | None:
-    """Who holds the claim on a directory; None where nobody does."""
+    """The process that holds the lock of a directory (`process 7 on host since ...`); None where nobody does."""
     if fcntl is None:
         return None
     try:
@@ -79,12 +79,12 @@ def holder(directory: Path) -> str | None:
 
 
 def outlived(directory: Path) -> bool:
-    """Whether a run on this machine holds the claim whose launcher is gone, so that no other sweep counts it."""
-    found = re.fullmatch(r"process (\d+) on (\S+) since .*", holder(directory) or "")
-    if not found or found[2] != socket.gethostname():
+    """Whether the lock is held by a run on this machine without its launcher, so that no other sweep counts the run."""
+    launcher = re.fullmatch(r"process (\d+) on (\S+) since .*", holder(directory) or "")
+    if not launcher or launcher[2] != socket.gethostname():
         return False
     try:
-        os.kill(int(found[1]), 0)  # asks only
+        os.kill(int(launcher[1]), 0)  # asks only
     except ProcessLookupError:
         return True
     except PermissionError:  # another user's process

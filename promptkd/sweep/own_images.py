@@ -1,4 +1,4 @@
-"""A student of one's own images, without labels: what `tools.launch folder` runs, and what it says at the end."""
+"""The jobs of `python tools/launch.py folder`: students of one's own images, without labels."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from typing import Any
 import yaml
 
 from promptkd import home
-from promptkd.data.checks import check_classnames
-from promptkd.data.class_names import named_path, read_class_list
-from promptkd.data.images import walk_images
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
+from promptkd.results.record import FILE_NAME, RunRecord
 from promptkd.results.settings import fingerprint, relevant
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
 
 TEACHER = "ViT-L/14"  # zero-shot, where none is named; of mini-student it is mini-teacher
 KEYS = {"TEMPLATE": "TEMPLATE", "TEST_DIR": "DATASET.TEST_DIR", "KD_WEIGHT": "TRAINER.PROMPTKD.KD_WEIGHT"}
-TOLD_ELSEWHERE = {
+GIVEN_ELSEWHERE = {
     "DATASET.NAME": "the command", "DATASET.ROOT": "the first word", "DATASET.CLASSNAMES": "the second word",
     "SEED": "the words after the class list", "OUTPUT_DIR": "OUTPUT", "TRAINER.NAME": "the command",
     "TRAINER.MODAL": "the command", "TRAINER.PROMPTKD.TEACHER": "TEACHER",
@@ -32,16 +30,19 @@ TOLD_ELSEWHERE = {
 
 
 def jobs_of(words: Sequence[str]) -> list[Job]:
-    """The runs of a command line: IMAGES CLASSES [SEED ...] [KEY VALUE ...], one for each seed (default: 1).
+    """The jobs of a command line: IMAGES CLASSES [SEED ...] [KEY VALUE ...], one for each seed (default: 1).
 
-    A run's directory is named after the images' folder and a hash of all that its student depends on: the names of the
-    images and classes, the teacher and the options. So a list that was corrected, or images that were added, make a new
-    run.
+    A job's directory is named after the images' folder and a hash of all that its student depends on: the names of the
+    images and classes, the teacher and the options. So a corrected list, or more images, make a new run.
 
     Raises:
         FileNotFoundError: no such folder, class list, or test folder.
-        ValueError: what is said does not fit; before any run.
+        ValueError: a word, a class list or an option that does not fit; before any run.
     """
+    from promptkd.data.checks import check_classnames  # these load torch: only once there are words to read
+    from promptkd.data.class_names import read_class_list
+    from promptkd.data.images import walk_images
+
     words = list(words)
     if len(words) < 2:
         raise ValueError(
@@ -78,13 +79,15 @@ def jobs_of(words: Sequence[str]) -> list[Job]:
 
 
 def _options(words: Sequence[str], images: Path) -> dict[str, str]:
-    """KEY VALUE pairs, and what the environment says beside them."""
+    """The KEY VALUE pairs of a command line, and those of the environment beside them."""
+    from promptkd.data.class_names import named_path
+
     if len(words) % 2:
         raise ValueError(f"options come in pairs KEY VALUE, the last one stands alone: {words[-1]!r}")
     options = dict(zip(words[::2], words[1::2], strict=True))
     for key in options:
-        if key in TOLD_ELSEWHERE:
-            raise ValueError(f"{key} is said by {TOLD_ELSEWHERE[key]}: leave it out")
+        if key in GIVEN_ELSEWHERE:
+            raise ValueError(f"{key} is said by {GIVEN_ELSEWHERE[key]}: leave it out")
     for variable, key in KEYS.items():
         if os.environ.get(variable):
             options.setdefault(key, os.environ[variable])
@@ -110,27 +113,27 @@ def _configure(
     recipe: str, images: Path, classes: Path, options: Mapping[str, str], seed: int, directory: Path
 ) -> tuple[list[str], Any]:
     """The arguments of train.py, and the configuration that they make."""
-    from promptkd.engine import command  # imports every method: only once the words are good
+    from promptkd.engine import command  # it imports every method: only once the words are good
 
-    own = {"DATASET.CLASSNAMES": str(classes), "TRAINER.MODAL": "cross", **options}
-    words = [word for pair in own.items() for word in pair]
+    pairs = {"DATASET.CLASSNAMES": str(classes), "TRAINER.MODAL": "cross", **options}
+    words = [word for pair in pairs.items() for word in pair]
     arguments = recipes.arguments("PromptKD", "unlabeled", recipe, images, seed, directory, words)
     return arguments, command.configure(command.parser().parse_args(arguments))
 
 
-def tell(job: Job) -> str:
-    """Where a finished student and its predictions are, how good it is where that is known, and how it is used."""
-    result = json.loads((job.directory / "results.json").read_text(encoding="utf-8"))
+def report(job: Job) -> str:
+    """The places of a finished student and its predictions, its accuracy where that is known, and how to use it."""
+    record = RunRecord.read(job.directory / FILE_NAME, needs_metrics=False)
     with (job.directory / PREDICTIONS).open(encoding="utf-8", newline="") as file:
         labels = [row["label"] for row in csv.DictReader(file)]
     unlabelled = labels.count("")
     kinds = [(unlabelled, "images without labels"), (len(labels) - unlabelled, "labelled test images")]
     counts = " and ".join(f"{number:,} {kind}" for number, kind in kinds if number)
     lines = [f"Student      {job.directory}", f"Predictions  {job.directory / PREDICTIONS} ({counts})"]
-    if measured := result["metrics"].get("all"):
+    if measured := record.measures.get("all"):
         others = {"teacher": "metrics", "student without distillation": "zero_shot_student"}
-        known = {name: result["teacher"].get(key) for name, key in others.items()}
-        beside = ", ".join(f"{name} {one['all']['accuracy']:.1f} %" for name, one in known.items() if one)
+        known = {name: (record.teacher or {}).get(key) for name, key in others.items()}
+        beside = ", ".join(f"{name} {metrics['all']['accuracy']:.1f} %" for name, metrics in known.items() if metrics)
         lines.append(
             f"Accuracy     {measured['accuracy']:.1f} % of {measured['images']:,} labelled test images"
             + (f" ({beside})" if beside else "")

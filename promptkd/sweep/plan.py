@@ -1,9 +1,8 @@
-"""A plan: trainers x datasets x protocols x shots x seeds (x a grid) -> the runs, each after what it needs."""
+"""A plan: trainers x datasets x protocols x shots x seeds (x a grid), from a YAML file or a command line."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,14 @@ import yaml
 
 from promptkd import home
 from promptkd.sweep import recipes
-from promptkd.sweep.jobs import Job
-from promptkd.sweep.recipes import BENCHMARK, FULL_DATA, LEARNS_NOTHING, SHARED, SHOTS, STUDENTS, belongs
 
-_TOLD_ELSEWHERE = {"TRAINER.NAME", "DATASET.NAME", "DATASET.ROOT", "SEED", "OUTPUT_DIR", "PROTOCOL", "EVAL_ONLY",
+_SET_BY_PLAN = {"TRAINER.NAME", "DATASET.NAME", "DATASET.ROOT", "SEED", "OUTPUT_DIR", "PROTOCOL", "EVAL_ONLY",
                    "MODEL_DIR"}  # fmt: skip
 
 
 @dataclass
 class Plan:
-    """What a sweep runs, as YAML or a command line gives it."""
+    """The content of a plan, as YAML or a command line gives it."""
 
     trainers: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)  # files of configs/datasets; "all" is the benchmark
@@ -43,7 +40,9 @@ class Plan:
             ValueError: the message gives the closest name.
         """
         self._check_kinds()
-        self.datasets = [name for given in self.datasets for name in (BENCHMARK if given == "all" else (given,))]
+        self.datasets = [
+            name for given in self.datasets for name in (recipes.BENCHMARK if given == "all" else (given,))
+        ]
         for key in ("trainers", "datasets", "protocols", "seeds"):
             values = getattr(self, key)
             if not values:
@@ -55,8 +54,10 @@ class Plan:
         for trainer in self.trainers:
             for dataset in [*self.datasets, *([self.source] if {"cross", "dg"} & set(self.protocols) else [])]:
                 recipes.recipe(trainer, dataset)
-        if own := _TOLD_ELSEWHERE & {*self.set, *self.grid}:
-            raise ValueError(f"{', '.join(sorted(own))}: a plan says this by trainers, datasets, seeds, data or output")
+        if keys := _SET_BY_PLAN & {*self.set, *self.grid}:
+            raise ValueError(
+                f"{', '.join(sorted(keys))}: a plan says this by trainers, datasets, seeds, data or output"
+            )
         if double := {*self.set} & {*self.grid}:
             raise ValueError(f"{min(double)} is in set and in grid: leave one out")
         for key, values in self.grid.items():
@@ -82,7 +83,7 @@ class Plan:
 
 
 def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:
-    """A plan from a YAML file ("" for none), where what was given on the command line wins.
+    """A plan from a YAML file ("" for none) and the options of the command line (`given`), which win.
 
     Raises:
         FileNotFoundError: no such file.
@@ -107,142 +108,11 @@ def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:
             content[key] = value = [value]
         if not isinstance(value, type(expected)):
             raise ValueError(f"{path}: {key} is {value!r}, but must be a {type(expected).__name__}")
-    told = {key: value for key, value in given.items() if value not in (None, "", [], {})}
-    own = {*told.get("set", ()), *told.get("grid", ())}  # of each key the command line's, the file's other keys stay
-    for key in {"set", "grid"} & {*told, *content}:
-        told[key] = {name: value for name, value in content.get(key, {}).items() if name not in own} | told.get(key, {})
-    plan = Plan(**(content | told))
+    options = {key: value for key, value in given.items() if value not in (None, "", [], {})}
+    winning = {*options.get("set", ()), *options.get("grid", ())}  # keys of the command line; the file's others stay
+    for key in {"set", "grid"} & {*options, *content}:
+        kept = {name: value for name, value in content.get(key, {}).items() if name not in winning}
+        options[key] = kept | options.get(key, {})
+    plan = Plan(**(content | options))
     plan.check()
     return plan
-
-
-def jobs_of(plan: Plan) -> list[Job]:
-    """Every run of a plan once, teachers and sources before what needs them.
-
-    Raises:
-        FileNotFoundError, ValueError: a recipe that does not exist, or an option that does not fit; before any run.
-    """
-    builder = _Builder(plan)
-    for protocol, dataset, trainer in itertools.product(plan.protocols, plan.datasets, plan.trainers):
-        nothing = trainer in LEARNS_NOTHING
-        all_shots = plan.shots or list(SHOTS.get(protocol, (16,)))
-        for shots in all_shots[-1:] if nothing else all_shots:
-            for seed in plan.seeds[:1] if nothing else plan.seeds:
-                for point in _points(plan.grid, trainer):
-                    builder.run(protocol, dataset, trainer, shots, seed, point)
-    depth = {name: 0 for name in builder.jobs}
-    for job in builder.jobs.values():  # a run is added after what it needs
-        depth[job.name] = 1 + max((depth[name] for name in job.needs), default=-1)
-    return sorted(builder.jobs.values(), key=lambda job: depth[job.name])
-
-
-def _points(grid: Mapping[str, Sequence[Any]], trainer: str) -> list[dict[str, Any]]:
-    """The combinations of a grid, of the keys that matter to a trainer."""
-    keys = [key for key in grid if belongs(key, trainer)]
-    return [dict(zip(keys, values, strict=True)) for values in itertools.product(*(grid[key] for key in keys))]
-
-
-class _Builder:
-    """Adds runs by name; what a run needs is added before it."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.output = Path(plan.output).absolute()  # a teacher's path is part of its student's configuration
-        self.jobs: dict[str, Job] = {}
-
-    def run(self, protocol: str, dataset: str, trainer: str, shots: int, seed: int, point: Mapping[str, Any]) -> str:
-        """Adds a run of the plan, and its teacher or source; returns its name."""
-        plan = self.plan
-        given = {key: value for key, value in plan.set.items() if belongs(key, trainer)} | dict(point)
-        options = {key: value for key, value in given.items() if not key.startswith("TEACHER.")}
-        backbone = str(options.get("MODEL.BACKBONE.NAME", ""))
-        elsewhere = protocol in ("cross", "dg")
-        if elsewhere and dataset == plan.source:
-            protocol = "cross"  # one run on the source serves both
-        options.setdefault("DATASET.NUM_SHOTS", 0 if trainer in FULL_DATA else shots)
-        options |= {"PROTOCOL": protocol} if elsewhere else {}
-        options |= {"DATASET.SUBSAMPLE_CLASSES": "base"} if protocol == "base2new" else {}
-        needs: tuple[str, ...] = ()
-        extra: list[str] = []
-        if trainer in STUDENTS:
-            options["TRAINER.MODAL"] = "base2novel" if protocol == "base2new" else "cross"
-            options |= {"PROTOCOL": protocol} if protocol == "fewshot" else {}
-            teacher = plan.teacher
-            if not teacher:
-                needs = (self.teacher(protocol, dataset, backbone, shots, given, point),)
-                teacher = str(self.jobs[needs[0]].directory)
-            options[f"TRAINER.{trainer.upper()}.TEACHER"] = teacher
-        elif elsewhere and dataset != plan.source and trainer not in LEARNS_NOTHING:
-            needs = (self.run(protocol, plan.source, trainer, shots, seed, point),)
-            extra = ["--eval-only", "--model-dir", str(self.jobs[needs[0]].directory)]
-        learned_on = plan.source if elsewhere else dataset
-        recipe = plan.recipe or recipes.recipe(trainer, learned_on, protocol, backbone, shots)
-        # what a method learned elsewhere is another run for each source
-        where = dataset if learned_on == dataset or trainer in LEARNS_NOTHING else f"{learned_on}_to_{dataset}"
-        kept = shots if protocol == "fewshot" else int(options["DATASET.NUM_SHOTS"])
-        directory = (protocol, where, trainer, recipe, kept)
-        return self.add(directory, dataset, seed, options, point, needs, extra)
-
-    def teacher(
-        self, protocol: str, dataset: str, backbone: str, shots: int, given: Mapping[str, Any], point: Mapping[str, Any]
-    ) -> str:
-        """Adds a teacher: seed 1, shared by the students of all seeds; for cross and dg it learns on the source."""
-        if protocol in ("cross", "dg"):
-            protocol, dataset = "cross", self.plan.source
-        trainer, recipe = recipes.teacher_recipe(dataset, backbone)
-        options: dict[str, Any] = {"DATASET.NUM_SHOTS": shots}
-        options |= {"DATASET.SUBSAMPLE_CLASSES": "base"} if protocol == "base2new" else {}
-        options |= {"PROTOCOL": protocol} if protocol == "cross" else {}
-        told = {}
-        for key, value in given.items():
-            own = key.removeprefix("TEACHER.")
-            if own != key or (key.startswith(SHARED) and key != "DATASET.NUM_SHOTS"):
-                options[own] = value
-                told |= {own: value} if key in point else {}
-        return self.add((protocol, dataset, trainer, recipe, shots), dataset, 1, options, told, (), [])
-
-    def add(
-        self, place: tuple[str, str, str, str, int], dataset: str, seed: int, options: Mapping[str, Any],
-        point: Mapping[str, Any], needs: tuple[str, ...], extra: Sequence[str],
-    ) -> str:  # fmt: skip
-        """Adds a run unless it is there; its configuration is built, so that a mistake shows before any run starts.
-
-        Its directory tells the point of the grid in the recipe's folder.
-
-        Args:
-            place: protocol, folder for the data set, method, recipe and shots, which make its directory.
-            dataset: what it is tested on.
-            seed, options: of the run.
-            point: what of the options is a point of the grid.
-            needs: names of the runs that come first.
-            extra: further arguments of train.py.
-        """
-        protocol, where, trainer, recipe, shots = place
-        told = "".join(f"+{key.rpartition('.')[2]}={_word(value)}" for key, value in point.items())
-        directory = recipes.run_directory(self.output, protocol, where, trainer, recipe + told, shots, seed)
-        name = directory.relative_to(self.output).as_posix()
-        words = [word for key, value in options.items() for word in (key, str(value))]
-        arguments = recipes.arguments(trainer, dataset, recipe, self.plan.data, seed, directory, [*extra, *words])
-        command = (*home.command("train"), *arguments)
-        if name in self.jobs:
-            if self.jobs[name].command != command:
-                raise ValueError(f"two different runs of the plan go to {directory}: sweep them to separate --output")
-            return name
-        cfg, config_hash = _configure(arguments)
-        eval_only = "--eval-only" in extra
-        epochs = 0 if eval_only or trainer in LEARNS_NOTHING else cfg.OPTIM.MAX_EPOCH
-        self.jobs[name] = Job(name, directory, command, config_hash, needs, epochs, eval_only)
-        return name
-
-
-def _configure(arguments: Sequence[str]) -> tuple[Any, str]:
-    from promptkd.engine import command  # imports every method and data set: only once a plan is good
-    from promptkd.results.settings import fingerprint
-
-    cfg = command.configure(command.parser().parse_args(list(arguments)))
-    return cfg, fingerprint(cfg)
-
-
-def _word(value: Any) -> str:
-    """A value as part of a folder's name."""
-    return "".join(character if character.isalnum() or character in ".-+" else "_" for character in str(value))

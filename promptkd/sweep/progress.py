@@ -1,4 +1,4 @@
-"""What a sweep says while it goes on: one view that is rewritten in a terminal, plain lines elsewhere."""
+"""The progress of a sweep: one view that is rewritten in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from promptkd.sweep.jobs import LOG, Job, Outcome, epochs_done
 
 
 class Progress:
-    """Told of what starts and ends; prints each end once, and in a terminal the running ones with epoch and ETA.
+    """Prints the end of each job once, and in a terminal a view of the running ones with epoch and ETA.
 
-    Runs tell it of their start from threads of their own.
+    Its methods may be called from several threads.
 
     Args:
         jobs: what the sweep is to run.
         stream: where it is printed.
     """
 
-    waiting: ClassVar[str] = "waiting for {job.name}: {owner}"  # for a run that is another's
+    waiting: ClassVar[str] = "waiting for {job.name}: {owner}"  # for a job that another sweep runs
 
     def __init__(self, jobs: Sequence[Job], stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stdout
@@ -37,7 +37,7 @@ class Progress:
         self._shown = 0.0
 
     def started(self, job: Job) -> None:
-        """A run begins."""
+        """Notes that a job starts."""
         with self._lock:
             self._epochs.pop(job.name, None)
             self._elsewhere.pop(job.name, None)
@@ -46,36 +46,36 @@ class Progress:
                 self.say(f"started {job.name}")
 
     def is_running(self, job: Job) -> bool:
-        """Whether it has started and not ended."""
+        """Whether a job has started and not ended."""
         return job.name in self._running
 
     def elsewhere(self, job: Job, owner: str) -> None:
-        """Another sweep runs it, or one that was killed has left it running."""
+        """Notes that another sweep runs a job, or that one that was killed has left its run behind."""
         if job.name not in self._elsewhere:
             self.say(self.waiting.format(job=job, owner=owner))
         self._elsewhere[job.name] = owner
 
     def ended(self, outcome: Outcome) -> None:
-        """A run ended."""
+        """Notes how a job ended."""
         with self._lock:
             self._running.pop(outcome.name, None)
             self._elsewhere.pop(outcome.name, None)
         self.counts[outcome.state] += 1
-        told = [outcome.detail] if outcome.detail else []
-        told += [f"started again after {', '.join(outcome.deaths)}"] if outcome.deaths else []
-        told += [_clock(outcome.seconds)] if outcome.seconds else []
+        notes = [outcome.detail] if outcome.detail else []
+        notes += [f"started again after {', '.join(outcome.deaths)}"] if outcome.deaths else []
+        notes += [_clock(outcome.seconds)] if outcome.seconds else []
         ended = sum(self.counts.values())
-        self.say(f"[{ended}/{self.total}] {outcome.state} {outcome.name}" + (f" ({'; '.join(told)})" if told else ""))
+        self.say(f"[{ended}/{self.total}] {outcome.state} {outcome.name}" + (f" ({'; '.join(notes)})" if notes else ""))
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays."""
         with self._lock:
             self._clear()
             print(line, file=self.stream, flush=True)
             self._shown = 0.0
 
     def show(self) -> None:
-        """Rewrites the view, once a second."""
+        """Rewrites the view, at most once a second."""
         if not self.live or time.monotonic() - self._shown < 1:
             return
         with self._lock:
@@ -87,12 +87,12 @@ class Progress:
             if len(shown) > max(1, rows - 3):  # what is higher than the screen cannot be taken back
                 shown = shown[: max(0, rows - 4)]
                 shown.append(f"  ... and {len(lines) - len(shown)} more")
-            lines = [line[: columns - 1] for line in (self.summary(), *shown)]
-            print("\n".join(lines), file=self.stream, flush=True)
-            self._lines, self._shown = len(lines), time.monotonic()
+            view = [line[: columns - 1] for line in (self.summary(), *shown)]
+            print("\n".join(view), file=self.stream, flush=True)
+            self._lines, self._shown = len(view), time.monotonic()
 
     def summary(self) -> str:
-        """`7 of 15 done, 1 failed, 2 running, 5 waiting`."""
+        """The counts as text: `7 of 15 done, 1 failed, 2 running, 5 waiting`."""
         ended = sum(self.counts.values())
         parts = [f"{self.counts['done']} of {self.total} done"]
         parts += [f"{count} {state}" for state, count in self.counts.items() if count and state != "done"]
@@ -101,7 +101,7 @@ class Progress:
         return ", ".join(parts + ([f"{waiting} waiting"] if waiting else []))
 
     def _line(self, job: Job, start: float, before: int) -> tuple[str, str]:
-        """A run's name, and how far it is."""
+        """A job's name, and how far its run is."""
         now = time.time()
         if not job.epochs:
             return job.name, _clock(now - start)
@@ -124,7 +124,7 @@ class Progress:
 
 
 class Foreground(Progress):
-    """For runs that go one at a time: instead of a view, what the run itself prints, as it comes."""
+    """For runs that go one at a time: in the place of a view, the output of the run itself, as it comes."""
 
     waiting = "Waiting for {job.directory}: {owner}"
 
@@ -132,10 +132,10 @@ class Foreground(Progress):
         super().__init__(jobs, stream)
         self.live = False
         self._places = {job.name: job.directory for job in jobs}
-        self._shown_to: dict[str, int] = {}  # name -> bytes of its log that were shown, or were there before
+        self._shown_to: dict[str, int] = {}  # name -> bytes of its log that were shown, or written before
 
     def started(self, job: Job) -> None:
-        """A run begins."""
+        """Notes that a job starts."""
         with self._lock:
             self._elsewhere.pop(job.name, None)
             log = job.directory / LOG
@@ -143,26 +143,26 @@ class Foreground(Progress):
             self.say(f"Running: {job.directory}")
 
     def ended(self, outcome: Outcome) -> None:
-        """A run ended."""
+        """Notes how a job ended."""
         with self._lock:
-            ours = outcome.name in self._shown_to
-            if ours:
+            ran_here = outcome.name in self._shown_to
+            if ran_here:
                 self._copy(outcome.name, last=True)
                 del self._shown_to[outcome.name]
-        if ours or outcome.state != "done":
+        if ran_here or outcome.state != "done":
             super().ended(outcome)
         else:
             self.counts["done"] += 1
             self.say(f"Done already: {self._places[outcome.name]}")
 
     def show(self) -> None:
-        """Prints what the logs of the running ones have gained."""
+        """Prints the new lines in the logs of the running jobs."""
         with self._lock:
             for name in self._shown_to:
                 self._copy(name)
 
     def _copy(self, name: str, last: bool = False) -> None:
-        """Whole lines; the last one may lack its end."""
+        """Prints a log's new lines, whole ones; at the end of the run (`last`) also one without its end."""
         log = self._places[name] / LOG
         if log.exists():
             with log.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Which recipe belongs to a method, a protocol and a backbone, and where its runs go. Data, and small functions."""
+"""The recipe of each method, protocol and backbone, and the directories of runs: data, and small functions."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str
     check(dataset, [path.stem for path in (CONFIGS / "datasets").glob("*.yaml")], "data set")
     if backbone.startswith("mini-") or (not backbone and dataset in MINI_DATASETS):
         return "mini"
-    own = RECIPES[trainer]
-    return next(own[key] for key in (f"{protocol}_{shots}", protocol, "base2new") if key in own)
+    names = RECIPES[trainer]
+    return next(names[key] for key in (f"{protocol}_{shots}", protocol, "base2new") if key in names)
 
 
 def teacher_recipe(dataset: str, backbone: str = "") -> tuple[str, str]:
@@ -92,7 +92,7 @@ def teacher_recipe(dataset: str, backbone: str = "") -> tuple[str, str]:
 def run_directory(
     output: str | Path, protocol: str, dataset: str, trainer: str, name: str, shots: int, seed: int
 ) -> Path:
-    """Where a run goes: `<output>/<protocol>/<dataset>/shots_<K>/<trainer>/<recipe>/seed<S>`; K is "all" below 1."""
+    """A run's directory: `<output>/<protocol>/<dataset>/shots_<K>/<trainer>/<recipe>/seed<S>`; K is "all" below 1."""
     kept = shots if shots > 0 else "all"
     return Path(output) / protocol / dataset / f"shots_{kept}" / trainer / name / f"seed{seed}"
 

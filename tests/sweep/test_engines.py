@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from fake_jobs import job, run_all, starts, until
 
+from promptkd.home import PACKAGE
 from promptkd.sweep import clusters, engines
 from promptkd.sweep import command as sweep
-from promptkd.sweep import execute as running
+from promptkd.sweep import execute as executing
 from promptkd.sweep.jobs import Job, Outcome
 from promptkd.sweep.lock import holder
 from promptkd.sweep.progress import Progress
@@ -163,6 +164,85 @@ def test_ray_is_not_asked_for_what_no_machine_has(tmp_path, monkeypatch, capsys,
     assert message in said and len(said.splitlines()) == 1
 
 
+@pytest.fixture
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: it has modules of the names that Python and this project import, which must stay unread."""
+    folder = tmp_path / "hostile"
+    for name in ("promptkd", "tools", "trainers", "datasets", "yacs"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text("raise SystemExit('imported from the current folder')\n")
+    for name in ("json", "yaml", "train", "made_up", "argparse"):
+        (folder / f"{name}.py").write_text("raise SystemExit('imported from the current folder')\n")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_ray_puts_no_current_folder_on_its_workers_path(hostile, tmp_path, monkeypatch):
+    """Ray puts the one that it is started in first, so that is this package's, and only while Ray starts."""
+    seen: list[tuple[str, dict]] = []
+
+    def init(**options: object) -> None:
+        seen.append((os.getcwd(), options))
+        raise ConnectionError("enough")
+
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(init=init))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "/somewhere", ""]))
+    with pytest.raises(OSError, match="Ray does not start on this machine: enough"):
+        clusters.run_ray([job(tmp_path, "a")], {}, clusters.Cluster(), Progress([]), "")
+    (place, options), package = seen[0], str(PACKAGE.parent)
+    assert place == package and os.getcwd() == str(hostile)
+    assert options["runtime_env"] == {"env_vars": {"PYTHONPATH": os.pathsep.join([package, "/somewhere"])}}
+
+
+def test_a_ray_worker_imports_nothing_from_the_current_folder_and_no_torch(hostile, tmp_path):
+    """A sweep in a process of its own; what its worker has imported is written down by the run that it starts."""
+    pytest.importorskip("ray")
+    first, second = job(tmp_path, "first"), job(tmp_path, "second")
+    listed = tmp_path / "jobs.json"
+    listed.write_text(json.dumps([one.to_dict() for one in (first, second)]))
+    script = tmp_path / "script" / "start.py"
+    script.parent.mkdir()
+    script.write_text(RAY_SCRIPT.format(root=str(PACKAGE.parent), listed=str(listed)))
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, cwd=hostile, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    states, modules, folder = json.loads(done.stdout.splitlines()[-1])
+    assert states == ["done", "done"] and folder == str(hostile)
+    assert "promptkd.sweep.execute" in modules and not {"torch", "dassl", "torchvision"} & set(modules)
+
+
+RAY_SCRIPT = """
+import sys
+sys.path[0] = {root!r}
+import io, json
+from pathlib import Path
+from promptkd.sweep import clusters
+from promptkd.sweep.jobs import Job
+from promptkd.sweep.progress import Progress
+
+def loaded(job):
+    import sys
+    from promptkd.sweep import execute
+    return sorted(sys.modules)
+
+jobs = [Job.from_dict(entries) for entries in json.loads(Path({listed!r}).read_text())]
+outcomes = clusters.run_ray(jobs, {{}}, clusters.Cluster(workers=1), Progress(jobs, io.StringIO()), "")
+import os, ray
+clusters._connect(ray, clusters.Cluster(workers=1))
+modules = ray.get(ray.remote(loaded).remote(jobs[0]))
+print(json.dumps([[one.state for one in outcomes], modules, os.getcwd()]))
+"""
+
+
+def test_a_slurm_task_imports_nothing_from_the_current_folder(hostile, tmp_path):
+    one = job(tmp_path, "a")
+    script = clusters.write_slurm([one], tmp_path / "slurm").with_name("stage0.sbatch")
+    assert f"cd {hostile}" in script.read_text().splitlines(), "relative paths are those of the sweep's folder"
+    environment = os.environ | {"SLURM_ARRAY_TASK_ID": "0"}
+    done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.split()[:2]) == (0, ["done", "a"])
+
+
 def test_slurm_arrays(tmp_path):
     teacher, other = job(tmp_path, "teacher"), job(tmp_path, "other")
     student = job(tmp_path, "student", needs=(teacher,))
@@ -181,17 +261,17 @@ def test_a_slurm_task_runs_its_job_and_minds_what_it_needs(tmp_path, capsys):
     teacher = job(tmp_path, "teacher")
     student = job(tmp_path, "student", needs=(teacher,))
     listed = clusters.write_slurm([teacher, student], tmp_path / "slurm").parent / "jobs.json"
-    assert running.main([str(listed), "1"]) == 1
+    assert executing.main([str(listed), "1"]) == 1
     assert "student needs teacher, which is not done" in capsys.readouterr().err
-    assert running.main([str(listed), "0"]) == 0
-    assert running.main([str(listed), "1"]) == 0
+    assert executing.main([str(listed), "0"]) == 0
+    assert executing.main([str(listed), "1"]) == 0
     assert starts(teacher, student) == [1, 1]
 
 
 def test_slurm_submits_no_failed_run_without_retry(tmp_path, monkeypatch, capsys):
     bad, good = job(tmp_path, "bad", "fail"), job(tmp_path, "good")
     jobs = [bad, job(tmp_path, "student", needs=(bad,)), good]
-    running.execute(bad)
+    executing.execute(bad)
     monkeypatch.setattr(sweep, "jobs_from", lambda args: jobs)
 
     def submitted(*words: str) -> tuple[int, list[str], str]:
@@ -203,7 +283,7 @@ def test_slurm_submits_no_failed_run_without_retry(tmp_path, monkeypatch, capsys
     assert (code, names) == (0, ["good"])
     assert "FAILED bad: before: exit code 1" in said and "BLOCKED student: needs bad" in said and "--retry" in said
     assert submitted("--retry")[1] == ["bad", "student", "good"]
-    running.execute(good)
+    executing.execute(good)
     code, names, said = submitted()
     assert (code, names) == (1, []) and said.endswith("nothing to submit\n")
 
@@ -211,11 +291,11 @@ def test_slurm_submits_no_failed_run_without_retry(tmp_path, monkeypatch, capsys
 def test_a_slurm_task_waits_for_what_another_sweep_runs(tmp_path):
     one = job(tmp_path, "a", "wait")
     listed = clusters.write_slurm([one], tmp_path / "slurm").parent / "jobs.json"
-    sweeping = threading.Thread(target=running.execute, args=(one,))
+    sweeping = threading.Thread(target=executing.execute, args=(one,))
     sweeping.start()
     until(lambda: starts(one) == [1])
     threading.Timer(0.5, (one.directory / "go").touch).start()
-    assert running.main([str(listed), "0"]) == 0
+    assert executing.main([str(listed), "0"]) == 0
     sweeping.join(30)
     assert starts(one) == [1]
 

@@ -16,11 +16,11 @@ from trees import write_class_tree
 
 import train
 from promptkd.home import ROOT
-from promptkd.sweep import execute as running
+from promptkd.sweep import execute as executing
 from promptkd.sweep import launch
+from promptkd.sweep.expand import jobs_of
 from promptkd.sweep.jobs import Job, Outcome
 from promptkd.sweep.lock import holder
-from promptkd.sweep.plan import jobs_of
 from promptkd.sweep.progress import Foreground
 
 
@@ -109,7 +109,7 @@ def tiny(clips: dict[str, str], data_root: str, tmp_path: Path, monkeypatch: pyt
         train.main(list(one.command[2:]))
         return 0
 
-    monkeypatch.setattr(running, "_process", here)
+    monkeypatch.setattr(executing, "_process", here)
     monkeypatch.setenv("DATA", str(root))
     monkeypatch.setenv("OUTPUT", str(tmp_path / "out"))
     monkeypatch.setenv("SHOTS", "2")
@@ -206,7 +206,7 @@ def test_interrupt_ends_a_script_and_its_run(launches, tmp_path):
 
 def test_a_script_waits_for_what_a_sweep_runs(launches, tmp_path):
     one = fake(tmp_path, "a", "wait")
-    sweeping = threading.Thread(target=running.execute, args=(one,))
+    sweeping = threading.Thread(target=executing.execute, args=(one,))
     sweeping.start()
     until(lambda: starts(one) == [1])
     threading.Timer(1.5, (one.directory / "go").touch).start()

@@ -30,7 +30,7 @@ from datasets.emoji import ARCHIVE
 from promptkd.deploy import predict
 from promptkd.engine.checkpoints import read_checkpoint
 from promptkd.home import ROOT
-from promptkd.sweep import execute as running
+from promptkd.sweep import execute as executing
 from promptkd.sweep import launch, own_images
 from promptkd.sweep.jobs import Job
 from promptkd.tables import command as collect
@@ -55,7 +55,7 @@ def distil(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         train.main(list(job.command[2:]))
         return 0
 
-    monkeypatch.setattr(running, "_process", here)
+    monkeypatch.setattr(executing, "_process", here)
 
     def call(images: Path, classes: Path, *words: str) -> tuple[Path, str]:
         capsys.readouterr()
@@ -366,7 +366,7 @@ def test_bad_images_stop_a_run_or_are_left_out(kind: str, distil, tiny, pool, cl
     (pool / "photo 07.jpg").unlink()
     spoil(bad)
     with pytest.raises((OSError, ValueError), match="photo 07.png.*DATASET.SKIP_BAD_IMAGES True") as error:
-        running.execute(own_images.jobs_of([str(pool), str(classes), *tiny])[0])
+        executing.execute(own_images.jobs_of([str(pool), str(classes), *tiny])[0])
     assert why in str(error.value) and "\n" not in str(error.value)
     directory, out = distil(pool, classes, *tiny, "DATASET.SKIP_BAD_IMAGES", "True")
     assert len(rows_of(directory)) == 29 and "left out photo 07.png" in out

@@ -9,8 +9,9 @@ import pytest
 from made_up import result, write
 
 from promptkd.sweep import command as sweep
+from promptkd.sweep.expand import jobs_of
 from promptkd.sweep.jobs import state_of
-from promptkd.sweep.plan import jobs_of, read_plan
+from promptkd.sweep.plan import read_plan
 
 PLAN = {"trainers": ["ZeroshotCLIP", "PromptSRC", "PromptKD"], "datasets": ["eurosat"], "seeds": [1, 2]}
 

@@ -16,10 +16,10 @@ from fake_jobs import FAKE, job, run_all, starts, until
 from made_up import result, write
 
 from promptkd.sweep import command as sweep
-from promptkd.sweep import execute as running
+from promptkd.sweep import execute as executing
 from promptkd.sweep.execute import Stop, execute
 from promptkd.sweep.jobs import Job, Outcome, now, result_of, state_of
-from promptkd.sweep.lock import Claim, holder
+from promptkd.sweep.lock import DirectoryLock, holder
 
 # ---- states
 
@@ -31,11 +31,11 @@ def test_states(tmp_path):
     (unfinished.directory / "learner").mkdir()
     (unfinished.directory / "learner" / "model.pth.tar-3").touch()
     write(taken.directory, result("MaPLe", "other"))
-    claim = Claim.take(held.directory)
+    lock = DirectoryLock.take(held.directory)
     found = [state_of(one)[0] for one in (done, failed, missing, unfinished, taken, held)]
     assert found == ["done", "failed", "missing", "unfinished", "missing", "running"]
     assert f"process {os.getpid()}" in state_of(held)[1]
-    with claim:
+    with lock:
         pass
     assert state_of(held)[0] == "missing"
 
@@ -129,7 +129,7 @@ def test_a_command_that_does_not_exist_is_a_failure(tmp_path):
 def test_tail_shows_the_last_form_of_a_progress_bar(tmp_path):
     log = tmp_path / "log"
     log.write_bytes(b"first\n 10%\r 50%\r100%\n\nlast\n")
-    assert running._tail(log) == ["first", "100%", "last"]
+    assert executing._tail(log) == ["first", "100%", "last"]
 
 
 # ---- several sweeps

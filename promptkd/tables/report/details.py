@@ -12,8 +12,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
 from promptkd.results.record import RunRecord
 from promptkd.results.search import Run
@@ -159,6 +157,8 @@ def _gallery(record: RunRecord, rows: Sequence[dict[str, str]], number: int) -> 
 
 def thumbnail(path: Path) -> str:
     """A small JPEG as a data URI; "" where the file is no image that can be read."""
+    from PIL import Image
+
     try:
         with Image.open(path) as image:
             image.draft("RGB", (2 * THUMBNAIL, 2 * THUMBNAIL))
