@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import train
+from dassl import engine
 from promptkd import distributed
+from promptkd.engine import command
 from trainers.base import PromptTrainer
 
-one_run = train.main
+one_run = command.main
 
 
 def run(job: dict) -> None:
     """One job, in the session that all share."""
     built = []
-    build, step = train.build_trainer, PromptTrainer.add_gradients
-    train.build_trainer = lambda cfg: built.append(build(cfg)) or built[-1]
+    build, step = engine.build_trainer, PromptTrainer.add_gradients
+    engine.build_trainer = lambda cfg: built.append(build(cfg)) or built[-1]
 
     def fail(self, batch):
         if distributed.rank() == job["fails"]:
@@ -36,18 +38,18 @@ def run(job: dict) -> None:
     try:
         one_run(job["argv"])
     finally:
-        train.build_trainer = build
+        engine.build_trainer = build
     state = {"learned": built[0].prompts.state_dict(), "averaged": getattr(built[0], "averaged", {})}
     torch.save(state | {"accuracy": built[0].final_accuracy}, f"{job['state']}-{distributed.rank()}")
 
 
-def main() -> None:
-    """All jobs, one after the other."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """All jobs, one after the other, in the place of one run."""
     with distributed.session():
         for job in json.loads(Path(sys.argv[1]).read_text()):
             run(job)
 
 
 if __name__ == "__main__":
-    train.main = main  # for the command line to run, which says what it says of errors
-    sys.exit(train.command_line())
+    command.main = main  # which the command line runs, and reports its error
+    sys.exit(command.command_line())
