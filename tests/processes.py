@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -44,7 +45,7 @@ def run(job: dict) -> None:
     torch.save(state | {"accuracy": built[0].final_accuracy}, f"{job['state']}-{distributed.rank()}")
 
 
-def main(argv: None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """All jobs, one after the other."""
     with distributed.session():
         for job in json.loads(Path(sys.argv[1]).read_text()):
