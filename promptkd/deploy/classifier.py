@@ -27,6 +27,9 @@ class Deployed:
     """
 
     def __init__(self, directory: str | Path, device: torch.device | str = "cpu", epoch: int | None = None) -> None:
+        directory = Path(directory)
+        if not (directory / "config.yaml").is_file():
+            raise FileNotFoundError(f"{directory} holds no run: there is no config.yaml")
         import torch
         import yaml
         from yacs.config import CfgNode
@@ -40,9 +43,6 @@ class Deployed:
         from promptkd.model.precision import Precision
         from promptkd.model.zoo import load_clip
 
-        directory = Path(directory)
-        if not (directory / "config.yaml").is_file():
-            raise FileNotFoundError(f"{directory} holds no run: there is no config.yaml")
         cfg = CfgNode(yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8")))
         guests.register()
         trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)

@@ -28,6 +28,8 @@ def export(run: Path, target: Path, epoch: int | None = None) -> Path:
         FileExistsError: the file is there.
         ValueError: its method learns nothing, or was written for upstream and saves the published names itself.
     """
+    if not (run / "config.yaml").is_file():
+        raise FileNotFoundError(f"{run} holds no run: there is no config.yaml")
     import yaml  # all of this here, so that --help answers at once
 
     from dassl.engine import TRAINER_REGISTRY
@@ -35,8 +37,6 @@ def export(run: Path, target: Path, epoch: int | None = None) -> Path:
     from promptkd import guests
     from promptkd.engine import checkpoints
 
-    if not (run / "config.yaml").is_file():
-        raise FileNotFoundError(f"{run} holds no run: there is no config.yaml")
     guests.register()
     name = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["TRAINER"]["NAME"]
     trainer = TRAINER_REGISTRY.get(name)
