@@ -154,7 +154,7 @@ def test_losses_in_the_log_are_means_over_processes(runs):
 
 def test_one_process_prints_and_one_tells_of_an_error(runs):
     _, out, err = runs
-    assert out.count("Loading CLIP") == 8 and out.count("Finish training") == 6
+    assert out.count("Model: ") == 8 and out.count("Trained in ") == 6
     assert [line for line in err.splitlines() if line.startswith("error:")] == [
         "error: this process has no image (PROMPT_TRACEBACK=1 shows where)"
     ]
