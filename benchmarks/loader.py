@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 
 import train
 from dassl.utils import set_random_seed
-from promptkd.data.loading import decoding, device_views, views
+from promptkd.data.loading import decoding, device_crops, views
 from promptkd.engine.task import loaders
 from promptkd.home import ROOT
 
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> list[Measure]:
         own += ["DATALOADER.NUM_WORKERS", str(workers)]
         cfg = train.configure(train.parser().parse_args(words + own))
         decoding.check_options(cfg)
-        device_views.check_options(cfg)
+        device_crops.check_options(cfg)
         set_random_seed(cfg.SEED)
         _, loader = loaders(cfg)
         found.append(measure(loader, cfg.SEED, max(1, args.images // args.batch), args.passes))

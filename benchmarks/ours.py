@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import open_clip
 import torch
 from open_clip import IMAGENET_CLASSNAMES
 from torch import Tensor, nn
-from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from benchmarks import published
 from benchmarks.published import Step
 from dassl.engine import TRAINER_REGISTRY
-from promptkd.model.class_vectors import ClassVectors, scale_of, template_features
+from promptkd import guests
+from promptkd.engine.batch import Batch
+from promptkd.model.class_vectors import ClassVectors
 from promptkd.model.precision import Precision
+from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import shape_of
-from promptkd.model.prompts import Prompts
+from promptkd.model.spec import PromptSpec
 from promptkd.model.templates import PROMPTSRC_TEMPLATES
 from promptkd.model.zoo import load_clip
-from promptkd.teacher.teacher import Teacher
+from promptkd.teacher.teaching import Teaching
+
+guests.register()
 
 METHODS = ("PromptKD", "PromptKD cached", "PromptSRC", "CoOp", "MaPLe", "CoCoOp")
 SIZES = {"real": ("ViT-L-14", "ViT-B-16"), "small": ("mini-teacher", "mini-student")}  # teacher, student
@@ -78,49 +83,55 @@ class Bench:
     def method(self, name: str, count: int, images: Tensor) -> Method:
         """A method of METHODS over `count` classes; `images` (B, 3, H, W) are those a cached teacher has seen."""
         kind, names = TRAINER_REGISTRY.get(name.split()[0]), names_of(count)
-        trainer = self._bare(kind, names)
         if name.startswith("PromptKD"):
-            return self._distillation(trainer, names, images if "cached" in name else None)
-        trainer.prompts = kind.build_prompts(trainer.options, self.clip, names).to(self.device)
-        arguments: tuple[Any, ...] = (self.clip, trainer.prompts, names)
+            return self._distillation(kind, names, images if "cached" in name else None)
+        trainer = self._trainer(kind, names)
+        model = trainer.model
+        arguments: tuple[Any, ...] = (self.clip, model.prompts, names)
         if name == "PromptSRC":
-            with torch.no_grad(), self.precision.autocast():
-                trainer.frozen_text = template_features(self.clip, names, PROMPTSRC_TEMPLATES[:1], normalize_each=False)
-            arguments += (trainer.frozen_text,)
+            with torch.no_grad():
+                features = model.template_features(names, PROMPTSRC_TEMPLATES[:1], normalize_each=False)
+            trainer.frozen_text = features
+            arguments += (features,)
         return self._paired(trainer, names, getattr(published, name.lower())(*arguments))
 
-    def _bare(self, kind: type, names: Sequence[str]) -> Any:
+    def _trainer(self, kind: Any, names: Sequence[str], vectors: ClassVectors | None = None) -> Any:
+        """A method with a model and a task, and no data."""
         trainer = kind.__new__(kind)
-        trainer.clip, trainer.device, trainer.precision = self.clip, self.device, self.precision
-        trainer.classnames, trainer.all_classnames, trainer._tokens = list(names), list(names), {}
-        trainer.logit_scale, trainer.options = scale_of(self.clip), kind.defaults()
-        for key in trainer.options:
-            if self.small and "DEPTH" in key:  # the bundled models have four blocks
-                trainer.options[key] = 3
-        trainer.cache = None
-        # what class vectors say of themselves
-        trainer.cfg = CfgNode({"TRAINER": {"NAME": kind.__name__}, "MODEL": {"BACKBONE": {"NAME": "random"}}})
+        trainer.options = kind.Options()
+        if self.small:  # the bundled models have four blocks
+            depths = [entry.name for entry in fields(kind.Options) if "depth" in entry.name]
+            trainer.options = replace(trainer.options, **dict.fromkeys(depths, 3))
+        trainer.task = SimpleNamespace(classnames=list(names), all_classnames=list(names))
+        shape = shape_of(self.clip)
+        spec = kind.spec(
+            trainer.options, replace(shape, target_dim=vectors.features.shape[1] if vectors else shape.embed_dim), names
+        )
+        about = {"trainer": kind.__name__, "backbone": "random"}
+        trainer.model = PromptedClip(self.clip, spec, self.precision, vectors=vectors, about=about)
         return trainer
 
-    def _distillation(self, trainer: Any, names: list[str], seen: Tensor | None) -> Method:
+    def _distillation(self, kind: Any, names: list[str], seen: Tensor | None) -> Method:
         depth = 3 if self.small else 9
-        prompts = Prompts(self.teacher_clip, 4, depth, 4, depth, "a photo of a").to(self.device).requires_grad_(False)
-        with torch.no_grad(), self.precision.autocast():
-            features = prompts.encode_text(self.teacher_clip, prompts.tokens(self.teacher_clip, names))
-        vectors = ClassVectors(tuple(names), F.normalize(features.float(), dim=-1), scale_of(self.teacher_clip))
-        teacher = Teacher(self.teacher_clip, prompts, vectors, {})
-        trainer.teacher, trainer.vectors = teacher, vectors
-        trainer.prompts = trainer.rebuild_prompts(trainer.options, self.clip, vectors).to(self.device)
-        step = published.promptkd(self.clip, trainer.prompts, names, teacher, trainer.options.KD_WEIGHT)
+        spec = PromptSpec(n_text=4, depth_text=depth, n_vision=4, depth_vision=depth, phrase="a photo of a")
+        teacher = PromptedClip(self.teacher_clip, spec, self.precision).freeze()
+        teacher.vectors = teacher.class_vectors(names)
+        trainer = self._trainer(kind, names, teacher.vectors)
+        cache: Any = None
         if seen is not None:
             with torch.no_grad(), self.precision.autocast():
-                trainer.cache = Kept(teacher.image_features(seen))
+                cache = Kept(teacher.image_features(seen))
+        trainer.teaching = Teaching(
+            CfgNode(), trainer.options, trainer.task, self.precision, teacher.vectors, teacher, 0, cache
+        )
+        step = published.promptkd(self.clip, trainer.model.prompts, names, teacher, trainer.options.kd_weight)
         return self._paired(trainer, names, step)
 
     def _paired(self, trainer: Any, names: list[str], step: Step) -> Method:
         def loss(images: Tensor, labels: Tensor) -> Tensor:
             with self.precision.autocast():
-                return torch.stack(list(trainer.losses(images, labels).values())).sum()
+                batch = Batch(images, labels, torch.arange(len(images)))
+                return torch.stack(list(trainer.losses(trainer.model, batch).values())).sum()
 
         def reference(images: Tensor, labels: Tensor) -> Tensor:
             with self.precision.autocast():
@@ -131,14 +142,14 @@ class Bench:
         def classify(images: Tensor) -> Tensor:
             with self.precision.autocast():
                 if "ours" not in classifiers:  # class vectors are made once for all batches
-                    classifiers["ours"] = trainer.classifier(names)
+                    classifiers["ours"] = trainer.model.classifier(names)
                 return classifiers["ours"](images)
 
         def classify_published(images: Tensor) -> Tensor:
             with self.precision.autocast():
                 return step[1](images)
 
-        return Method(trainer.prompts, (loss, classify), (reference, classify_published))
+        return Method(trainer.model.prompts, (loss, classify), (reference, classify_published))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ from torch.optim import SGD
 
 import dassl.data.data_manager
 import train
-import trainers.promptsrc
 from benchmarks import published
 from benchmarks.ours import METHODS, SIZES, Bench
 from benchmarks.published import Published
@@ -34,11 +33,9 @@ from benchmarks.steps import training_step
 from dassl.utils import set_random_seed
 from promptkd.data.loading import views
 from promptkd.home import ROOT
+from promptkd.model.prompted_clip import PromptedClip
 from promptkd.results.directory import take_directory
 from promptkd.teacher.cache import TeacherCache
-from promptkd.teacher.teacher import Teacher
-from trainers.base import PromptTrainer
-from trainers.cocoop import CoCoOp
 from trainers.promptkd import PromptKD
 
 Label = str | Callable[[Any], str]  # of a stage; or of the object whose method it is
@@ -91,18 +88,16 @@ class Stages:
 def stages_of(teacher: Any) -> list[tuple[Any, str, Label]]:
     """What is timed; `teacher` is the CLIP of a teacher, None where there is none."""
 
-    def role(side: Published) -> str:
+    def role(side: Published | PromptedClip) -> str:
         return "teacher" if side.clip is teacher else "student" if teacher is not None else "learner"
 
-    learner = "learner" if teacher is None else "student"
     return [
         (Published, "text", lambda side: f"{role(side)} text, forward"),
         (Published, "image", lambda side: f"{role(side)} images, forward"),
-        (Teacher, "image_features", "teacher images, forward"),
-        (PromptTrainer, "image_features", f"{learner} images, forward"),
-        (PromptTrainer, "text_features", f"{learner} text, forward"),
-        (CoCoOp, "text_features_for", f"{learner} text, forward"),
-        (trainers.promptsrc, "encode_image", "frozen images, forward"),
+        (PromptedClip, "image_features", lambda model: f"{role(model)} images, forward"),
+        (PromptedClip, "text_features", lambda model: f"{role(model)} text, forward"),
+        (PromptedClip, "text_features_for", lambda model: f"{role(model)} text, forward"),
+        (PromptedClip, "frozen_image_features", "frozen images, forward"),
         (Tensor, "backward", "backward"),
         (SGD, "step", "optimizer"),
     ]
@@ -135,11 +130,11 @@ class ProfiledKD(PromptKD):
 
     def run_epoch(self) -> None:
         if self.published_step:
-            names, weight = self.all_classnames, self.options.KD_WEIGHT
-            loss, _ = published.promptkd(self.clip, self.prompts, names, self.teacher, weight)
-            self.losses = lambda images, labels: {"loss_kd": loss(images, labels)}
+            names, weight = self.task.all_classnames, self.options.kd_weight
+            loss, _ = published.promptkd(self.model.clip, self.model.prompts, names, self.teaching.teacher, weight)
+            self.training.step.losses = lambda model, batch: {"loss_kd": loss(batch.images, None)}
         places = [
-            *stages_of(self.teacher.clip),
+            *stages_of(self.teaching.teacher.clip),
             (dassl.data.data_manager, "read_image", "files, decode"),
             (views.SeededViews, "__getitem__", "files, crop, flip and normalise"),
             (TeacherCache, "features", "teacher cache, read"),

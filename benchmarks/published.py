@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptkd.model.coupled import CompoundPrompts, ConditionalPrompts
+from promptkd.model.compound import CompoundPrompts
+from promptkd.model.conditional import ConditionalPrompts
+from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import text_tower
 from promptkd.model.prompts import Prompts, StudentPrompts
 from promptkd.model.tokens import tokenize
-from promptkd.teacher.teacher import Teacher
 
 
 class Published:
@@ -125,7 +126,7 @@ def promptsrc(clip: nn.Module, prompts: Prompts, classnames: Sequence[str], froz
 
 
 def promptkd(
-    clip: nn.Module, prompts: StudentPrompts, classnames: Sequence[str], teacher: Teacher, weight: float
+    clip: nn.Module, prompts: StudentPrompts, classnames: Sequence[str], teacher: PromptedClip, weight: float
 ) -> Step:
     """PromptKD (arXiv 2403.02781, equation 3), whose student has no text encoder."""
     student, large = Published(clip, prompts, classnames), Published(teacher.clip, teacher.prompts, classnames)

@@ -1,7 +1,7 @@
-"""Prompted CLIP on open_clip models; for files written for it, the names of OpenAI's package, as it has them.
+"""The names of OpenAI's `clip` package, for trainer files that were written for it; and the bundled models (mini/).
 
-`clip.load`, `clip._MODELS`, ... are those of clip/clip.py, imported when they are asked for: they give OpenAI's form of
-a model (clip/model.py). Our own trainers take open_clip's by `promptkd.model.zoo.load_clip`.
+`clip.load`, `clip._MODELS`, ... are in clip/clip.py, which is imported on first use; they give a model in OpenAI's form
+(clip/model.py). The methods of this project take open_clip's form, from `promptkd.model.zoo.load_clip`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What trainer files written for upstream CoOp, MaPLe or PromptSRC take from their `clip` package.
+"""The functions that trainer files written for upstream CoOp, MaPLe or PromptSRC take from their `clip` package.
 
     from clip import clip
     url = clip._MODELS[name]; path = clip._download(url)
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 from yacs.config import CfgNode
 
+from promptkd.files import replacing
 from promptkd.model.tokens import tokenize, tokenizer
 from promptkd.model.zoo import OPENAI, available_models, fetch, image_statistics, load_clip
 
@@ -43,17 +43,17 @@ _MODELS = _Models({name: get_pretrained_url(architecture, "openai") for name, ar
 
 
 def __getattr__(name: str) -> Any:
-    if name == "_tokenizer":  # made when it is asked for: our own trainers import this module, too
+    if name == "_tokenizer":  # made on first use: our trainers import this module as well
         return tokenizer()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _download(url: str, root: str | None = None) -> str:
-    """A local file that `torch.jit.load` or `torch.load` reads.
+    """The path of a local file that `torch.jit.load` or `torch.load` reads.
 
     Args:
         url: a value of `_MODELS`.
-        root: OpenAI's download folder; weights lie where `promptkd.model.zoo.weight_directories` says.
+        root: OpenAI's download folder, which is not used: see `promptkd.model.zoo.weight_directories`.
     """
     if url.startswith(("http://", "https://")):
         return str(fetch(url))
@@ -67,22 +67,21 @@ def _download(url: str, root: str | None = None) -> str:
     if model.config:
         state[CONFIG_ENTRY] = torch.tensor(list(json.dumps(model.config).encode()), dtype=torch.uint8)
     target = Path(tempfile.gettempdir()) / f"clip_{hashlib.sha256(url.encode()).hexdigest()[:16]}.pt"
-    partial = target.with_suffix(f".{os.getpid()}.part")
-    torch.save(state, partial)
-    os.replace(partial, target)
+    with replacing(target) as partial:
+        torch.save(state, partial)
     return str(target)
 
 
 def load(
     name: str, device: str | torch.device | None = None, jit: bool = False, download_root: str | None = None
 ) -> tuple[CLIP, Callable[[Image.Image], Tensor]]:
-    """A model by its name, and the transform that its images need.
+    """A model by its name, and the transform for its images.
 
     Args:
         name: see `promptkd.model.zoo.load_clip`, whose errors it raises.
-        device: where the model goes, CUDA where there is one unless it is given; matrices are half on any but a CPU.
-        jit: not read, the model is never TorchScript.
-        download_root: not read, see `promptkd.model.zoo.weight_directories`.
+        device: of the model; None for CUDA where there is one. Except on a CPU, matrices are in half precision.
+        jit: not used, the model is never TorchScript.
+        download_root: not used, see `promptkd.model.zoo.weight_directories`.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = load_clip(name)
@@ -94,7 +93,7 @@ def load(
 
 
 def _transform(n_px: int) -> Callable[[Image.Image], Tensor]:
-    """What OpenAI's models want of an image: PIL -> (3, n_px, n_px)."""
+    """The transform of images for OpenAI's models: PIL -> (3, n_px, n_px)."""
     return image_transform(n_px, is_train=False)
 
 

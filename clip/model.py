@@ -1,7 +1,7 @@
 """CLIP under OpenAI's attribute names, around open_clip's modules, for trainer files written for OpenAI's package.
 
-`design_details` is how the MaPLe repository asks for prompts inside the encoders; parameters have the names it saves
-them under, so that trainers find "VPT" in them. No trainer of this project uses this file.
+`design_details` is the MaPLe repository's way to ask for prompts inside the encoders; the parameters have its names, in
+which trainers search for "VPT". No trainer of this project uses this file.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from promptkd.model.blocks import is_standard
+from promptkd.model.parts import Block, Clip, ImageTower
 from promptkd.model.prompting import takes_visual_prompts
 from promptkd.model.prompts import INIT_STD
 from promptkd.model.zoo import from_state
@@ -37,7 +38,7 @@ __all__ = [  # what OpenAI's clip/model.py has of these
     "convert_weights",
 ]
 
-CONFIG_ENTRY = "open_clip_config"  # entry of a state dict that holds its architecture, as the bytes of JSON
+CONFIG_ENTRY = "open_clip_config"  # entry of a state dict with its architecture, as the bytes of JSON
 
 
 def build_model(state_dict: Mapping[str, Tensor], design_details: Mapping[str, Any] | None = None) -> CLIP:
@@ -80,12 +81,12 @@ class CLIP(nn.Module):
         ValueError: the model is no plain CLIP.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Clip) -> None:
         super().__init__()
         if not isinstance(model, OpenClip) or not all(map(is_standard, model.transformer.resblocks)):
             raise ValueError(f"{type(model).__name__} is no plain CLIP: OpenAI's package has no form for it")
         for module in model.modules():
-            if type(module) is PlainLayerNorm:  # it takes no half tokens with float32 weights
+            if type(module) is PlainLayerNorm:  # it refuses half tokens with float32 weights
                 module.__class__ = LayerNorm
         # A tower that OpenAI's package does not have (pooled otherwise, timm's) stays open_clip's.
         self.visual = VisionTransformer(model.visual) if _reads_class_token(model) else model.visual
@@ -104,7 +105,7 @@ class CLIP(nn.Module):
         return self.visual.conv1.weight.dtype
 
     def build_attention_mask(self) -> Tensor:
-        """What is added to the scores of texts, so that no token sees one behind it: (L, L)."""
+        """The causal mask (L, L) that is added to the scores of texts: no token sees a later one."""
         return torch.full((self.context_length, self.context_length), float("-inf")).triu_(1)
 
     def add_prompts(self, vision_depth: int, vision_ctx: int, language_depth: int, language_ctx: int) -> None:
@@ -140,7 +141,7 @@ class CLIP(nn.Module):
 class VisionTransformer(nn.Module):
     """The image encoder, whose prompts are parameters (IVLP, VPT) or arguments (MaPLe)."""
 
-    def __init__(self, visual: nn.Module) -> None:
+    def __init__(self, visual: ImageTower) -> None:
         super().__init__()
         self.conv1 = visual.conv1
         self.class_embedding, self.positional_embedding = visual.class_embedding, visual.positional_embedding
@@ -165,7 +166,7 @@ class VisionTransformer(nn.Module):
 class Transformer(nn.Module):
     """Blocks on (L, N, d), each of which can be called by itself, or by MaPLe on [(L, N, d), deep prompts, 0]."""
 
-    def __init__(self, transformer: nn.Module, attn_mask: Tensor | None = None, text_layer: bool = False) -> None:
+    def __init__(self, transformer: Any, attn_mask: Tensor | None = None, text_layer: bool = False) -> None:
         super().__init__()
         self.width, self.layers = transformer.width, transformer.layers
         blocks = enumerate(transformer.resblocks)
@@ -177,27 +178,27 @@ class Transformer(nn.Module):
 
 
 class ResidualAttentionBlock(nn.Module):
-    """A block on (L, N, d) of open_clip's parts, that knows its mask and the prompts that it starts from.
+    """A block on (L, N, d) of open_clip's parts, with its mask and the prompts that it begins with.
 
     Args:
         block: open_clip's.
-        index: its number; no prompts are put in before the first, they come with its input.
-        attn_mask: (L, L), added to the scores; may be exchanged for another, also (N * heads, L, L).
-        text_layer: prompts (n, d) take the place of tokens 1 .. n, not of the last n.
+        index: its number; the first block's prompts are in its input.
+        attn_mask: (L, L), added to the scores; another may take its place, also one of (N * heads, L, L).
+        text_layer: whether prompts (n, d) take the place of tokens 1 .. n, and not of the last n.
     """
 
-    def __init__(self, block: nn.Module, index: int, attn_mask: Tensor | None, text_layer: bool) -> None:
+    def __init__(self, block: Block, index: int, attn_mask: Tensor | None, text_layer: bool) -> None:
         super().__init__()
         self.attn, self.ln_1, self.mlp, self.ln_2 = block.attn, block.ln_1, block.mlp, block.ln_2
         self.ls_1, self.ls_2 = block.ls_1, block.ls_2
-        self.attn.batch_first = False  # nothing in its weights: it reads the tokens of a text as OpenAI's does
+        self.attn.batch_first = False  # the order of its input, as OpenAI's: (L, N, d); the weights are the same
         self.attn_mask, self.text_layer, self.first_layer = attn_mask, text_layer, index == 0
 
     def attention(self, x: Tensor) -> Tensor:
         """(L, N, d) after the norm -> (L, N, d)."""
         mask = self.attn_mask
         if mask is not None:
-            mask = self.attn_mask = mask.to(dtype=x.dtype, device=x.device)  # kept: one copy to a device
+            mask = self.attn_mask = mask.to(dtype=x.dtype, device=x.device)  # goes there once
             mask = mask[..., : len(x), : len(x)]  # texts may be cut after their last word
         return self.attn(x, x, x, need_weights=False, attn_mask=mask)[0]
 
@@ -224,7 +225,8 @@ class ResidualAttentionBlock(nn.Module):
         return x + self.ls_2(self.mlp(self.ln_2(x)))
 
 
-def _reads_class_token(model: nn.Module) -> bool:
+def _reads_class_token(model: Clip) -> bool:
+    """Whether the image encoder is a ViT of standard blocks whose feature is its class token, as OpenAI's are."""
     visual = model.visual
     return (
         takes_visual_prompts(model)
@@ -234,9 +236,11 @@ def _reads_class_token(model: nn.Module) -> bool:
 
 
 def _random(n: int, width: int) -> nn.Parameter:
+    """Learnable tokens (n, width) from a normal distribution."""
     return nn.Parameter(torch.randn(n, width) * INIT_STD)
 
 
 def _add_deep(blocks: Iterable[nn.Module], depth: int, n: int, width: int) -> None:
+    """Adds learnable tokens (n, width) before blocks 1 .. depth - 1."""
     for block in list(blocks)[1:depth]:
         block.VPT_shallow = _random(n, width)

@@ -1,4 +1,4 @@
-"""OpenAI's name for the tokenizer, for trainer files that were written for its package (see clip/clip.py)."""
+"""The tokenizer under OpenAI's name, for trainer files that were written for its package (see clip/clip.py)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class SimpleTokenizer(_OpenClipTokenizer):
     """CLIP's BPE tokenizer: `encode`, `decode`, `encoder` and `decoder` as in OpenAI's package.
 
     Args:
-        bpe_path: file of the vocabulary; OpenAI's, which lies in open_clip here, where it is not given.
+        bpe_path: file of the vocabulary; None for OpenAI's, which open_clip brings.
     """
 
     def __init__(self, bpe_path: str | Path | None = None) -> None:
         usual = Path(default_bpe())
         path = Path(bpe_path or usual)
-        # Files say where OpenAI's lies in its own package: clip/bpe_simple_vocab_16e6.txt.gz.
+        # Trainer files give the path of OpenAI's package, clip/bpe_simple_vocab_16e6.txt.gz: it means the usual one.
         super().__init__(str(usual if path.name == usual.name and not path.is_file() else path))
         spell_as_openai(self)

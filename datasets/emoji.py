@@ -16,13 +16,15 @@ SHA256 = "757573997ddcebe0a346fece663913458acf0e32e6689c724e6d9e13fc671115"
 
 
 def unpack(folder: Path) -> None:
-    """Put the archive's content at `folder`, whole or not at all; where two runs do so at once, the first one's stays.
+    """Unpacks the bundled archive to `folder`, whole or not at all; if two runs do so at once, the first one's stays.
 
-    Raises ValueError where the archive is not the one that belongs to this file.
+    Raises:
+        ValueError: the archive is damaged.
+        OSError: it cannot be unpacked there.
     """
     content = ARCHIVE.read_bytes()
-    if (found := hashlib.sha256(content).hexdigest()) != SHA256:
-        raise ValueError(f"{ARCHIVE} is damaged: sha256 is {found}, not {SHA256}; restore it from the repository")
+    if (sha256 := hashlib.sha256(content).hexdigest()) != SHA256:
+        raise ValueError(f"{ARCHIVE} is damaged: sha256 is {sha256}, not {SHA256}; restore it from the repository")
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -46,7 +48,7 @@ class Emoji(BenchmarkDataset):
 
     @classmethod
     def find(cls, root: Path) -> Layout:
-        """Unpack where nothing is yet, then find it as any other data set."""
+        """Finds the data set as any other; unpacks it first where there is none."""
         root = root.expanduser().absolute()
         if root.name != cls.dataset_dir and not (root / cls.dataset_dir).exists():
             unpack(root / cls.dataset_dir)

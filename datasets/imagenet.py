@@ -1,8 +1,9 @@
-"""ImageNet (ILSVRC2012, Russakovsky et al., 2015): 1,000 classes; and what its variants share."""
+"""ImageNet (ILSVRC2012, Russakovsky et al., 2015): 1,000 classes; and the parts that its variants share."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,11 +15,13 @@ from promptkd.data.benchmark import BenchmarkDataset, Layout
 from promptkd.data.checks import clip_name
 from promptkd.data.images import list_folders, list_images
 from promptkd.data.reading import WNID, read_lines, read_mat, read_table, read_wnids
-from promptkd.data.splits import Item, Listing, keep
+from promptkd.data.splits import Item, Listing, store_if_possible
+
+log = logging.getLogger("promptkd.datasets")
 
 SCAN_FORMAT = 2
 
-Scan = dict[str, dict[str, Any]]  # class folder -> its time of change, how many entries it has, and its images
+Scan = dict[str, dict[str, Any]]  # class folder -> its time of change, its number of entries, its images
 
 
 @DATASET_REGISTRY.register()
@@ -57,7 +60,7 @@ class ImageNet(BenchmarkDataset):
                 "tar file a class, and each has to be unpacked into a folder of its name"
             )
         if parts != {part: stored.get(part) for part in parts}:
-            keep({"format": SCAN_FORMAT, **parts}, store, "The list of ImageNet's files")
+            store_if_possible({"format": SCAN_FORMAT, **parts}, store, "The list of ImageNet's files")
         wnids = wnids_of_folders(parts["train"], names)
         labels = {wnid: label for label, wnid in enumerate(sorted(wnids.values()))}
 
@@ -74,9 +77,12 @@ class ImageNet(BenchmarkDataset):
             if absent := sorted(set(val_wnids.values()) - set(labels)):
                 raise ValueError(f"ImageNet: {len(absent)} classes of val are not in train: {', '.join(absent[:10])}")
             if flat_files:
-                print(
-                    f"ImageNet: left out {len(flat_files)} images beside the class folders of {layout.images / 'val'}, "
-                    f"such as {flat_files[0]}; sort them into the folders as well"
+                log.warning(
+                    "ImageNet: left out %d images beside the class folders of %s, such as %s; sort them into the "
+                    "folders as well",
+                    len(flat_files),
+                    layout.images / "val",
+                    flat_files[0],
                 )
             return Listing(items("train", wnids), [], items("val", val_wnids))
         flat = wnids_of_files(layout, flat_files)
@@ -87,7 +93,7 @@ class ImageNet(BenchmarkDataset):
 class ImageNetVariant(BenchmarkDataset):
     """A test set with classes of ImageNet, in folders named by wnid; labels follow the sorted folders.
 
-    Its train list is its test list, as published: PromptKD's cross setting distils on those images, without labels.
+    The test list is the train list as well, as published: PromptKD's cross setting distils on those images, unlabelled.
     """
 
     marker = "n[0-9]*"
@@ -112,18 +118,18 @@ class ImageNetVariant(BenchmarkDataset):
 def read_classnames(layout: Layout, folders: Sequence[str]) -> dict[str, str]:
     """wnid -> class name, from `classnames.txt` ("n01440764 tench") of the data set's folder or of imagenet's.
 
-    Where there is none, and the class folders are 1,000 wnids, open_clip's list fits them: it is the same one (of the
+    Without such a file open_clip's list is used where the class folders are 1,000 wnids: it is the same list (of the
     CLIP notebook), in the order of the sorted wnids.
 
     Raises:
-        FileNotFoundError: no such file, and other folders.
+        FileNotFoundError: there is no such file, and the folders are others.
     """
     places = ("classnames.txt", "imagenet/classnames.txt")
     known = sorted(folder for folder in folders if re.fullmatch(WNID, folder))
     if layout.find(*places) is None and len(known) == 1000:
         from open_clip import IMAGENET_CLASSNAMES
 
-        print(f"no classnames.txt in {layout.folder}: class names are open_clip's, for 1,000 folders named by wnid")
+        log.info("no classnames.txt in %s: class names are open_clip's, for 1,000 folders named by wnid", layout.folder)
         return dict(zip(known, IMAGENET_CLASSNAMES, strict=True))
     return read_wnids(layout.file(*places))
 
@@ -132,7 +138,7 @@ def wnids_of_folders(folders: Iterable[str], names: Mapping[str, str]) -> dict[s
     """Class folder -> wnid, for folders named by wnid or by class name.
 
     Raises:
-        ValueError: a folder that is neither, or whose name is that of two classes.
+        ValueError: a folder is neither, or its name is that of two classes.
     """
     by_name: dict[str, list[str]] = {}
     for wnid, name in names.items():
@@ -141,16 +147,17 @@ def wnids_of_folders(folders: Iterable[str], names: Mapping[str, str]) -> dict[s
     for folder in folders:
         wnids = [folder] if folder in names else by_name.get(clip_name(folder), [])
         if len(wnids) != 1:
-            why = f"names {len(wnids)} classes" if wnids else "is neither a wnid nor a class name"
-            raise ValueError(f"folder {folder!r} {why} of classnames.txt ({len(names)} classes)")
+            fault = f"names {len(wnids)} classes" if wnids else "is neither a wnid nor a class name"
+            raise ValueError(f"folder {folder!r} {fault} of classnames.txt ({len(names)} classes)")
         result[folder] = wnids[0]
     return result
 
 
 def scan_classes(folder: Path, stored: Scan) -> Scan:
-    """Images of each class folder; one that is as it was stored, by time and number of entries, is not sorted again.
+    """Lists the images of each class folder; for a folder that did not change since a stored scan, takes that.
 
-    Its time alone is not enough: copying tools set it back, and files that came since would be lost.
+    A folder did not change where its time and its number of entries are the stored ones. The time alone is not enough:
+    copying tools set it back, and newer files would be lost.
     """
     scan: Scan = {}
     for name in list_folders(folder):
@@ -162,7 +169,7 @@ def scan_classes(folder: Path, stored: Scan) -> Scan:
 
 
 def _read_scan(path: Path) -> dict[str, Scan]:
-    """A stored scan; anything else is as good as none, since it can be made again."""
+    """A stored scan, or {} where the file is missing or damaged: it can be made again."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         folders = [known for part in ("train", "val") for known in content[part].values()]
@@ -176,8 +183,8 @@ def wnids_of_files(layout: Layout, files: list[str]) -> dict[str, str]:
     """File -> wnid of a flat folder of ILSVRC2012 validation images.
 
     Raises:
-        FileNotFoundError: nothing says which class a file is of.
-        ValueError: what says it does not cover a file.
+        FileNotFoundError: neither the file names nor a list have the classes.
+        ValueError: the list does not have the class of a file.
     """
     in_names = {file: match[1] for file in files if (match := re.search(r"_(n\d{8})\.\w+$", file))}
     if len(in_names) == len(files):
@@ -205,7 +212,7 @@ def _wnids_of_kaggle(path: Path) -> dict[str, str]:
 
 
 def _wnids_of_devkit(path: Path) -> dict[str, str]:
-    """File stem -> wnid; the devkit numbers classes its own way, and meta.mat says which wnid a number is."""
+    """File stem -> wnid of the devkit's list of class numbers; meta.mat beside it has the wnid of each number."""
     meta = path.with_name("meta.mat")
     if not meta.is_file():
         raise FileNotFoundError(f"{meta} is not there; it is in the ILSVRC2012 devkit, beside {path.name}")

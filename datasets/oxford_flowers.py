@@ -1,11 +1,15 @@
 """Oxford Flowers 102 (Nilsback and Zisserman, 2008)."""
 
+import logging
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 from promptkd.data.benchmark import BenchmarkDataset, Layout
 from promptkd.data.reading import read_mat, read_numbered_names
 from promptkd.data.splits import Listing, random_split
+from promptkd.home import shown_command
+
+log = logging.getLogger("promptkd.datasets")
 
 
 @DATASET_REGISTRY.register()
@@ -38,13 +42,14 @@ class OxfordFlowers(BenchmarkDataset):
 
 
 def _names_of_torchvision(layout: Layout) -> list[str]:
+    """The class names in torchvision's Flowers102; raises FileNotFoundError where it has none."""
     from torchvision.datasets import Flowers102
 
     names = getattr(Flowers102, "classes", None)
     if names is None:  # before torchvision 0.22
         raise FileNotFoundError(
-            f"cat_to_name.json is not in {layout.folder}, and this torchvision does not know the names either; python "
-            "tools/data.py check oxford_flowers says where to get it"
+            f"cat_to_name.json is not in {layout.folder}, and this torchvision does not know the names either; "
+            f"{shown_command('data')} check oxford_flowers says where to get it"
         )
-    print("OxfordFlowers: no cat_to_name.json, class names are torchvision's")
+    log.info("OxfordFlowers: no cat_to_name.json, class names are torchvision's")
     return names

@@ -10,6 +10,7 @@ from promptkd.data import splits
 from promptkd.data.benchmark import BenchmarkDataset, Layout
 from promptkd.data.reading import read_fields
 from promptkd.data.splits import Item, Listing
+from promptkd.files import write_json
 
 
 @DATASET_REGISTRY.register()
@@ -57,7 +58,7 @@ class OxfordPets(BenchmarkDataset):
             name: [(Path(d.impath).relative_to(path_prefix).as_posix(), d.label, d.classname) for d in data]
             for name, data in lists.items()
         }
-        splits.write_json_atomic(content, Path(filepath))
+        write_json(filepath, content, indent=0)
 
     @staticmethod
     def split_trainval(trainval: Sequence[Datum], p_val: float = 0.2) -> tuple[list[Datum], list[Datum]]:

@@ -1,34 +1,41 @@
-"""Your own images without labels, and a list of class names: `DATASET.NAME Unlabeled DATASET.ROOT DIR`."""
+"""A user's images without labels, and a list of class names: `DATASET.NAME Unlabeled DATASET.ROOT DIR`."""
 
 from __future__ import annotations
 
 import difflib
+import logging
 from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
 from promptkd.data.benchmark import BenchmarkDataset, option
-from promptkd.data.checks import Layout, check_classnames, clip_name, refuse_two_classes
+from promptkd.data.checks import check_classnames, clip_name
 from promptkd.data.class_names import find_classnames, named_path, read_class_list
-from promptkd.data.images import OwnImages, list_folders, walk_images
-from promptkd.data.splits import Listing, subsample_classes
+from promptkd.data.images import list_folders, walk_images
+from promptkd.data.layout import Layout, refuse_two_classes
+from promptkd.data.loading.user_images import UserImages
+from promptkd.data.splits import Item, Listing, subsample_classes
 
 from .folder import refuse_empty_files, root_of
+
+log = logging.getLogger("promptkd.datasets")
+
+TEST = "<test>"  # the first part of a test item's path, for the folder DATASET.TEST_DIR; no file has such a name
 
 
 @DATASET_REGISTRY.register()
 class Unlabeled(BenchmarkDataset):
-    """Images in a folder, flat or nested, to distil on: training needs no labels, and none are made up.
+    """Images in a folder, flat or nested, for methods that learn without labels (PromptKD).
 
-    Training images have label -1 and no class name; `labelled` is False, so that a trainer which needs labels can say
-    so. The classes are those of DATASET.CLASSNAMES (or classnames.txt, classnames.json in ROOT): one name a line, or a
-    JSON list. With DATASET.TEST_DIR, a folder that holds a folder of test images per class, there is an evaluation;
-    else `full.test` is empty.
+    Training images have label -1 and no class name, and `labelled` is False: a method that needs labels refuses the
+    data set. The classes are those in DATASET.CLASSNAMES (or classnames.txt, classnames.json in ROOT): one name a line,
+    or a JSON list. DATASET.TEST_DIR is a folder with a folder of test images per class; without it nothing is
+    evaluated: `full.test` is empty.
     """
 
     optional_parts = ("val", "test")
     labelled = False
-    image_wrapper = OwnImages
+    image_wrapper = UserImages
 
     def load(self, cfg: Any) -> tuple[Layout, Listing, str]:
         root = root_of(cfg)
@@ -39,8 +46,9 @@ class Unlabeled(BenchmarkDataset):
             )
         self.class_list = read_class_list(path)
         check_classnames("Unlabeled", self.class_list)
-        say_folders(root, path.name, self.class_list)
-        layout, test = Layout(root, root, root), []
+        warn_of_folder_names(root, path.name, self.class_list)
+        layout = Layout(root, root, root)
+        test: list[Item] = []
         if named := option(cfg, "TEST_DIR"):
             folder = named_path(root, named, "TEST_DIR")
             layout = Layout(root, root, root, {TEST: str(folder)})
@@ -54,8 +62,8 @@ class Unlabeled(BenchmarkDataset):
         refuse_two_classes("Unlabeled", layout, Listing([], [], test))
         return layout, listing, path.name
 
-    def test_items(self, folder: Path) -> list[tuple[str, int, str]]:
-        """Items of the class folders, each matched with its class by name.
+    def test_items(self, folder: Path) -> list[Item]:
+        """The test images of a folder of class folders, each matched with its class by name.
 
         Raises:
             ValueError: a folder that is no class of the list, or no images at all.
@@ -74,7 +82,7 @@ class Unlabeled(BenchmarkDataset):
         tested = {label for _, label, _ in items}
         if absent := [name for label, name in enumerate(self.class_list) if label not in tested]:
             total = len(self.class_list)
-            print(f"Unlabeled: {len(absent)} of {total} classes have no test images: {', '.join(absent)}")
+            log.warning("Unlabeled: %d of %d classes have no test images: %s", len(absent), total, ", ".join(absent))
         return items
 
     def check(self, listing: Listing) -> None:
@@ -85,15 +93,15 @@ class Unlabeled(BenchmarkDataset):
         return self.class_list
 
     def exposed(self, subsample: str) -> list[list[Datum]]:
-        """All images train, whatever classes are selected, for nobody knows which are whose."""
-        half = [Datum("", label, 0, name) for label, name in enumerate(self.class_list)]
-        classes, test = subsample_classes(half, self.full.test, subsample=subsample)
+        """All training images for any class group, since their classes are not known; and the group's test images."""
+        one_each = [Datum("", label, 0, name) for label, name in enumerate(self.class_list)]
+        classes, test = subsample_classes(one_each, self.full.test, subsample=subsample)
         self.selected = [datum.classname for datum in classes]
         return [self.full.train, [], test]
 
     @property
     def classnames(self) -> list[str]:
-        """Class names of the selected group, which training images cannot tell."""
+        """Class names of the selected group, from the class list: training images have none."""
         return self.selected
 
     @property
@@ -107,16 +115,15 @@ class Unlabeled(BenchmarkDataset):
         return len(self.selected)
 
 
-def say_folders(root: Path, file: str, names: list[str]) -> None:
-    """Say where a list looks like one of class folders with their names, which Folder reads and Unlabeled does not."""
+def warn_of_folder_names(root: Path, file: str, names: list[str]) -> None:
+    """Warns where each line looks like a class folder with its name: Folder reads such files, Unlabeled does not."""
     folders = {
         name for inside in (root, *(root / folder for folder in list_folders(root))) for name in list_folders(inside)
     }
     if all(name not in folders and name.split()[0] in folders for name in names):
-        print(
-            f"Unlabeled: every line of {file} begins with the name of a folder, and counts as a class name as a whole: "
-            f"{names[0]!r}; leave the folders out if they are none of the name"
+        log.warning(
+            "Unlabeled: every line of %s begins with the name of a folder, and counts as a class name as a whole: %r; "
+            "leave the folders out if they are none of the name",
+            file,
+            names[0],
         )
-
-
-TEST = "<test>"  # stands for DATASET.TEST_DIR in the paths of test items; no file is named so

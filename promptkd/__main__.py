@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-if __name__ == "__main__":  # started as a file, or by -m: Python has put a folder first that is not ours to import from
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+def leave_start_folder(at: int = 0) -> None:
+    """Takes the folder that Python put first on `sys.path` away, and makes this package importable in its place.
+
+    That folder is this file's where it was started as a file, and the current one after `python -m promptkd`, whose
+    files (yaml.py, tqdm.py, datasets/) are nobody's to import. What this cannot help: until this line Python itself has
+    searched the current folder after -m, for `promptkd` and for the standard library's modules. The `promptkd` command,
+    the scripts and files started by their path (all that this project starts itself) search it at no time. Entries of
+    PYTHONPATH stay: they are the user's wish.
+
+    Args:
+        at: where in `sys.path` it is: 1 where the caller has put the checkout before it.
+    """
+    package = os.path.dirname(os.path.realpath(__file__))
+    above = os.path.dirname(package)
+    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        del sys.path[at]
+    if not os.path.isdir(os.path.join(package, "configs")):  # a checkout goes before what is installed
+        if sys.path[:1] != [above]:
+            sys.path.insert(0, above)
+    elif above not in sys.path:  # and site-packages not before the standard library
+        sys.path.append(above)
+
+
+if __name__ == "__main__":
+    leave_start_folder()
+
+from collections.abc import Sequence  # noqa: E402
+from difflib import get_close_matches  # noqa: E402
+from importlib import import_module  # noqa: E402
 
 COMMANDS = {  # name -> its module, and what it does
     "train": ("promptkd.engine.command", "one run: train, evaluate, results.json"),
@@ -22,13 +49,19 @@ COMMANDS = {  # name -> its module, and what it does
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Runs a command; returns its exit code.
+
+    Args:
+        argv: the command's name and its arguments; None for those of this process, which the console script starts.
+    """
+    if argv is None:
+        return start()
+    words = list(argv)
     if not words or words[0] in ("-h", "--help"):
         print("usage: promptkd COMMAND ...\n")
-        for name, (_, told) in COMMANDS.items():
-            print(f"  {name:8} {told}")
-        print("\npromptkd COMMAND --help tells its options")
+        for name, (_, summary) in COMMANDS.items():
+            print(f"  {name:8} {summary}")
+        print("\npromptkd COMMAND --help shows its options")
         return 0 if words else 2
     if words[0] == "--version":
         from promptkd import __version__
@@ -36,18 +69,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"promptkd {__version__}")
         return 0
     if words[0] not in COMMANDS:
-        from difflib import get_close_matches
-
         close = get_close_matches(words[0], COMMANDS, n=1)
         hint = f"; closest: {close[0]}" if close else ""
         print(f"error: no command {words[0]!r}{hint}. There are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    from importlib import import_module
-
     module = import_module(COMMANDS[words[0]][0])
     sys.argv[0] = f"promptkd {words[0]}"  # what argparse calls the program
     return int(module.command_line(words[1:]))
 
 
+def start(*words: str) -> int:
+    """`main` for a process of its own, on its arguments after `words`; returns the exit code.
+
+    Processes that Python itself starts below this one by `python -c` (spawned loader workers, the tracker of their
+    shared memory) would search the current folder first; the environment tells them not to (Python 3.11 and later).
+    """
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
+    return main([*words, *sys.argv[1:]])
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())

@@ -1,7 +1,15 @@
 """Several processes for one run: `torchrun --nproc_per_node=N train.py ...`, a GPU each, or a share of the CPU.
 
-Every process has the same model and 1/N of each batch; torch's DistributedDataParallel averages the gradients, so that
-what is learned is what one process learns from the same batches, to rounding. With one process all of this is inert.
+Every process has the same model and 1/N of each batch, and torch's DistributedDataParallel averages the gradients. So N
+processes learn the same as one process with the same batches, to rounding. With one process nothing here has an effect.
+
+Example with 2 processes and batches of 8 images:
+
+    with session():                  # joins the two processes; process 1 prints nothing
+        connect(use_cuda=True)       # process 0 takes GPU 0, process 1 takes GPU 1
+        with main_first(): ...       # process 0 downloads and lists the data, then process 1 reads it
+        parallel(prompts, losses)    # 4 images each; after the backward pass both have the mean gradients
+        gather_rows(...)             # evaluation: (b, C) logits of each process on both
 """
 
 from __future__ import annotations
@@ -10,6 +18,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,44 +28,48 @@ from torch.nn.parallel import DistributedDataParallel
 from promptkd.model.batchnorm import synchronize
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-_SLOWEST_START = timedelta(hours=6)  # one process lists, checks and downloads what all read
+_LONGEST_WAIT = timedelta(hours=6)  # of the other processes, while the main one downloads, lists and checks the data
 
-_store: dist.Store | None = None  # torchrun's, from the start of a session to its end
-_turns = 0  # of `main_first`
-_speaks: bool | None = None  # whether this process tells of the error that ended a session; None: none did
+# State of this process. The store is torchrun's table of keys and values that all processes of a run read and write.
+_store: dist.Store | None = None  # from the start of a session to its end
+_turns = 0  # number of `main_first` blocks so far, the same in all processes
+_reports_error: bool | None = None  # whether this process reports the error that ended the session; None: no error
 
 
 def rank() -> int:
-    """Number of this process, 0 for the one that writes and prints."""
+    """The number of this process, 0 for the main one, which writes and prints."""
     return dist.get_rank() if _connected() else 0
 
 
 def world_size() -> int:
-    """Number of processes of the run."""
+    """The number of processes of the run."""
     return dist.get_world_size() if _connected() else 1
 
 
 def is_main() -> bool:
-    """Whether this process writes and prints."""
+    """Whether this is the main process, which writes and prints."""
     return rank() == 0
 
 
 def _connected() -> bool:
+    """Whether this process is in a process group, see `connect`."""
     return dist.is_available() and dist.is_initialized()
 
 
 @contextlib.contextmanager
 def session() -> Iterator[None]:
-    """Joins the processes that torchrun started for as long as the context lasts; the others print nothing.
+    """Joins the processes that torchrun started, for as long as the context lasts; all but the main one are silent.
 
-    On an error, too, the process group is taken down, and one process is chosen to tell of it (`tells_error`).
+    At the end, also after an error, the process group is taken down; after an error one process is chosen to report it
+    (`tells_error`). Without torchrun, with one process, or within another session, the context does nothing.
     """
-    global _store, _speaks
-    _speaks = None
+    global _store, _reports_error
+    _reports_error = None
     started = all(name in os.environ for name in _TORCHRUN) and int(os.environ["WORLD_SIZE"]) > 1
-    if not started or _store is not None:  # one process, or within another session
+    if not started or _store is not None:
         yield
         return
+    # Waits until all processes of the run are here; they then share the store.
     _store = next(dist.rendezvous("env://", timeout=timedelta(minutes=10)))[0]
     with contextlib.ExitStack() as stack:
         if int(os.environ["RANK"]):
@@ -68,8 +81,9 @@ def session() -> Iterator[None]:
             yield
         except BaseException:
             _claim_error()
-            # NCCL's communicators are destroyed by all processes together, and the others may wait for this one: it
-            # leaves them to the end of the process, after which torchrun ends the others.
+            # NCCL's communicators are destroyed by all processes together. The others may be waiting for this one in
+            # an operation, so that this would hang: the group is left to the end of this process, after which torchrun
+            # ends the others.
             takes_down = not (_connected() and dist.get_backend() == "nccl")
             raise
         finally:
@@ -79,7 +93,10 @@ def session() -> Iterator[None]:
 
 
 def connect(use_cuda: bool) -> None:
-    """Makes the process group of a session: NCCL between GPUs, gloo between CPUs.
+    """Makes the process group of a session: NCCL between GPUs, gloo between CPUs. No effect outside of a session.
+
+    Args:
+        use_cuda: whether the processes use GPUs, where there are any.
 
     Raises:
         ValueError: a machine has fewer GPUs than processes.
@@ -95,31 +112,37 @@ def connect(use_cuda: bool) -> None:
                 f"use torchrun --nproc_per_node={torch.cuda.device_count()}, or USE_CUDA False"
             )
         device = torch.device("cuda", local)
-        torch.cuda.set_device(device)  # what "cuda" means from here on
+        torch.cuda.set_device(device)  # the device "cuda" from here on
     dist.init_process_group("nccl" if device else "gloo", store=_store, rank=number, world_size=size, device_id=device)
 
 
 def tells_error() -> bool:
-    """Whether the error that has just left a session is this process's to tell: so one line says it, not N."""
-    return _speaks is not False
+    """Whether this process reports the error that has just ended a session, so that N processes report it once."""
+    return _reports_error is not False
 
 
 def _claim_error() -> None:
-    """The first process to meet an error is the one that tells of it; what the others meet follows from it."""
-    global _speaks
-    if _speaks is None and _store is not None:
+    """Decides whether this process reports an error: the first one with an error does; the others' follow from it.
+
+    Each process adds 1 to a counter in the store; the one that gets 1 back was the first.
+    """
+    global _reports_error
+    if _reports_error is None and _store is not None:
         try:
-            _speaks = _store.add("errors", 1) == 1
-        except RuntimeError:  # the store's own process is gone, and with it the first error
-            _speaks = False
+            _reports_error = _store.add("errors", 1) == 1
+        except RuntimeError:  # the process that holds the store has ended, with the first error
+            _reports_error = False
 
 
 @contextlib.contextmanager
 def main_first() -> Iterator[None]:
-    """A block that the main process runs before the others do: these find on disk what it downloaded, drew and listed.
+    """Runs a block in the main process first, then in the others, which find its files on disk.
+
+    So data is downloaded, drawn and listed once. All processes have to enter the same blocks in the same order: the
+    main one sets a key in the store at the end of its n-th block, and the others wait for the key of their n-th.
 
     Raises:
-        RuntimeError: the main process failed in it.
+        RuntimeError: the main process failed in the block.
     """
     global _turns
     if world_size() == 1 or _store is None:
@@ -136,7 +159,7 @@ def main_first() -> Iterator[None]:
             raise
         _store.set(key, "done")
         return
-    _store.wait([key], _SLOWEST_START)
+    _store.wait([key], _LONGEST_WAIT)
     if _store.get(key) != b"done":
         raise RuntimeError("process 0 failed")
     yield
@@ -149,10 +172,14 @@ def barrier() -> None:
 
 
 def check_batch(batch_size: int, accumulate: int) -> None:
-    """The batch of a step is that of all processes together, and each needs the same share of it.
+    """Refuses a batch that the processes cannot share equally. Example: 9 images and 2 processes; 8 or 10 would do.
+
+    Args:
+        batch_size: images of a step, of all processes together (DATALOADER.TRAIN_X.BATCH_SIZE).
+        accumulate: parts into which each process cuts its share (TRAIN.ACCUMULATE).
 
     Raises:
-        ValueError: it cannot be shared, or a share cannot be cut into `accumulate` parts.
+        ValueError: the batch cannot be shared, or a share cannot be cut into so many parts.
     """
     size = world_size()
     if batch_size % size:
@@ -169,42 +196,58 @@ def check_batch(batch_size: int, accumulate: int) -> None:
 
 
 def check_same(value: int, what: str) -> None:
-    """Raises ValueError where this process sees something else than the main one."""
+    """Refuses a value that differs from the main process's: the machines then read different folders.
+
+    Args:
+        value: of this process.
+        what: its name in the message ("finished epochs:").
+
+    Raises:
+        ValueError: the values differ.
+    """
     if world_size() > 1:
-        seen: list[int] = [value]
-        dist.broadcast_object_list(seen, src=0)
-        if seen[0] != value:
+        mains: list[int] = [value]
+        dist.broadcast_object_list(mains, src=0)  # puts process 0's value into the list of every process
+        if mains[0] != value:
             raise ValueError(
-                f"process {rank()} sees {what} {value}, process 0 sees {seen[0]}: "
+                f"process {rank()} sees {what} {value}, process 0 sees {mains[0]}: "
                 "OUTPUT_DIR (and RESUME) must be on a disk that all machines share"
             )
 
 
 class _Step(nn.Module):
-    """A trainer's losses as the forward pass of a module that owns what is learned, for DDP to see both."""
+    """A trainer's losses as the forward pass of a module that holds the learned module, in the form that DDP needs."""
 
-    def __init__(self, prompts: nn.Module, losses: Callable[[Tensor, Tensor], dict[str, Tensor]]) -> None:
+    def __init__(self, prompts: nn.Module, losses: Callable[[Any], dict[str, Tensor]]) -> None:
         super().__init__()
         self.prompts = prompts
         self._losses = losses
 
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return self._losses(images, labels)
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        return self._losses(batch)
 
 
-def parallel(prompts: nn.Module, losses: Callable[[Tensor, Tensor], dict[str, Tensor]]) -> nn.Module | None:
-    """What computes the losses of this process's share, and on the way back averages gradients over all processes.
+def parallel(prompts: nn.Module, losses: Callable[[Any], dict[str, Tensor]]) -> nn.Module | None:
+    """A module that computes the losses of this process's share, and averages gradients in the backward pass.
 
-    BatchNorm in `prompts` takes its statistics from the whole batch from here on. None with one process.
+    BatchNorm in `prompts` takes its statistics from the whole batch from here on.
+
+    Args:
+        prompts: the learned module.
+        losses: a batch, the share of this process -> named losses.
+
+    Returns:
+        The module; None with one process.
     """
     if world_size() == 1:
         return None
     synchronize(prompts)
-    return DistributedDataParallel(_Step(prompts, losses), broadcast_buffers=False)  # BatchNorm's are equal
+    # Buffers need no broadcast: BatchNorm's are equal, as all processes compute them from the whole batch.
+    return DistributedDataParallel(_Step(prompts, losses), broadcast_buffers=False)
 
 
 def mean(parts: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Scalars of each process -> their means over all."""
+    """The means of named scalars over all processes."""
     if world_size() == 1:
         return parts
     values = torch.stack([part.float() for part in parts.values()])
@@ -213,20 +256,23 @@ def mean(parts: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def gather_rows(rows: Tensor | None, most: int, width: int, device: torch.device) -> list[Tensor]:
-    """What every process computed of its own batch, on each.
+    """Gathers the rows of every process's batch on all processes.
+
+    Example: 2 processes with 6 and 3 rows of 10 logits, `most` = 6 -> two tensors (6, 10) on both processes, of which
+    the last 3 rows of the second are 0.
 
     Args:
-        rows: (b, C) float32 of this process, b of at most `most`; None where it has no batch.
-        most: largest b of any.
+        rows: (b, C) float32 of this process, b at most `most`; None where it has no batch.
+        most: the largest b of any process.
         width: C.
-        device: where `rows` are.
+        device: of `rows`.
 
     Returns:
-        A tensor (most, C) for each process in order, on the CPU; rows after its b are filled with 0.
+        A tensor (most, C) for each process, in their order, on the CPU; rows behind its b are 0.
     """
-    own = torch.zeros(most, width, device=device)
+    table = torch.zeros(most, width, device=device)  # all_gather needs the same shape from every process
     if rows is not None:
-        own[: len(rows)] = rows
-    parts = [torch.empty_like(own) for _ in range(world_size())]
-    dist.all_gather(parts, own)
-    return [part.cpu() for part in parts]
+        table[: len(rows)] = rows
+    tables = [torch.empty_like(table) for _ in range(world_size())]
+    dist.all_gather(tables, table)
+    return [gathered.cpu() for gathered in tables]

@@ -1,8 +1,13 @@
-"""The methods and the data sets: found beside this package, registered with Dassl, and each loaded under one name.
+"""The methods, the data sets and the face for foreign files: their names, and how the methods and data sets register.
 
 They are `promptkd.trainers`, `promptkd.datasets` and `promptkd.clip`, in a checkout and in an installed package alike.
-In a checkout they have the names that people and published files know them by, too: `trainers.coop`, `clip.clip`,
-`datasets.oxford_pets`. Both names lead to one module, whichever is asked for first, so nothing registers twice.
+In an installed package Python finds them inside this one. In a checkout they lie beside it, and people and published
+files know them as `trainers.coop`, `clip.clip`, `datasets.oxford_pets`, too. Both names lead to one module, whichever
+is imported first, so nothing is loaded or registered twice.
+
+A plain name is ours where Python itself would find our folder under it, and only there: beside Hugging Face's
+`datasets` the plain name is theirs (a regular package goes before ours, which has no `__init__.py`), and OpenAI's
+`clip` keeps its name wherever this checkout is not ahead of it on `sys.path`.
 """
 
 from __future__ import annotations
@@ -12,8 +17,9 @@ import importlib.abc
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType
 
 from promptkd.home import INSTALLED, ROOT
@@ -30,47 +36,50 @@ def register() -> None:
 
 def register_datasets() -> None:
     """Imports every data set: each file of the folder is one."""
-    package = importlib.import_module("promptkd.datasets")
-    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
-        importlib.import_module(f"promptkd.datasets.{module.name}")
+    for name in sorted(module.name for module in pkgutil.iter_modules([str(ROOT / "datasets")])):
+        importlib.import_module(f"promptkd.datasets.{name}")
 
 
 def install_names() -> None:
-    """Lets `promptkd.trainers` and `trainers` (and so on) lead to one module; an installed package needs it not."""
+    """Lets `promptkd.trainers` and `trainers` (and so on) lead to one module; does nothing in an installed package."""
     if not INSTALLED and not any(isinstance(finder, _TwoNames) for finder in sys.meta_path):
         sys.meta_path.insert(0, _TwoNames())
 
 
 class _TwoNames(importlib.abc.MetaPathFinder):
-    """Finds a guest's module under both of its names; the one that was imported first is the module's own."""
+    """Finds a guest's modules under both of their names.
+
+    One of the two is the module's `__name__`: the one with `promptkd.`, but the plain one where the guest was imported
+    before this package was, as in `python -c "from clip import clip"`. The other name is an alias.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         plain = fullname.removeprefix(_PREFIX)
         guest = plain.partition(".")[0]
-        if guest not in GUESTS or not _ours(plain):
-            return None
-        own = plain if _is_loaded(guest) else f"{_PREFIX}{plain}"
-        if fullname != own:
-            return importlib.util.spec_from_loader(fullname, _Alias(own))
-        place = ROOT / plain.replace(".", "/")
+        if guest not in GUESTS or not _exists(plain) or (fullname == plain and not _is_ours(plain, path)):
+            return None  # Python goes on looking, and its message names what was asked for
+        name = plain if _was_first(guest) else f"{_PREFIX}{plain}"
+        if fullname != name:
+            return importlib.util.spec_from_loader(fullname, _Alias(name))
+        place = _place(plain)
         if place.is_dir() and not (place / "__init__.py").is_file():
-            spec = ModuleSpec(fullname, None, is_package=True)
+            spec = ModuleSpec(fullname, None, is_package=True)  # our folder alone, no other one of that name
             spec.submodule_search_locations = [str(place)]
             return spec
         return PathFinder.find_spec(fullname, [str(place.parent)], target)
 
 
 class _Alias(importlib.abc.Loader):
-    """Gives a module that is there under another name."""
+    """Loads a module under a second name: it is imported under its first one, and the same object is given."""
 
-    def __init__(self, own: str) -> None:
-        self.own = own
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.spec: ModuleSpec | None = None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = importlib.import_module(self.own)
+        module = importlib.import_module(self.name)
         self.spec = module.__spec__
         return module
 
@@ -78,26 +87,37 @@ class _Alias(importlib.abc.Loader):
         module.__spec__ = self.spec  # the import system has put the alias's in its place
 
 
-def _ours(plain: str) -> bool:
-    """Whether a name as `datasets.oxford_pets` is a module of this checkout, and nobody else's package of that name."""
-    guest, _, rest = plain.partition(".")
-    place = ROOT / plain.replace(".", "/")
-    if rest:
-        return place.with_suffix(".py").is_file() or (place / "__init__.py").is_file()
-    if guest != "datasets" or (loaded := sys.modules.get(guest)) is None:
-        # Hugging Face's package has the name, too: where it is installed, `import datasets` is it
-        return guest != "datasets" or _elsewhere(guest) is None
-    return getattr(loaded, "__file__", None) is None
+def _place(plain: str) -> Path:
+    """`datasets.oxford_pets` -> the path of that module in this checkout, without .py."""
+    return ROOT / plain.replace(".", "/")
 
 
-def _elsewhere(name: str) -> ModuleSpec | None:
-    """A package of that name that is installed, which ours must not hide."""
-    found = PathFinder.find_spec(name)
-    return found if found is not None and found.origin is not None else None
+def _exists(plain: str) -> bool:
+    """Whether this checkout has a module of that name."""
+    place = _place(plain)
+    return plain in GUESTS or place.with_suffix(".py").is_file() or (place / "__init__.py").is_file()
 
 
-def _is_loaded(guest: str) -> bool:
-    """Whether the guest's own name is the plain one, because it was imported before this package was."""
+def _is_ours(plain: str, path: Iterable[str] | None) -> bool:
+    """Whether a plain name leads to this checkout: Python's own search decides.
+
+    Args:
+        plain: as `datasets` or `datasets.oxford_pets`.
+        path: the parent package's `__path__`; None of a top-level name.
+    """
+    if path is None:
+        spec = PathFinder.find_spec(plain)
+        return spec is not None and _holds(spec.submodule_search_locations, plain)
+    # What another package of the name lacks is ours: `datasets.oxford_pets` beside Hugging Face's `datasets`.
+    return _holds(path, plain.rpartition(".")[0]) or PathFinder.find_spec(plain, list(path)) is None
+
+
+def _was_first(guest: str) -> bool:
+    """Whether our guest was imported by its plain name before this package was there to give it the other."""
     module = sys.modules.get(guest)
-    paths = [str(path) for path in getattr(module, "__path__", ())]
-    return getattr(module, "__name__", None) == guest and str(ROOT / guest) in paths
+    return getattr(module, "__name__", None) == guest and _holds(getattr(module, "__path__", None), guest)
+
+
+def _holds(locations: Iterable[str] | None, plain: str) -> bool:
+    """Whether one of a package's folders is this checkout's."""
+    return any(Path(location).resolve() == _place(plain) for location in locations or ())

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 INSTALLED = (PACKAGE / "configs").is_dir()  # a wheel holds the checkout's folders inside the package
-ROOT = PACKAGE if INSTALLED else PACKAGE.parent
+ROOT = PACKAGE if INSTALLED else PACKAGE.parent  # what holds configs/, clip/, datasets/ and trainers/
+IMPORTED_FROM = PACKAGE.parent  # the entry of sys.path that `import promptkd` needs
 RUNS_PER_GPU = "PROMPT_RUNS_PER_GPU"  # environment: how many runs were started on this one's GPU, itself included
+
+
+def working_folder(variable: str, name: str) -> str:
+    """The folder of data or output: what an environment variable names, else `name` beside the configurations.
+
+    An installed package writes nothing beside itself: there it is `name` in the current folder.
+    """
+    return os.environ.get(variable, str((Path.cwd() if INSTALLED else ROOT) / name))
 
 
 def shown_command(name: str) -> str:

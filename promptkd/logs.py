@@ -11,6 +11,7 @@ import contextlib
 import io
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -68,6 +69,38 @@ def to_file(path: str | Path) -> Iterator[None]:
     finally:
         LOGGER.removeHandler(handler)
         handler.close()
+
+
+def new_log(directory: str | Path) -> Path:
+    """Where a run's log goes: log.txt, or beside an earlier one with the time behind its name, as Dassl has it."""
+    path = Path(directory) / "log.txt"
+    return path.with_name(time.strftime("log.txt-%Y-%m-%d-%H-%M-%S")) if path.exists() else path
+
+
+@contextlib.contextmanager
+def collected(level: int = logging.INFO) -> Iterator[list[str]]:
+    """Gives a list that everything logged or printed meanwhile goes into, a message each, in place of the screen."""
+    messages: list[str] = []
+    handlers, before = LOGGER.handlers[:], LOGGER.level
+    LOGGER.handlers = [_List(messages, level)]
+    LOGGER.setLevel(logging.DEBUG)
+    try:
+        with captured_prints(level):
+            yield messages
+    finally:
+        LOGGER.handlers = handlers
+        LOGGER.setLevel(before)
+
+
+class _List(logging.Handler):
+    """Puts messages into a list."""
+
+    def __init__(self, messages: list[str], level: int) -> None:
+        super().__init__(level)
+        self.messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
 
 
 @contextlib.contextmanager

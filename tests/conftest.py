@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +13,19 @@ import torch
 from open_clip.model import CLIP
 from PIL import Image
 from safetensors.torch import save_file
+from time_budget import TimeBudget
 from tiny_runs import FAST, LEARN
 
+from promptkd import logs
 from promptkd.home import ROOT
 
 CLASSES = ["Annual Crop Land", "Forest", "Highway or Road", "River", "Sea or Lake"]
 SIZE = 32
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("PROMPT_TEST_BUDGET") == "1":
+        config.pluginmanager.register(TimeBudget())
 
 
 def tiny_config(embed_dim: int, width: int = 32, layers: int = 3) -> dict:
@@ -38,6 +46,12 @@ def write_clip(path: Path, config: dict, seed: int) -> Path:
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
     path.with_suffix(".json").write_text(json.dumps({"model_cfg": config}))
     return path
+
+
+@pytest.fixture(autouse=True)
+def shown_messages() -> None:
+    """What the library logs goes to standard output, as a command shows it, where `capsys` reads it."""
+    logs.show()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """The proof that a sweep survives being killed: real runs on Emoji; its launcher is killed, then one of its runs.
 
     python tests/killed_sweep.py /tmp/killed                             # two to four minutes on two cores
-    python tests/killed_sweep.py /tmp/killed --engine ray --workers 2    # needs requirements-ray.txt
+    python tests/killed_sweep.py /tmp/killed --engine ray --workers 2    # needs Ray
 
 Starts tools/sweep.py with --datasets emoji --trainers ZeroshotCLIP CoOp MaPLe PromptSRC PromptKD --seeds 1 2 3 and runs
 of one epoch and one image a class, kills it (SIGKILL) once a run is done and others run, starts it again, kills a run

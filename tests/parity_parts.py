@@ -154,12 +154,12 @@ def replay_tree(golden: Golden, name: str) -> Report:
         argv += [str(word) for pair in options.items() for word in pair]
         trainer = build_trainer(configure(parser().parse_args(argv)))
         logits, metrics = _observed_evaluation(trainer)
-        items = trainer.evaluation_loader.dataset.data_source
-        members = torch.tensor(trainer.class_groups[group])
+        items = trainer.task.evaluation_loader.dataset.data_source
+        members = torch.tensor(trainer.task.groups[group])
         labels = torch.tensor([item.label for item in items])
         inside = torch.isin(labels, members)
         want = meta[group]
-        report.check(f"{group} class names", [trainer.all_classnames[i] for i in members] == want["classnames"])
+        report.check(f"{group} class names", [trainer.task.all_classnames[i] for i in members] == want["classnames"])
         own = torch.searchsorted(members, labels[inside])
         report.check(f"{group} labels", np.array_equal(own.numpy(), arrays[f"{group}/labels"]))
         report.compare("logits", f"{group} logits", logits[inside][:, members], arrays[f"{group}/logits"])
@@ -172,12 +172,12 @@ def replay_tree(golden: Golden, name: str) -> Report:
 
 
 def _observed_evaluation(trainer: Any) -> tuple[torch.Tensor, dict[str, Any]]:
-    classify = trainer.classifier(trainer.all_classnames)
+    classify = trainer.model.classifier(trainer.task.all_classnames)
     seen: list[torch.Tensor] = []
 
     def observed(images: torch.Tensor) -> torch.Tensor:
         seen.append(classify(images))
         return seen[-1]
 
-    metrics = trainer.evaluate(observed)
+    metrics = trainer.training.evaluation.evaluate(observed)
     return torch.cat(seen), metrics

@@ -24,6 +24,7 @@ from promptkd import guests
 from promptkd.data.benchmark import DATASET_DEFAULTS
 from promptkd.data.loading.views import SeededViews
 from promptkd.engine import config
+from promptkd.engine.task import Task, text_templates
 from promptkd.model.class_vectors import cosine_logits
 from promptkd.model.prompting import encode_image
 from train import BASE
@@ -70,26 +71,50 @@ def replaying(kind: type, meta: dict[str, Any], batches: Batches, record: dict[s
             batches.trainer = self
             names = list(meta["classnames"])
             self.train_loader_x, self.train_loader_u, self.val_loader, self.test_loader = batches, None, None, None
-            self.classnames, self.all_classnames = names, names
             self.num_classes, self.lab2cname = len(names), dict(enumerate(names))
-            self.class_groups = {"all": list(range(len(names)))}
+            groups = {"all": list(range(len(names)))}
             self.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names, all_classnames=names))
+            supervision, texts = self.supervision(self.cfg), text_templates(self.cfg)
+            self.task = Task(self.dm, supervision, batches, names, names, groups, cfg=self.cfg, **texts)
 
         def forward_backward(self, batch: dict[str, Tensor]) -> dict[str, float]:
             step = self.epoch * batches.per_epoch + self.batch_idx
             record["lr"].append(self.get_current_lr())
-            observe_batch(self, batch["img"], record, "train/logits" in meta["arrays"])
-            with observed_projector(self, record):
+            observe_batch(Observed(self), batch["img"], record, "train/logits" in meta["arrays"])
+            with observed_projector(Observed(self), record):
                 summary = super().forward_backward(batch)
             record["losses"].append(summary)
             if step == 0:
-                gradients = {name: p.grad.clone() for name, p in self.prompts.named_parameters() if p.grad is not None}
+                gradients = {
+                    name: p.grad.clone() for name, p in self.model.prompts.named_parameters() if p.grad is not None
+                }
                 record["gradients"].append(gradients)
-            state = {name: value.clone() for name, value in self.prompts.state_dict().items()}
+            state = {name: value.clone() for name, value in self.model.prompts.state_dict().items()}
             record["states"].append(state)
             return summary
 
     return Replay
+
+
+class Observed:
+    """A trainer under the names that the comparisons read: what it computes is asked of its model."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer, self.model = trainer, trainer.model
+
+    def __getattr__(self, name: str) -> Any:
+        asked = {
+            "vectors": lambda: self.model.vectors,
+            "classnames": lambda: self.trainer.task.classnames,
+            "all_classnames": lambda: self.trainer.task.all_classnames,
+            "text_depends_on_image": lambda: self.model.conditional,
+            "gpa_weights": lambda: self.trainer.callbacks()[0].weights,
+            "options": lambda: self.trainer.cfg.TRAINER[config.node_of(self.trainer.cfg.TRAINER.NAME)],
+            "teacher": lambda: self.trainer.teaching and self.trainer.teaching.teacher,
+        }
+        if name in asked:
+            return asked[name]()
+        return getattr(self.model if hasattr(self.model, name) and name != "templates" else self.trainer, name)
 
 
 def observe_batch(trainer: Any, images: Tensor, record: dict[str, list[Any]], logits: bool) -> None:
@@ -102,7 +127,7 @@ def observe_batch(trainer: Any, images: Tensor, record: dict[str, list[Any]], lo
         if hasattr(trainer, "frozen_text"):
             frozen = encode_image(trainer.clip.visual, images)
             record["frozen_logits"].append(cosine_logits(frozen, trainer.frozen_text, trainer.logit_scale))
-        if getattr(trainer, "teacher", None) is not None:
+        if trainer.teacher is not None:
             teacher = trainer.teacher
             record["teacher_logits"].append(teacher.logits(images))
             record["teacher_features"].append(F.normalize(teacher.prompts.encode_image(teacher.clip, images), dim=-1))
@@ -173,7 +198,7 @@ def replay(golden: Golden, name: str) -> Report:
     batches = Batches(images, labels, meta["batches_per_epoch"], golden.directory / "fixtures" / f"{name}.json")
     record: dict[str, list[Any]] = defaultdict(list)
     kind = replaying(TRAINER_REGISTRY.get(trainer_name), meta, batches, record)
-    trainer = kind(build_config(golden, meta, directory))
+    trainer = Observed(kind(build_config(golden, meta, directory)))
     test_images = golden.images(meta["test_images"])
     if any(key.startswith("init/") for key in meta["arrays"]):
         start(report, trainer, meta, arrays)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dassl import engine
 from promptkd import distributed
 from promptkd.engine import command
-from trainers.base import PromptTrainer
+from promptkd.engine.callbacks import AveragedPrompts
+from promptkd.engine.step import Step
 
 one_run = command.main
 
@@ -25,7 +27,7 @@ one_run = command.main
 def run(job: dict) -> None:
     """One job, in the session that all share."""
     built = []
-    build, step = engine.build_trainer, PromptTrainer.add_gradients
+    build, step = engine.build_trainer, Step.add_gradients
     engine.build_trainer = lambda cfg: built.append(build(cfg)) or built[-1]
 
     def fail(self, batch):
@@ -33,16 +35,17 @@ def run(job: dict) -> None:
             raise OSError("this process has no image")
         return step(self, batch)
 
-    PromptTrainer.add_gradients = fail if "fails" in job else step
+    Step.add_gradients = fail if "fails" in job else step
     try:
         one_run(job["argv"])
     finally:
         engine.build_trainer = build
-    state = {"learned": built[0].prompts.state_dict(), "averaged": getattr(built[0], "averaged", {})}
+    averaged = [callback.mean for callback in built[0].training.callbacks if isinstance(callback, AveragedPrompts)]
+    state = {"learned": built[0].model.prompts.state_dict(), "averaged": averaged[0] if averaged else {}}
     torch.save(state | {"accuracy": built[0].final_accuracy}, f"{job['state']}-{distributed.rank()}")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """All jobs, one after the other."""
     with distributed.session():
         for job in json.loads(Path(sys.argv[1]).read_text()):

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # neither this folder nor, after -m, the current one
-
-from promptkd.__main__ import main  # noqa: E402
-
 if __name__ == "__main__":
-    sys.exit(main(["collect", *sys.argv[1:]]))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from promptkd.__main__ import leave_start_folder, start
+
+    leave_start_folder(at=1)
+    sys.exit(start("collect"))

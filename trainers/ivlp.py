@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from torch import nn
-from yacs.config import CfgNode
+from dataclasses import dataclass
+from typing import Any
 
 from dassl.engine import TRAINER_REGISTRY
-from promptkd.model.prompts import Prompts
+from promptkd.engine.options import MethodOptions, option
+from promptkd.model.prompting import ClipShape
+from promptkd.model.spec import PromptSpec
 
 from .base import PromptTrainer
+
+
+@dataclass(frozen=True)
+class IVLPOptions(MethodOptions):
+    """Tokens and depths of both encoders."""
+
+    n_ctx_vision: int = option(4, "visual tokens")
+    n_ctx_text: int = option(4, "context tokens")
+    ctx_init: str = option("a photo of a", 'words that the context starts from; "" starts at random')
+    prompt_depth_vision: int = option(9, "blocks of the image encoder with learned tokens")
+    prompt_depth_text: int = option(9, "blocks of the text encoder with learned tokens")
+
+
+def both_sides_spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:
+    """Context and deep prompts in both encoders, side by side."""
+    return PromptSpec(
+        n_text=options.n_ctx_text,
+        depth_text=options.prompt_depth_text,
+        n_vision=options.n_ctx_vision,
+        depth_vision=options.prompt_depth_vision,
+        phrase=options.ctx_init,
+    )
 
 
 @TRAINER_REGISTRY.register()
 class IVLP(PromptTrainer):
     """Context and deep prompts in both encoders, learned side by side."""
 
+    Options = IVLPOptions
     registered_name = "VLPromptLearner"
-
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode(
-            {
-                "N_CTX_VISION": 4,
-                "N_CTX_TEXT": 4,
-                "CTX_INIT": "a photo of a",
-                "PREC": "fp16",
-                "PROMPT_DEPTH_VISION": 9,
-                "PROMPT_DEPTH_TEXT": 9,
-            }
-        )
-
-    @staticmethod
-    def build_prompts(options: CfgNode, clip: nn.Module, classnames: Sequence[str]) -> Prompts:
-        return Prompts(
-            clip,
-            n_text=options.N_CTX_TEXT,
-            depth_text=options.PROMPT_DEPTH_TEXT,
-            n_vision=options.N_CTX_VISION,
-            depth_vision=options.PROMPT_DEPTH_VISION,
-            phrase=options.CTX_INIT,
-        )
+    spec = staticmethod(both_sides_spec)

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 from torch import Tensor
 from torch.nn import functional as F
-from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
-from promptkd.model.class_vectors import template_features
-from promptkd.model.templates import dataset_template
+from promptkd.engine.batch import Batch
+from promptkd.engine.options import option
+from promptkd.model.prompted_clip import PromptedClip
 
-from .coop import CoOp
+from .base import PromptTrainer
+from .coop import CoOpOptions, context_spec, context_supervision
+
+
+@dataclass(frozen=True)
+class KgCoOpOptions(CoOpOptions):
+    """CoOp's, and the weight of the distance."""
+
+    n_ctx: int = option(4, "context tokens")
+    ctx_init: str = option("a photo of a", "words to start from, one token each, in the place of N_CTX")
+    w: float = option(8.0, "weight of the distance to the hand-written template's features", least=0)
 
 
 @TRAINER_REGISTRY.register()
-class KgCoOp(CoOp):
+class KgCoOp(PromptTrainer):
     """CoOp, whose text features stay near those of the hand-written template."""
 
-    @staticmethod
-    def defaults() -> CfgNode:
-        own = {"N_CTX": 4, "CTX_INIT": "a photo of a", "PREC": "fp16", "CSC": False, "CLASS_TOKEN_POSITION": "end"}
-        return CfgNode(own | {"W": 8.0})  # W weighs the distance
+    Options = KgCoOpOptions
+    spec = staticmethod(context_spec)
+    supervision = staticmethod(context_supervision)
 
-    def build_model(self) -> None:
-        super().build_model()
-        template = self.cfg.TEMPLATE or dataset_template(self.cfg.DATASET.NAME)
-        with self.precision.autocast():
-            self.frozen_text = template_features(self.clip, self.classnames, [template])  # (C, D) of unit norm
+    @cached_property
+    def frozen_text(self) -> Tensor:
+        """The template's features: (C, D) of unit norm."""
+        return self.model.template_features(self.task.classnames, [self.task.template])
 
-    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        text = self.text_features(self.classnames)  # (C, D)
+    def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
+        text = model.text_features(self.task.classnames)  # (C, D)
         near = F.cosine_similarity(text.float(), self.frozen_text, dim=-1).mean()
-        return {
-            "loss_ce": F.cross_entropy(self.logits(images, text), labels),
-            "loss_kg": self.options.W * (1 - near),  # equation 3 of the paper
-        }
+        loss_ce = F.cross_entropy(model.logits(batch.images, text), batch.known_labels)
+        return {"loss_ce": loss_ce, "loss_kg": self.options.w * (1 - near)}  # equation 3 of the paper

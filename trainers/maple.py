@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from torch import nn
-from yacs.config import CfgNode
+from dataclasses import dataclass
+from typing import Any
 
 from dassl.engine import TRAINER_REGISTRY
-from promptkd.model.coupled import CompoundPrompts
+from promptkd.engine.options import MethodOptions, option
+from promptkd.model.prompting import ClipShape
+from promptkd.model.spec import PromptSpec
 
 from .base import PromptTrainer
+
+
+@dataclass(frozen=True)
+class MaPLeOptions(MethodOptions):
+    """The context, and how many blocks of both encoders have prompts."""
+
+    n_ctx: int = option(2, "context tokens")
+    ctx_init: str = option("a photo of a", "words that the context starts from; those beyond N_CTX stay as text")
+    prompt_depth: int = option(9, "blocks of both encoders with prompts")
 
 
 @TRAINER_REGISTRY.register()
 class MaPLe(PromptTrainer):
     """Context and deep prompts for the text; those of the image are linear maps of them."""
 
+    Options = MaPLeOptions
     registered_name = "MultiModalPromptLearner"
 
     @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode({"N_CTX": 2, "CTX_INIT": "a photo of a", "PREC": "fp16", "PROMPT_DEPTH": 9})
-
-    @staticmethod
-    def build_prompts(options: CfgNode, clip: nn.Module, classnames: Sequence[str]) -> CompoundPrompts:
-        return CompoundPrompts(clip, n_text=options.N_CTX, depth=options.PROMPT_DEPTH, phrase=options.CTX_INIT)
+    def spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:
+        depth = options.prompt_depth
+        return PromptSpec(kind="compound", n_text=options.n_ctx, depth_text=depth, phrase=options.ctx_init)

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
-from torch import Tensor, nn
-from yacs.config import CfgNode
+from dataclasses import dataclass
+from typing import Any
 
 from dassl.engine import TRAINER_REGISTRY
-from promptkd.model.prompts import Prompts
+from promptkd.engine.options import MethodOptions, option
+from promptkd.model.prompting import ClipShape
+from promptkd.model.spec import PromptSpec
 
 from .base import PromptTrainer
+
+
+@dataclass(frozen=True)
+class VPTOptions(MethodOptions):
+    """The visual tokens, and the words around the class name."""
+
+    n_ctx_vision: int = option(8, "visual tokens")
+    ctx_init: str = option("a photo of a", "words before the class name; they are not learned")
+    prompt_depth_vision: int = option(12, "blocks of the image encoder with learned tokens")
 
 
 @TRAINER_REGISTRY.register()
 class VPT(PromptTrainer):
     """Learned tokens beside the patches, at the input and before each of the first blocks."""
 
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode({"N_CTX_VISION": 8, "CTX_INIT": "a photo of a", "PREC": "fp16", "PROMPT_DEPTH_VISION": 12})
+    Options = VPTOptions
 
     @staticmethod
-    def build_prompts(options: CfgNode, clip: nn.Module, classnames: Sequence[str]) -> Prompts:
-        depth = options.PROMPT_DEPTH_VISION
-        return Prompts(clip, n_vision=options.N_CTX_VISION, depth_vision=depth, phrase=options.CTX_INIT)
-
-    def build_model(self) -> None:
-        self._fixed: dict[tuple[str, ...], Tensor] = {}
-        super().build_model()
-
-    def text_features(self, classnames: Sequence[str]) -> Tensor:
-        """Nothing of the text is learned, so that its features are made once for each list of names."""
-        key = tuple(classnames)
-        if key not in self._fixed:
-            with torch.no_grad():
-                self._fixed[key] = super().text_features(classnames)
-        return self._fixed[key]
+    def spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:
+        depth = options.prompt_depth_vision
+        return PromptSpec(n_vision=options.n_ctx_vision, depth_vision=depth, phrase=options.ctx_init)

@@ -3,55 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
-from promptkd.model.class_vectors import template_features
-from promptkd.model.prompts import Prompts
-from promptkd.model.templates import dataset_template, ensemble_templates
+from promptkd.engine.options import MethodOptions, option
+from promptkd.engine.task import Supervision
+from promptkd.model.prompting import ClipShape
+from promptkd.model.spec import PromptSpec
 
 from .base import PromptTrainer
+
+
+@dataclass(frozen=True)
+class ZeroshotOptions(MethodOptions):
+    """Nothing but the arithmetic."""
+
+    prec: str = option("fp32", "arithmetic: fp32, bf16, fp16 or amp; on a CPU fp16 and amp become fp32")
+
+
+def nothing(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:
+    """No learned tokens."""
+    return PromptSpec()
+
+
+def without_labels(cfg: CfgNode) -> Supervision:
+    """Neither labels nor images are learned from."""
+    return Supervision(labels=False)
 
 
 @TRAINER_REGISTRY.register()
 class ZeroshotCLIP(PromptTrainer):
     """One template: the data set's own (CoOp, arXiv 2109.01134), or TEMPLATE."""
 
+    Options = ZeroshotOptions
     learns = False
-    needs_labels = False
+    spec = staticmethod(nothing)
+    supervision = staticmethod(without_labels)
 
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode({"PREC": "fp32"})
-
-    @staticmethod
-    def build_prompts(options: CfgNode, clip: nn.Module, classnames: Sequence[str]) -> Prompts:
-        return Prompts(clip)
-
-    def templates(self) -> list[str]:
-        """The templates whose features are averaged."""
-        return [self.cfg.TEMPLATE or dataset_template(self.cfg.DATASET.NAME)]
-
-    def text_features(self, classnames: Sequence[str]) -> Tensor:
-        return template_features(self.clip, classnames, self.templates())
-
-    def template(self) -> str:
-        return " | ".join(self.templates())
-
-    def train(self) -> None:
-        """There is nothing to train: evaluates."""
-        if not self.cfg.TEST.NO_TEST:
-            self.test()
-
-    def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """There is nothing to load."""
+    def templates(self) -> Sequence[str]:
+        return [self.task.template]
 
 
 @TRAINER_REGISTRY.register()
-class ZeroshotCLIP2(ZeroshotCLIP):
+class ZeroshotCLIP2(PromptTrainer):
     """The mean over seven selected templates and the data set's own, each normalised first."""
 
-    def templates(self) -> list[str]:
-        return [self.cfg.TEMPLATE] if self.cfg.TEMPLATE else ensemble_templates(self.cfg.DATASET.NAME)
+    Options = ZeroshotOptions
+    learns = False
+    spec = staticmethod(nothing)
+    supervision = staticmethod(without_labels)
+
+    def templates(self) -> Sequence[str]:
+        return list(self.task.templates)

@@ -1,1 +1,1 @@
-"""Data sets of the benchmark and of users: finding them, splits, few-shot lists, class groups, checks."""
+"""Data sets of the benchmark and of users: folders on disk, splits, few-shot lists, class groups, checks."""

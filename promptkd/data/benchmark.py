@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from dassl.data.datasets import DatasetBase, Datum
-from promptkd.data.checks import Layout, check_listing, missing_files, sizes_text
+from promptkd.data.checks import check_listing, sizes_text
 from promptkd.data.fewshot import FewShot, few_shot
 from promptkd.data.images import bad_images
-from promptkd.data.splits import Listing, class_groups, digest, keep, read_split, subsample_classes
+from promptkd.data.layout import Layout, missing_files
+from promptkd.data.splits import Listing, class_groups, digest, read_split, store_if_possible, subsample_classes
+from promptkd.home import shown_command
+
+log = logging.getLogger(__name__)
 
 # Keys of cfg.DATASET that upstream Dassl does not have, beside NUM_SHOTS and SUBSAMPLE_CLASSES.
 DATASET_DEFAULTS: dict[str, object] = {
@@ -20,12 +25,12 @@ DATASET_DEFAULTS: dict[str, object] = {
     "TEST_DIR": "",  # Unlabeled: a folder with a folder of labelled test images per class; "": no evaluation
     "SKIP_BAD_IMAGES": False,  # decode every image before the run and leave out those that fail
 }
-OWN_IMAGES = ("Folder", "Unlabeled")  # the data sets that are the user's own
+USER_DATASETS = ("Folder", "Unlabeled")  # of images that a user brings, in place of a published data set
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Images over all classes, with the labels of the data set."""
+    """The training, validation and test images of all classes, with the data set's labels."""
 
     train: list[Datum]
     val: list[Datum]
@@ -33,28 +38,33 @@ class Splits:
 
 
 class BenchmarkDataset(DatasetBase):
-    """A data set constructed from a config: reads cfg.DATASET.ROOT, NUM_SHOTS, SUBSAMPLE_CLASSES and cfg.SEED.
+    """A data set, found on disk and checked; built from cfg.DATASET.ROOT, NUM_SHOTS, SUBSAMPLE_CLASSES and cfg.SEED.
 
-    A subclass names its folders and split file and says in `build` how to make the split where no split file lies.
+    A subclass names its folders and its split file; its `build` makes the split where there is no split file.
 
-    What trainers written for upstream see: `train_x`, `val`, `test`, `classnames`, `lab2cname`, `num_classes` of the
-    class group that SUBSAMPLE_CLASSES selects, its labels numbered from 0; `train_x` and `val` are few-shot where
+    Trainers written for upstream read `train_x`, `val`, `test`, `classnames`, `lab2cname` and `num_classes`. These are
+    of the class group in SUBSAMPLE_CLASSES, labels numbered from 0; `train_x` and `val` are few-shot where
     NUM_SHOTS >= 1. `val` is the real validation split. (The PromptKD repository puts the base TEST images there and
     picks the best epoch on them; that is not repeated here.)
 
-    Beside that, for one evaluation pass over every class group:
-        full: all images of all classes, labels of the data set.
+    Our engine reads these as well, to evaluate every class group in one pass over the test images:
+        full: all images of all classes, with the data set's labels.
         chosen: as `full`, but train and val are the few-shot lists where NUM_SHOTS >= 1.
-        all_classnames: class names, ordered by label.
-        groups: labels of "all", "base" and "new".
+        all_classnames: all class names, ordered by label.
+        groups: labels of the class groups "all", "base" and "new".
         fewshot: the few-shot list of this run, or None where all images are used.
-        split_source, split_sha256: where the split came from, and a hash of it.
+        split_source, split_sha256: the origin of the split (a file name), and its hash.
+
+    Raises:
+        FileNotFoundError: the data set, or an image of its split, is not on disk.
+        PermissionError: a folder cannot be read.
+        ValueError: a split that cannot be used, see `check_listing`.
     """
 
     dataset_dir: ClassVar[str] = ""  # folder under DATASET.ROOT, as published
     other_dirs: ClassVar[tuple[str, ...]] = ()  # what torchvision, Kaggle or a mirror call that folder
-    image_dirs: ClassVar[tuple[str, ...]] = ("images",)  # where the images lie in it; the published place first
-    marker: ClassVar[str] = "*"  # pattern of something in the image folder that tells it from another folder
+    image_dirs: ClassVar[tuple[str, ...]] = ("images",)  # places of the images in it; the published one first
+    marker: ClassVar[str] = "*"  # pattern of an entry by which the image folder is recognised
     split_file: ClassVar[str] = ""  # the published split file; "": none exists
     counts: ClassVar[tuple[int, int, int]] = (0, 0, 0)  # published number of train, val and test images
     classes: ClassVar[int] = 0  # published number of classes; 0: not known
@@ -62,7 +72,7 @@ class BenchmarkDataset(DatasetBase):
     test_gaps_allowed: ClassVar[bool] = False  # whether classes may lack test images
     labelled: ClassVar[bool] = True  # False: training images have label -1
     image_wrapper: ClassVar[type | None] = None  # for DataManager(dataset_wrapper=...); None: Dassl's own
-    listed_from_disk: ClassVar[bool] = False  # its lists are what was found, so that nothing can be missing
+    listed_from_disk: ClassVar[bool] = False  # the lists come from the files on disk, so that none can be missing
     test_only: ClassVar[bool] = False  # a test set: its train list is the test list, and shots do not apply
     same_names_allowed: ClassVar[bool] = False  # the published ImageNet names have two pairs of equal names
 
@@ -81,7 +91,7 @@ class BenchmarkDataset(DatasetBase):
         shots, chosen = int(cfg.DATASET.NUM_SHOTS), listing
         if shots >= 1 and (self.test_only or not self.labelled):
             kind = "a test set" if self.test_only else "images without labels"
-            print(f"{name}: DATASET.NUM_SHOTS {shots} does not apply to {kind}")
+            log.warning("%s: DATASET.NUM_SHOTS %d does not apply to %s", name, shots, kind)
         elif shots >= 1:
             chosen, self.fewshot = few_shot(self.layout, listing, shots, int(cfg.SEED), name)
         self.full = self._splits(listing)
@@ -93,33 +103,33 @@ class BenchmarkDataset(DatasetBase):
         super().__init__(train_x=train, val=val, test=test)
 
     def load(self, cfg: Any) -> tuple[Layout, Listing, str]:
-        """Where the data set is, its split, and where that came from."""
+        """The data set's folders, its split, and the origin of the split (a file name)."""
         layout = self.find(Path(cfg.DATASET.ROOT))
         listing, source = self.read(layout)
         self.check_files(layout, listing)
         return layout, listing, source
 
     def check(self, listing: Listing) -> None:
-        """Raise ValueError for a split that cannot be used."""
+        """Raises ValueError for a split that cannot be used."""
         name, optional = type(self).__name__, self.optional_parts
         check_listing(name, listing, optional, self.test_gaps_allowed, self.same_names_allowed)
 
     def names(self, listing: Listing) -> list[str]:
-        """Class names, ordered by label."""
+        """The class names of a split, ordered by label."""
         names = {label: classname for items in listing for _, label, classname in items}
         return [names[label] for label in range(len(names))]
 
     def exposed(self, subsample: str) -> list[list[Datum]]:
-        """The train, val and test lists of a class group, as upstream shows them."""
+        """The train, val and test lists of a class group ("all", "base", "new"), its labels numbered from 0."""
         return subsample_classes(self.chosen.train, self.chosen.val, self.chosen.test, subsample=subsample)
 
     @classmethod
     def find(cls, root: Path) -> Layout:
-        """Find the data set under a root: in its published folder, one of its other folders, or the root itself.
+        """Finds the data set under a root: in its published folder, one of its other folders, or the root itself.
 
         Raises:
-            FileNotFoundError: with what was looked for and what lies there.
-            PermissionError: the folder is there and cannot be read.
+            FileNotFoundError: there is no such folder; the message lists the names tried and the root's entries.
+            PermissionError: the folder cannot be read.
         """
         root = root.expanduser().absolute()
         if not os.path.isdir(root):
@@ -135,7 +145,7 @@ class BenchmarkDataset(DatasetBase):
         wanted = " or ".join(f"{cls.dataset_dir}/{images}".removesuffix("/.") for images in cls.image_dirs)
         raise FileNotFoundError(
             f"{cls.__name__}: no folder {wanted} with images in it under {root} ({_inside(root, folders)}); set "
-            f"DATASET.ROOT (--root) to the folder that holds {cls.dataset_dir}, or see python tools/data.py check "
+            f"DATASET.ROOT (--root) to the folder that holds {cls.dataset_dir}, or see {shown_command('data')} check "
             f"{cls.__name__} --root {root}"
         )
 
@@ -146,7 +156,7 @@ class BenchmarkDataset(DatasetBase):
 
     @classmethod
     def folders(cls, root: Path) -> list[Path]:
-        """Where the data set's folder may be, the published place first."""
+        """The places where the data set's folder may be, the published one first."""
         names = (cls.dataset_dir, *cls.other_dirs)
         # An archive unpacked into a folder of its own gives name/name.
         folders = [root / name / inner for name in names for inner in (".", *names)]
@@ -156,50 +166,56 @@ class BenchmarkDataset(DatasetBase):
 
     @classmethod
     def layout_at(cls, root: Path, folder: Path, images: Path) -> Layout:
-        """The layout of a folder that `find` chose; a data set with a layout of its own overrides this."""
+        """The layout of the folder that `find` chose; a data set with unusual layouts overrides this."""
         return Layout(root, folder, images)
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:
-        """The split that the published code makes where no split file lies."""
+        """The split as the published code makes it where there is no split file."""
         raise NotImplementedError
 
     @classmethod
     def read(cls, layout: Layout) -> tuple[Listing, str]:
-        """The split and where it came from: the published file, or else built from what is on disk, and kept."""
+        """The split and its origin: the published file, else a split built from the files on disk and stored there."""
         if cls.split_file and (published := layout.find(cls.split_file)):
             return read_split(published), cls.split_file
         listing = cls.build(layout)
-        found = len({label for items in listing for _, label, _ in items})
-        if cls.classes and found != cls.classes:
-            print(f"{cls.__name__}: {found} classes in {layout.images}, published are {cls.classes}")
+        classes = len({label for items in listing for _, label, _ in items})
+        if cls.classes and classes != cls.classes:
+            log.warning("%s: %d classes in %s, published are %d", cls.__name__, classes, layout.images, cls.classes)
         if not cls.split_file:
             return listing, "lists of the data set"
-        return listing, cls.keep_built(layout, listing, f"no {cls.split_file} in {layout.folder}")
+        return listing, cls.store_built(layout, listing, f"no {cls.split_file} in {layout.folder}")
 
     @classmethod
-    def keep_built(cls, layout: Layout, listing: Listing, why: str) -> str:
-        """Store a split that was built, say so where it is new, and return the name of its file."""
-        kept = layout.folder / f"split_built_{cls.split_file.removeprefix('split_zhou_') or f'{cls.__name__}.json'}"
-        if kept.is_file() and _holds(kept, listing):
-            return kept.name
-        changed = f"; not as in {kept.name}, because the files on disk changed" if kept.exists() else ""
-        print(f"{cls.__name__}: {why}, split built from the files on disk{changed}")
-        keep(listing._asdict(), kept, "The split")
-        return kept.name
+    def store_built(cls, layout: Layout, listing: Listing, reason: str) -> str:
+        """Stores a split that was built from the files on disk, unless it is stored already; returns its file's name.
+
+        Args:
+            layout: the data set's folders; the file goes into `layout.folder`.
+            listing: the split.
+            reason: the reason why it was built, for the message.
+        """
+        path = layout.folder / f"split_built_{cls.split_file.removeprefix('split_zhou_') or f'{cls.__name__}.json'}"
+        if path.is_file() and _holds(path, listing):
+            return path.name
+        changed = f"; not as in {path.name}, because the files on disk changed" if path.exists() else ""
+        log.info("%s: %s, split built from the files on disk%s", cls.__name__, reason, changed)
+        store_if_possible(listing._asdict(), path, "The split")
+        return path.name
 
     @classmethod
     def check_files(cls, layout: Layout, listing: Listing) -> None:
-        """Raise FileNotFoundError where images of the split are not on disk, and say where counts are unusual."""
+        """Raises FileNotFoundError for images of the split that are not on disk; warns of unusual numbers of images."""
         if not cls.listed_from_disk and (missing := missing_files(layout, listing)):
             total = sum(len(items) for items in listing)
             raise FileNotFoundError(
                 f"{cls.__name__}: {len(missing)} of {total} images of the split are not under {layout.images}: "
                 f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}"
             )
-        found = tuple(len(items) for items in listing)
-        if any(cls.counts) and found != cls.counts:
-            print(f"{cls.__name__}: {sizes_text(found)} images, published are {sizes_text(cls.counts)}")
+        sizes = tuple(len(items) for items in listing)
+        if any(cls.counts) and sizes != cls.counts:
+            log.warning("%s: %s images, published are %s", cls.__name__, sizes_text(sizes), sizes_text(cls.counts))
 
     def _splits(self, listing: Listing) -> Splits:
         path = self.layout.resolver
@@ -207,16 +223,17 @@ class BenchmarkDataset(DatasetBase):
 
 
 def _without_bad_images(name: str, layout: Layout, listing: Listing) -> Listing:
+    """A split without the images that do not decode, each of which gets a line."""
     files = sorted({file for items in listing for file, _, _ in items})
     faults = zip(files, (fault for _, fault in bad_images(map(layout.path, files))), strict=True)
     bad = {file: fault for file, fault in faults if fault}
     for file, fault in bad.items():
-        print(f"{name}: left out {file} ({fault})")
+        log.warning("%s: left out %s (%s)", name, file, fault)
     return Listing(*([item for item in items if item[0] not in bad] for items in listing))
 
 
 def _holds(path: Path, listing: Listing) -> bool:
-    """Whether a file that can be made again holds a split; a damaged one does not."""
+    """Whether a stored file holds this split; a damaged file does not."""
     try:
         return digest(*read_split(path)) == digest(*listing)
     except ValueError:
@@ -224,13 +241,13 @@ def _holds(path: Path, listing: Listing) -> bool:
 
 
 def option(cfg: Any, key: str) -> Any:
-    """A key of cfg.DATASET that Dassl does not have."""
+    """The value of a key of cfg.DATASET that upstream Dassl does not have, or its default."""
     return cfg.DATASET.get(key, DATASET_DEFAULTS[key])
 
 
 def _inside(root: Path, folders: list[Path]) -> str:
-    """What lies where the data set was looked for."""
+    """The entries of the first of these folders that exists, else of the root, for a message."""
     folder = next((folder for folder in folders if folder.is_dir()), root)
-    inside = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    shown = ", ".join(inside[:8]) + (f" and {len(inside) - 8} more" if len(inside) > 8 else "")
+    entries = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    shown = ", ".join(entries[:8]) + (f" and {len(entries) - 8} more" if len(entries) > 8 else "")
     return f"{folder.name if folder != root else 'it'} holds {shown or 'nothing'}"

@@ -1,7 +1,8 @@
-"""Class names of a user's own images: a map from class folders to names, or a plain list."""
+"""Class names of a user's images: a file that maps class folders to names, or a plain list of names."""
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,14 +10,21 @@ from pathlib import Path
 from promptkd.data.checks import without_invisible
 from promptkd.data.reading import read_json, read_lines
 
+log = logging.getLogger(__name__)
+
 NUMBERED = r"(?P<number>\d+)(\s*[.,;:)]\s*|\s+)(?P<name>\D.*)"  # "0 cat", "1. dog"
 
 
 def named_path(root: Path, named: str, key: str) -> Path:
-    """The file or folder that an option names: seen from ROOT, or from where the command runs.
+    """The file or folder in an option: a path from ROOT, or from the current folder.
+
+    Args:
+        root: DATASET.ROOT.
+        named: the option's value.
+        key: the option's name below DATASET, for the message.
 
     Raises:
-        FileNotFoundError: it is at neither.
+        FileNotFoundError: it is in neither.
     """
     for path in (root / named, Path(named).expanduser().absolute()):
         if path.exists():
@@ -25,14 +33,14 @@ def named_path(root: Path, named: str, key: str) -> Path:
 
 
 def find_classnames(root: Path, named: str) -> Path | None:
-    """The file of DATASET.CLASSNAMES, or the one that lies in the root."""
+    """The file of DATASET.CLASSNAMES where that is set, else classnames.json or classnames.txt in ROOT, else None."""
     if named:
         return named_path(root, named, "CLASSNAMES")
     return next((path for path in (root / "classnames.json", root / "classnames.txt") if path.is_file()), None)
 
 
 def name_classes(folders: Iterable[str], path: Path | None) -> list[str]:
-    """The name of each class folder; without a file of names, the folder's own.
+    """The class name of each class folder: from a file of names, or the folder's name where there is no file.
 
     Raises:
         ValueError: a folder has no name or two, or a line of the file begins with no folder while folders lack a name.
@@ -58,20 +66,20 @@ def name_classes(folders: Iterable[str], path: Path | None) -> list[str]:
 
 
 def _folder_and_name(line: str, folders: Iterable[str]) -> tuple[str, str]:
-    """A folder's name may hold spaces: the longest folder that the line begins with counts."""
+    """Splits a line into folder and name: the longest folder at its start counts, as folders may have spaces."""
     starts = [folder for folder in folders if line == folder or line.startswith((f"{folder} ", f"{folder}\t"))]
     folder = max(starts, key=len, default=line)
     return folder, line[len(folder) :].strip() or folder
 
 
 def read_class_list(path: Path) -> list[str]:
-    """Class names, one a line, or a JSON list.
+    """Reads class names: one a line, or a JSON list.
 
-    What other programs put around names is left out, with a line: quotes, wnids ("n01440764 tench"), numbers from 0 or
-    1 where all lines have them ("0 cat"). A name such as "2012 Audi TTS" is not numbered so.
+    Additions of other programs are removed where all lines have them, with a message: quotes, wnids ("n01440764
+    tench"), numbers from 0 or 1 ("0 cat"). The year in a name such as "2012 Audi TTS" stays.
 
     Raises:
-        ValueError: not a list of names.
+        ValueError: the file is no list of names.
     """
     if path.suffix.lower() == ".json":
         names = read_json(path)
@@ -84,20 +92,22 @@ def read_class_list(path: Path) -> list[str]:
     if all(re.match(r"n\d{8}\s+\S", line) for line in lines):
         return [line.split(maxsplit=1)[1] for line in lines]
     for what, pattern in (("quotes", r"([\"'])(?P<name>.*\S.*)\1,?"), ("numbers", NUMBERED)):
-        found = [re.fullmatch(pattern, line) for line in lines]
-        if not lines or not all(found) or (what == "numbers" and not _count(match["number"] for match in found)):
+        matches = [match for line in lines if (match := re.fullmatch(pattern, line))]
+        if not lines or len(matches) < len(lines):
             continue
-        lines = [match["name"].strip() for match in found]
-        print(f"{path.name}: {what} around the class names are left out: {', '.join(lines[:3])}, ...")
+        if what == "numbers" and not _consecutive(match["number"] for match in matches):
+            continue
+        lines = [match["name"].strip() for match in matches]
+        log.info("%s: %s around the class names are left out: %s, ...", path.name, what, ", ".join(lines[:3]))
     return lines
 
 
 def _visible(name: str) -> str:
-    """Without space at its ends, where no character shows either (zero-width space, byte order mark)."""
+    """A name without spaces and invisible characters (zero-width space, byte order mark) at its ends."""
     return without_invisible(name).strip()
 
 
-def _count(numbers: Iterable[str]) -> bool:
+def _consecutive(numbers: Iterable[str]) -> bool:
     """Whether these are the numbers from 0 or 1 on, each once, in any order."""
-    found = sorted(map(int, numbers))
-    return found[0] in (0, 1) and found == list(range(found[0], found[0] + len(found)))
+    ordered = sorted(map(int, numbers))
+    return ordered[0] in (0, 1) and ordered == list(range(ordered[0], ordered[0] + len(ordered)))

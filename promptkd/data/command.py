@@ -1,56 +1,59 @@
 """Data sets on this disk: check them, download them, write few-shot lists.
 
-python tools/data.py check eurosat --root data            one screen; exit code 0: a run would start
-python tools/data.py check all --root data --decode       also decodes every image
-python tools/data.py check Folder --root my_images        your own images, see datasets/folder.py
-python tools/data.py download dtd --root data             never over files that are there
-python tools/data.py fewshot dtd --root data --shots 4 --seed 1 --out dtd_4shot.json
+{command} check eurosat --root data            one screen; exit code 0: a run would start
+{command} check all --root data --decode       also decodes every image
+{command} check Folder --root my_images        your own images, see datasets/folder.py
+{command} download dtd --root data             never over files that are there
+{command} fewshot dtd --root data --shots 4 --seed 1 --out dtd_4shot.json
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import difflib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from yacs.config import CfgNode
+from promptkd.home import ROOT, shown_command
 
-from dassl.data.datasets import DATASET_REGISTRY
-from promptkd import guests
-from promptkd.data.benchmark import DATASET_DEFAULTS, BenchmarkDataset
-from promptkd.data.check import address, advice, check, is_present, one_line, screen, table
-from promptkd.data.download.fetch import fetch
-from promptkd.data.download.sources import PARTS, Part
-from promptkd.data.splits import write_json_atomic
-from promptkd.home import ROOT
+# Everything that brings torch is imported in the functions below, so that --help answers at once.
+if TYPE_CHECKING:
+    from yacs.config import CfgNode
 
-THERE = "there already, left as it is"
 CONFIGS = ROOT / "configs" / "datasets"
+USER_OPTIONS = ("CLASSNAMES", "FILES", "TEST_DIR")  # keys of DATASET that a user's own images may need
 
 
 def names() -> dict[str, str]:
-    """Every name of a data set in lower case, as registered, as its config or its folder, -> the registered one."""
-    found: dict[str, str] = {}
+    """The names by which a data set may be called, in lower case -> its registered name.
+
+    They are the registered names, the names of the configurations, and those of the data sets' folders.
+    """
+    from yacs.config import CfgNode
+
+    from dassl.data.datasets import DATASET_REGISTRY
+    from promptkd import guests
+    from promptkd.data.benchmark import BenchmarkDataset
+
+    guests.register_datasets()
+    known: dict[str, str] = {}
     for name in DATASET_REGISTRY.registered_names():
         kind = DATASET_REGISTRY.get(name)
         if issubclass(kind, BenchmarkDataset):
-            found |= {name.lower(): name, (kind.dataset_dir or name).lower(): name}
+            known |= {name.lower(): name, (kind.dataset_dir or name).lower(): name}
     for path in CONFIGS.glob("*.yaml"):
-        found.setdefault(path.stem.lower(), CfgNode.load_cfg(path.read_text(encoding="utf-8")).DATASET.NAME)
-    return found
+        known.setdefault(path.stem.lower(), CfgNode.load_cfg(path.read_text(encoding="utf-8")).DATASET.NAME)
+    return known
 
 
 def resolve(name: str) -> str:
     """The registered name of a data set.
 
     Raises:
-        ValueError: none is called so; with the closest name.
+        ValueError: there is no such data set; the message has the closest name.
     """
     known = names()
     if name.lower() in known:
@@ -60,55 +63,37 @@ def resolve(name: str) -> str:
     raise ValueError(f"no data set is called {name!r}; {hint}")
 
 
-def config(root: str, **options: Any) -> CfgNode:
-    """The part of a run's config that a data set reads."""
-    dataset = {"ROOT": root, "NUM_SHOTS": -1, "SUBSAMPLE_CLASSES": "all", **DATASET_DEFAULTS, **options}
-    return CfgNode({"DATASET": dataset, "SEED": 1})
+def config(root: str, seed: int = 1, **options: Any) -> CfgNode:
+    """The part of a run's configuration that a data set reads.
 
-
-def download(name: str, root: Path, keep: bool = False, again: bool = False) -> list[str]:
-    """Get the parts of a data set that are not there, or not whole; each from the first of its sources that works.
-
-    Returns:
-        what could not be got, one line each.
+    Args:
+        root: DATASET.ROOT.
+        seed: SEED.
+        options: other keys of DATASET.
     """
-    root, kind = root.expanduser().absolute(), DATASET_REGISTRY.get(name)
-    if name not in PARTS:
-        raise ValueError(f"{name} is not downloaded; it is bundled, or your own images")
-    root.mkdir(parents=True, exist_ok=True)
-    images = PARTS[name][0]
-    there = is_present(images, kind, root)
-    missed = [part for part in PARTS[name] if not _get(part, kind, root, keep, again)]
-    if there and not is_present(images, kind, root) and not _get(images, kind, root, keep):
-        missed.append(images)  # the published split came after them, and lists images that are not there
-    with contextlib.suppress(OSError):
-        (root / ".downloads").rmdir()  # where nothing is left to go on from
-    return [advice(part, kind) for part in missed]
+    from yacs.config import CfgNode
 
+    from promptkd.data.benchmark import DATASET_DEFAULTS
 
-def _get(part: Part, kind: type[BenchmarkDataset], root: Path, keep: bool, again: bool = False) -> bool:
-    """Whether a part is there now."""
-    what = part.present[0] if part.present else f"images of {kind.__name__}"
-    if is_present(part, kind, root) and not (again and part.sources):
-        print(f"{what}: there already, or not needed; left as it is" if part.unless else f"{what}: {THERE}")
-        return True
-    for source in part.sources:
-        print(f"{what}: from {address(source.url)}")
-        try:
-            print(f"{what}: {fetch(source, root, keep):,} files added under {root / source.to}")
-            return True
-        except (OSError, ValueError) as error:
-            print(f"{what}: {one_line(error)}")
-    return False
+    dataset = {"ROOT": root, "NUM_SHOTS": -1, "SUBSAMPLE_CLASSES": "all", **DATASET_DEFAULTS, **options}
+    return CfgNode({"DATASET": dataset, "SEED": seed})
 
 
 def fewshot(name: str, cfg: CfgNode, out: Path | None) -> Path:
-    """Write the few-shot list of a data set, shots and seed, for others to use.
+    """Writes the few-shot list of a data set, for a number of shots and a seed, to a file that others can use.
+
+    Args:
+        name: the registered name.
+        cfg: see `config`.
+        out: the file; None for a file in the current folder.
 
     Raises:
         ValueError: there is no such list.
         OSError: it cannot be written.
     """
+    from dassl.data.datasets import DATASET_REGISTRY
+    from promptkd.files import write_json
+
     data = DATASET_REGISTRY.get(name)(cfg)
     if data.fewshot is None:
         raise ValueError(f"{name} has no few-shot list for {cfg.DATASET.NUM_SHOTS} shots")
@@ -124,58 +109,83 @@ def fewshot(name: str, cfg: CfgNode, out: Path | None) -> Path:
         "val": data.fewshot.val,
         "test": [],
     }
-    write_json_atomic(content, path)
+    write_json(path, content, indent=0)
     return path
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    main = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    description = (__doc__ or "").replace("{command}", shown_command("data"))
+    main = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = main.add_subparsers(dest="command", required=True)
-    for command, help_text in (
-        ("check", "what is there, what is missing, whether a run would start"),
-        ("download", "get what is missing"),
-        ("fewshot", "write a few-shot list"),
-    ):
-        sub = commands.add_parser(command, help=help_text)
-        more = ", or all" if command == "check" else ""
-        sub.add_argument("name", help=f"a data set, by registered name, config or folder{more}")
+
+    def add(command: str, text: str, names: str = "a data set, by registered name, config or folder") -> Any:
+        sub = commands.add_parser(command, help=text)
+        sub.add_argument("name", help=names)
         sub.add_argument("--root", required=True, help="the folder that holds the data sets (DATASET.ROOT)")
-        if command == "check":
-            sub.add_argument("--decode", action="store_true", help="decode every image")
-            sub.add_argument("--json", action="store_true", help="for scripts: a list of reports")
-        if command == "download":
-            sub.add_argument("--keep", action="store_true", help="keep the archives")
-            again = "also get what is there, and add the files that it lacks"
-            sub.add_argument("--again", action="store_true", help=again)
-        else:
-            for key in ("CLASSNAMES", "FILES", "TEST_DIR"):
-                flag = f"--{key.lower().replace('_', '-')}"
-                sub.add_argument(flag, default="", help=f"DATASET.{key}, for your own images")
-        if command == "fewshot":
-            sub.add_argument("--shots", type=int, required=True)
-            sub.add_argument("--seed", type=int, default=1)
-            sub.add_argument("--out", type=Path, help="where to; in this folder where not given")
+        return sub
+
+    check = add(
+        "check",
+        "what is there, what is missing, whether a run would start",
+        "a data set, by registered name, config or folder, or all",
+    )
+    check.add_argument("--decode", action="store_true", help="decode every image")
+    check.add_argument("--json", action="store_true", help="for scripts: a list of reports")
+    get = add("download", "get what is missing")
+    get.add_argument("--keep", action="store_true", help="keep the archives")
+    get.add_argument("--again", action="store_true", help="also get what is there, and add the files that it lacks")
+    shots = add("fewshot", "write a few-shot list")
+    for sub in (check, shots):
+        for key in USER_OPTIONS:
+            flag = f"--{key.lower().replace('_', '-')}"
+            sub.add_argument(flag, default="", help=f"DATASET.{key}, for your own images")
+    shots.add_argument("--shots", type=int, required=True)
+    shots.add_argument("--seed", type=int, default=1)
+    shots.add_argument("--out", type=Path, help="where to; in this folder where not given")
     return main
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code."""
+    """Runs a command; returns its exit code."""
     args = parser().parse_args(argv)
-    guests.register_datasets()
+    from promptkd import logs
+
+    logs.show()
     if args.command == "download":
-        failures = download(resolve(args.name), Path(args.root), args.keep, args.again)
-        for line in failures:
-            print(f"to be fetched by hand: {line}")
-        return 1 if failures else 0
-    own = {"CLASSNAMES": args.classnames, "FILES": args.files, "TEST_DIR": args.test_dir}
+        return _run_download(args)
     if args.command == "fewshot":
-        cfg = config(args.root, NUM_SHOTS=args.shots, **own)
-        cfg.SEED = args.seed
-        print(fewshot(resolve(args.name), cfg, args.out))
-        return 0
-    wanted = list(PARTS) if args.name.lower() == "all" else [resolve(args.name)]
-    reports = [check(name, config(args.root, **own), args.decode) for name in wanted]
+        return _run_fewshot(args)
+    return _run_check(args)
+
+
+def _run_download(args: argparse.Namespace) -> int:
+    from promptkd.data.download.parts import download
+
+    missed = download(resolve(args.name), Path(args.root), args.keep, args.again)
+    for line in missed:
+        print(f"to be fetched by hand: {line}")
+    return 1 if missed else 0
+
+
+def _run_fewshot(args: argparse.Namespace) -> int:
+    name = resolve(args.name)
+    print(fewshot(name, config(args.root, args.seed, NUM_SHOTS=args.shots, **_user_options(args)), args.out))
+    return 0
+
+
+def _run_check(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from promptkd.data.download.sources import PARTS
+    from promptkd.data.report import check, screen, table
+
+    if args.name.lower() == "all":
+        names()  # registers the data sets
+        chosen = list(PARTS)
+    else:
+        chosen = [resolve(args.name)]
+    reports = [check(name, config(args.root, **_user_options(args)), args.decode) for name in chosen]
     if args.json:
         print(json.dumps([asdict(report) for report in reports], indent=1))
     else:
@@ -183,11 +193,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if all(report.ok for report in reports) else 1
 
 
+def _user_options(args: argparse.Namespace) -> dict[str, Any]:
+    return {key: getattr(args, key.lower()) for key in USER_OPTIONS}
+
+
 def command_line(argv: Sequence[str] | None = None) -> int:
-    """`main` for a shell: an error is one line."""
+    """`main` for a shell: an error is one line on standard error."""
     try:
         return main(argv)
     except (OSError, ValueError) as error:
+        from promptkd.data.errors import one_line
+
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -8,29 +8,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from promptkd.data.checks import Layout
-from promptkd.data.splits import Item, Listing, digest, draw_few_shot, keep, read_split
+from promptkd.data.layout import Layout
+from promptkd.data.splits import Item, Listing, digest, draw_few_shot, read_split, store_if_possible
 
 FORMAT = 1  # of the stored lists; part of their key
 
 
 @dataclass(frozen=True)
 class FewShot:
-    """Which few-shot list a run used."""
+    """The few-shot list of a run."""
 
     shots: int
     seed: int
     sha256: str  # over the chosen training and validation items
-    path: str | None  # where the list is stored; None: nowhere (no fixed seed, or a read-only folder)
+    path: str | None  # of the stored list; None: it is not stored (no fixed seed, or a read-only folder)
     train: list[Item] = field(repr=False)
     val: list[Item] = field(repr=False)
 
 
 def few_shot(layout: Layout, listing: Listing, shots: int, seed: int, name: str) -> tuple[Listing, FewShot]:
-    """Draw `shots` training images a class, then min(shots, 4) validation images with the same random state.
+    """Draws `shots` training images a class, then min(shots, 4) validation images with the same random state.
 
     The list is stored as `split_fewshot/shot_<K>-seed_<S>-<key>.json` in the data set's folder and read back from it;
     its key covers everything that it depends on. A negative seed draws anew each time and stores nothing.
+
+    Args:
+        layout: the data set's folders.
+        listing: the full split.
+        shots: images a class, 1 or more.
+        seed: of the draw.
+        name: of the data set, stored in the list.
+
+    Returns:
+        The split with the chosen training and validation images, and the few-shot list.
 
     Raises:
         ValueError: the stored list is not one of this split.
@@ -49,12 +59,13 @@ def few_shot(layout: Layout, listing: Listing, shots: int, seed: int, name: str)
         val = draw_few_shot(listing.val, min(shots, 4), rng)
     if seed >= 0 and not stored:
         content = {"format": FORMAT, "dataset": name, "shots": shots, "seed": seed, "key": key}
-        stored = keep({**content, "train": train, "val": val, "test": []}, path, "The few-shot list")
+        stored = store_if_possible({**content, "train": train, "val": val, "test": []}, path, "The few-shot list")
     few = FewShot(shots, seed, digest(train, val), str(path) if stored else None, train, val)
     return Listing(train, val, listing.test), few
 
 
 def _check_few_shot(path: Path, chosen: Sequence[Item], items: Sequence[Item], shots: int) -> None:
+    """Raises ValueError where a stored list is no draw of `shots` images a class from these items."""
     expected = {label: min(shots, size) for label, size in Counter(label for _, label, _ in items).items()}
     missing = Counter(chosen)
     missing.subtract(item for item in items if item in missing)

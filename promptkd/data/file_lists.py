@@ -1,10 +1,10 @@
-"""DATASET.FILES: a file that lists images with their classes and, maybe, splits."""
+"""DATASET.FILES: a file that lists images with their classes and, optionally, their splits."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,24 @@ PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), 
 
 
 def read_files(path: Path, root: Path) -> dict[str, list[tuple[str, str]]] | Listing:
-    """What a DATASET.FILES file lists.
+    """Reads a DATASET.FILES file: a CSV or JSON file of path, class and split.
+
+    Args:
+        path: of the file.
+        root: DATASET.ROOT, from which its paths count.
 
     Returns:
-        (path from the root, class) of each part, the part "" where the file names no parts; or, of a JSON file in the
-        form of `split_zhou_*.json`, its listing, for it has labels of its own.
+        (path from the root, class) of each part, the part "" where the file names no parts. For a JSON file in the
+        form of `split_zhou_*.json`: its split, since it has labels.
 
     Raises:
         ValueError: a column or value is missing, a path leaves the root or comes twice, an unknown part.
     """
+    rows: Sequence[Mapping[str, Any]]
     if path.suffix.lower() == ".json":
         content = read_json(path)
         if isinstance(content, dict):
-            return _own_labels(path, root)
+            return _read_labelled(path, root)
         rows = _json_rows(path, content)
     else:
         columns, rows = read_table(path)
@@ -55,21 +60,26 @@ def read_files(path: Path, root: Path) -> dict[str, list[tuple[str, str]]] | Lis
     return parts
 
 
-def _own_labels(path: Path, root: Path) -> Listing:
-    lists = [[(_inside(file, root, path.name), *rest) for file, *rest in items] for items in read_split(path)]
-    files = Counter(file for items in lists for file, *_ in items)
+def _read_labelled(path: Path, root: Path) -> Listing:
+    """Reads a file in the form of `split_zhou_*.json`, whose paths count from the root."""
+    lists = [
+        [(_inside(file, root, path.name), label, name) for file, label, name in items] for items in read_split(path)
+    ]
+    files = Counter(file for items in lists for file, _, _ in items)
     if doubled := [file for file, number in files.items() if number > 1]:
         raise ValueError(f"{path}: {len(doubled)} images are in it more than once: {', '.join(doubled[:10])}")
     return Listing(*lists)
 
 
 def _json_rows(path: Path, content: Any) -> list[Mapping[str, Any]]:
+    """The rows of a JSON list, each of which has to be an object."""
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise ValueError(f"{path} is neither a list of objects with path, class and split, nor lists train, val, test")
     return content
 
 
 def _word(row: Mapping[str, Any], key: str, where: str) -> str:
+    """A cell as a text; "" where the row does not have it."""
     value = row.get(key)
     if isinstance(value, bool) or not isinstance(value, str | int | None):
         raise ValueError(f"{where}: {key} is {value!r}; it has to be one word or number")
@@ -77,7 +87,7 @@ def _word(row: Mapping[str, Any], key: str, where: str) -> str:
 
 
 def _inside(path: str, root: Path, where: str) -> str:
-    """A path of a list as a POSIX path from the root."""
+    """A path of a list as a POSIX path from the root; raises ValueError where it leaves the root."""
     path = path.replace("\\", "/")
     absolute = os.path.normpath(root / path)
     relative = Path(os.path.relpath(absolute, root)).as_posix()

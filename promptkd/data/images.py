@@ -1,27 +1,27 @@
-"""Reading images as people have them: rotated, transparent, 16-bit, in any format that PIL opens; and finding them."""
+"""Images as users have them: found in folders, and read, be they rotated, transparent or 16-bit, in any PIL format."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from dassl.data.data_manager import DatasetWrapper
+log = logging.getLogger(__name__)
 
-# Suffixes that PIL registers, and cannot draw by itself.
+# Formats that PIL registers, and cannot draw by itself.
 _NOT_IMAGES = frozenset("BUFR EPS FITS GRIB HDF5 MPEG PDF WMF".split())
 
 
 @cache
 def image_suffixes() -> frozenset[str]:
-    """Suffixes of the formats that PIL reads, in lower case: ".jpg", ".png", ...; MPO is read as JPEG."""
+    """The suffixes of the formats that PIL reads, in lower case: ".jpg", ".png", ...; MPO is read as JPEG."""
     formats = Image.registered_extensions()  # also loads PIL's plugins
     return frozenset(
         suffix for suffix, kind in formats.items() if (kind in Image.OPEN or kind == "MPO") and kind not in _NOT_IMAGES
@@ -29,26 +29,26 @@ def image_suffixes() -> frozenset[str]:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file name is that of an image, hidden files left out."""
+    """Whether a file name has an image's suffix and is not hidden."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in image_suffixes()
 
 
 def list_images(folder: Path) -> list[str]:
-    """Names of the image files in a folder, sorted."""
+    """The names of the image files in a folder, sorted."""
     return sorted(name for name in os.listdir(folder) if is_image(name))
 
 
 def list_folders(folder: Path) -> list[str]:
-    """Names of the subfolders (links to folders included), sorted, hidden ones left out."""
+    """The names of the subfolders (links to folders included), sorted, without hidden ones."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
 
 
 def walk_images(folder: Path) -> list[str]:
-    """POSIX paths of the images in a folder and below it, sorted; a folder reached twice through links counts once.
+    """The POSIX paths of the images in a folder and below it, sorted; a folder reached twice by links counts once.
 
-    A link to a folder above is not followed: it would bring what lies beside the folder into it. Links to files that
-    are not there, or to themselves, are left out with a line.
+    A link to a folder above is not followed: it would bring the folder's neighbours into it. Links that lead to no
+    file are left out, with a warning.
     """
     seen = {_identity(above) for start in (folder.absolute(), folder.resolve()) for above in start.parents}
     dangling: list[str] = []
@@ -70,29 +70,31 @@ def walk_images(folder: Path) -> list[str]:
                 elif entry.is_file():
                     yield prefix + entry.name
 
-    found = sorted(walk(folder, ""))
+    images = sorted(walk(folder, ""))
     if dangling:
-        print(f"left out {len(dangling)} links in {folder} that lead to no file, such as {dangling[0]}")
-    return found
+        log.warning("left out %d links in %s that lead to no file, such as %s", len(dangling), folder, dangling[0])
+    return images
 
 
 def _identity(folder: Path) -> tuple[int, int]:
+    """A folder's device and number, which are the same by every path and link to it."""
     status = os.stat(folder)
     return status.st_dev, status.st_ino
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """As `entry.is_dir()`, but a link to itself is no folder; that raises an OSError there."""
+    """Whether an entry is a folder or a link to one; for a link to itself, `entry.is_dir()` would raise an OSError."""
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 
 def read_upright(path: str) -> Image.Image:
-    """Read an image as RGB, turned upright by its EXIF tag, transparent parts white, 16 bits scaled to 8.
+    """Reads an image as RGB, turned upright by its EXIF tag, transparent parts white, 16 bits scaled to 8.
 
-    For a user's own images. (The published data sets are read as published: no tag is looked at, alpha is dropped.)
+    "Upright" is the way in which all images of users are read: phones store a photograph as the sensor had it, and the
+    EXIF tag says how to turn it. The published data sets are read as published: without the tag, alpha dropped.
 
     Raises:
-        OSError: not a readable image; the message names the file.
+        OSError: the file is no readable image; the message names it.
     """
     try:
         with Image.open(path) as image:
@@ -114,35 +116,13 @@ def read_upright(path: str) -> Image.Image:
 
 
 def _excess_bits(values: np.ndarray) -> int:
-    """Bits beyond 8 of grey values: files of 16 bits hold those of 8-, 12- and 16-bit cameras, and do not say which."""
+    """The number of bits beyond 8 in grey values; a file of 16 bits may hold values of 8, 12 or 16 bits, unmarked."""
     highest = int(values.max(initial=0))
     return next((bits - 8 for bits in (8, 12) if highest < 1 << bits), 8)
 
 
-class OwnImages(DatasetWrapper):
-    """Dassl's items (see DatasetWrapper), of images read by `read_upright`."""
-
-    def read(self, path: str) -> Image.Image:
-        """An image file as RGB."""
-        try:
-            return read_upright(path)
-        except OSError as error:
-            raise OSError(f"{error}; replace it, or leave out all such with DATASET.SKIP_BAD_IMAGES True") from error
-
-    def __getitem__(self, idx: int) -> dict[str, Any]:
-        item = self.data_source[idx]
-        output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
-        image = self.read(item.impath)
-        transforms = self.transform if isinstance(self.transform, list | tuple) else [self.transform]
-        for number, transform in enumerate(transforms, start=1):
-            output["img" if number == 1 else f"img{number}"] = self._transform_image(transform, image)
-        if self.return_img0:
-            output["img0"] = self.to_tensor(image)
-        return output
-
-
 def image_fault(path: str) -> str | None:
-    """Why an image cannot be used, or None; decodes all of it, as training would."""
+    """The reason why an image cannot be used, or None; decodes all of it, as training would."""
     try:
         if os.path.getsize(path) == 0:
             return "empty file"
@@ -154,7 +134,12 @@ def image_fault(path: str) -> str | None:
 
 
 def bad_images(paths: Iterable[str], threads: int | None = None) -> Iterator[tuple[str, str | None]]:
-    """Each path with its fault or None, in order, decoded in parallel (PIL decodes without Python's lock)."""
+    """Yields each path with its fault or None, in order; decodes in parallel (PIL decodes without Python's lock).
+
+    Args:
+        paths: of image files.
+        threads: that decode; None for one a core.
+    """
     remaining = iter(paths)
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         while some := list(islice(remaining, 4096)):  # not a million jobs at once

@@ -1,4 +1,4 @@
-"""Reading the files that say what images are of, so that one that is damaged is named in a line."""
+"""Readers of annotation files (text, JSON, CSV, MATLAB), each of which names a damaged file in one line."""
 
 from __future__ import annotations
 
@@ -11,43 +11,42 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 WNID = r"n\d{8}"  # of an ImageNet class
 
 
 def read_text(path: Path) -> str:
-    """A text file, with or without a byte order mark.
+    """Reads a UTF-8 text file, with or without a byte order mark.
 
     Raises:
-        ValueError: it is not UTF-8, or a web page that was stored in its place.
+        ValueError: the file is not UTF-8, or a web page that was stored in its place.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        why = f"{error.reason} at byte {error.start}"
-        raise ValueError(f"{path} is not UTF-8 text ({why}); store it as UTF-8") from None
+        fault = f"{error.reason} at byte {error.start}"
+        raise ValueError(f"{path} is not UTF-8 text ({fault}); store it as UTF-8") from None
     if text.lstrip()[:14].lower().startswith(("<!doctype html", "<html")):
         raise ValueError(f"{path} is a web page (a sign-in, a quota, a removed file); delete it and get the file again")
     return text
 
 
 def read_lines(path: Path) -> list[str]:
-    """Lines of a text file without the space around them, empty ones left out."""
+    """Reads the lines of a text file, without the spaces around them and without empty lines."""
     return [stripped for line in read_text(path).splitlines() if (stripped := line.strip())]
 
 
 def read_fields(path: Path, least: int, number: int | None = None, most: int | None = None) -> list[list[str]]:
-    """The words of each line that is no comment.
+    """Reads the words of each line of a text file, without comments (lines that begin with "#").
 
     Args:
-        path: of a text file.
+        path: of the file.
         least: number of words that a line must have.
-        number: which word has to be a number, if any.
+        number: index of the word that has to be a number, if any.
         most: number of words at most; the last one then keeps its spaces.
 
     Raises:
-        ValueError: a line is not so.
+        ValueError: a line has too few words, or no number in that place.
     """
     fields = []
     for line in read_lines(path):
@@ -55,14 +54,19 @@ def read_fields(path: Path, least: int, number: int | None = None, most: int | N
             continue
         words = line.split(maxsplit=-1 if most is None else most - 1)
         if len(words) < least or (number is not None and not words[number].isdecimal()):
-            what = f"{least} words or more" + ("" if number is None else f", the {number + 1}. a number")
-            raise ValueError(f"{path}: a line has to be {what}, not {line[:80]!r}; get the file again")
+            wanted = f"{least} words or more" + ("" if number is None else f", the {number + 1}. a number")
+            raise ValueError(f"{path}: a line has to be {wanted}, not {line[:80]!r}; get the file again")
         fields.append(words)
     return fields
 
 
 def label_of(labels: Mapping[str, int], name: str, path: Path) -> int:
-    """The label of a class that a list names.
+    """The label of a class in a list of images.
+
+    Args:
+        labels: class name -> label.
+        name: of the class.
+        path: of the list, for the message.
 
     Raises:
         ValueError: the class is not among those of the data set.
@@ -73,10 +77,10 @@ def label_of(labels: Mapping[str, int], name: str, path: Path) -> int:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file, with or without a byte order mark.
+    """Reads a JSON file, with or without a byte order mark.
 
     Raises:
-        ValueError: it is not JSON, or a key comes twice, of which one would be lost.
+        ValueError: the file is not JSON, or an object has a key twice, of which one would be lost.
     """
     try:
         return json.loads(read_text(path), object_pairs_hook=_without_doubles)
@@ -87,6 +91,7 @@ def read_json(path: Path) -> Any:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of its pairs; raises KeyError where a key comes twice."""
     content: dict[str, Any] = {}
     for key, value in pairs:
         if key in content:
@@ -96,11 +101,18 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_mat(path: Path, field: str, columns: tuple[str, ...] = ()) -> np.ndarray:
-    """A variable of a MATLAB file as a vector; of structs with at least these fields, where such are named.
+    """Reads a variable of a MATLAB file as a vector.
+
+    Args:
+        path: of the file.
+        field: name of the variable.
+        columns: fields that it must have where it is a vector of structs.
 
     Raises:
-        ValueError: not a MATLAB file, or without them.
+        ValueError: the file is no MATLAB file, or has no such variable or fields.
     """
+    from scipy.io import loadmat  # slow to import, and most data sets have no such file
+
     try:
         values = loadmat(path, squeeze_me=True)[field].ravel()
     except OSError:
@@ -116,10 +128,17 @@ def read_mat(path: Path, field: str, columns: tuple[str, ...] = ()) -> np.ndarra
 
 
 def read_table(path: Path, delimiters: str = ",;\t") -> tuple[list[str], list[dict[str, str]]]:
-    """Columns, in lower case, and rows of a CSV file, whatever its delimiter; the first line names the columns.
+    """Reads a CSV file, whose first line names the columns.
+
+    Args:
+        path: of the file.
+        delimiters: characters of which the one that is most frequent in the first line counts.
+
+    Returns:
+        The names of the columns in lower case, and the rows.
 
     Raises:
-        ValueError: not CSV, or a row with more or fewer cells than there are columns.
+        ValueError: the file is not CSV, or a row has more or fewer cells than there are columns.
     """
     text = read_text(path)
     header = text.partition("\n")[0]
@@ -143,10 +162,10 @@ def read_table(path: Path, delimiters: str = ",;\t") -> tuple[list[str], list[di
 
 
 def read_wnids(path: Path) -> dict[str, str]:
-    """wnid -> class name of a `classnames.txt`.
+    """Reads a `classnames.txt`, lines of "n01440764 tench", as wnid -> class name.
 
     Raises:
-        ValueError: a line is not so, or a wnid has two names.
+        ValueError: a line is no wnid with a name, a wnid has two names, or the file is empty.
     """
     names: dict[str, str] = {}
     for line in read_lines(path):
@@ -161,10 +180,10 @@ def read_wnids(path: Path) -> dict[str, str]:
 
 
 def read_numbered_names(path: Path) -> dict[int, str]:
-    """Label -> class name of `cat_to_name.json`.
+    """Reads a `cat_to_name.json`, {"1": "pink primrose", ...}, as label (from 0) -> class name.
 
     Raises:
-        ValueError: it is not such a map.
+        ValueError: the file is no such map.
     """
     content = read_json(path)
     items = content.items() if isinstance(content, dict) else ()

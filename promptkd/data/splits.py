@@ -1,4 +1,4 @@
-"""Lists of images: split files, the published random splits, few-shot draws.
+"""Lists of images: split files, the published random splits, few-shot draws, class groups.
 
 Everything here is a plain function of lists. An item is `(path, label, class name)` with a POSIX path relative to the
 data set's image folder, which is what the field's `split_zhou_*.json` files hold; a `Listing` is the three lists of
@@ -9,17 +9,21 @@ the picks that the published code gets from `random.seed(seed)`.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
+import logging
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dassl.data.datasets import Datum
 from promptkd.data.images import list_folders, list_images
 from promptkd.data.reading import read_json
+from promptkd.files import write_json
+
+if TYPE_CHECKING:
+    from dassl.data.datasets import Datum
+
+log = logging.getLogger(__name__)
 
 Item = tuple[str, int, str]
 SUBSAMPLES = ("all", "base", "new")
@@ -33,32 +37,32 @@ class Listing(NamedTuple):
     test: list[Item]
 
 
-def write_json_atomic(value: Any, path: Path) -> None:
-    """Write JSON through a temporary file in the same folder, so that no reader ever sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(value, indent=0), encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def store_if_possible(value: Any, path: Path, what: str) -> bool:
+    """Writes a JSON file that can be made again; a folder that cannot be written to gets a warning, and no error.
 
+    Args:
+        value: the file's content.
+        path: of the file.
+        what: its name in the warning ("The split").
 
-def keep(value: Any, path: Path, what: str) -> bool:
-    """Store a file that can be made again; a folder that cannot be written to is worth one line, not an error."""
+    Returns:
+        Whether it is written.
+    """
     try:
-        write_json_atomic(value, path)
+        write_json(path, value, indent=0)
     except OSError as error:
-        print(f"{what} is not stored, {path.parent} cannot be written to ({error.strerror}); it will be made again")
+        log.warning(
+            "%s is not stored, %s cannot be written to (%s); it will be made again", what, path.parent, error.strerror
+        )
         return False
     return True
 
 
 def read_split(path: Path) -> Listing:
-    """Read `{"train": [[path, label, class name], ...], "val": ..., "test": ...}`.
+    """Reads a split file, `{"train": [[path, label, class name], ...], "val": ..., "test": ...}`.
 
     Raises:
-        ValueError: not JSON, a list is missing, or an entry is not (path, label, class name) with a path that stays
+        ValueError: the file is not JSON, a list is missing, or an entry is not (path, label, class name) with a path
             inside the image folder.
     """
     content = read_json(path)
@@ -69,6 +73,7 @@ def read_split(path: Path) -> Listing:
 
 
 def _items(entries: Any, where: str) -> list[Item]:
+    """The items of a list in a split file; raises ValueError for an entry that is none."""
     if not isinstance(entries, list):
         raise ValueError(f"{where} is {str(entries)[:40]!r}, not a list of [path, label, class name]")
     items = []
@@ -87,7 +92,7 @@ def _items(entries: Any, where: str) -> list[Item]:
 
 
 def digest(*lists: Iterable[Item]) -> str:
-    """SHA-256 over paths, labels and class names of the lists, in order."""
+    """The SHA-256 of lists of items: over paths, labels and class names, in order."""
     sha = hashlib.sha256()
     for items in lists:
         # NUL is in no path and no name, so that no two lists give the same bytes.
@@ -140,7 +145,7 @@ def split_by_folder(
 
 
 def split_trainval(items: Sequence[Item], val_fraction: float = 0.2, seed: int = 1) -> tuple[list[Item], list[Item]]:
-    """Cut a validation part out of an official training list, per class, as published: shuffle, then the first part.
+    """Cuts a validation part out of an official training list, per class, as published: shuffle, then the first part.
 
     Returns:
         (train, val); both run class by class, in the order in which the classes first appear.
@@ -163,7 +168,7 @@ def split_trainval(items: Sequence[Item], val_fraction: float = 0.2, seed: int =
 
 
 def by_label(items: Iterable[Item]) -> dict[int, list[Item]]:
-    """Items of each label; labels in order of first appearance."""
+    """Groups items by label; labels in order of first appearance."""
     groups: dict[int, list[Item]] = defaultdict(list)
     for item in items:
         groups[item[1]].append(item)
@@ -171,7 +176,7 @@ def by_label(items: Iterable[Item]) -> dict[int, list[Item]]:
 
 
 def draw_few_shot(items: Sequence[Item], shots: int, rng: random.Random) -> list[Item]:
-    """`shots` items of each class, without repeats; a class that has fewer keeps all of them."""
+    """Draws `shots` items of each class, without repeats; a class that has fewer keeps all of them."""
     chosen: list[Item] = []
     for group in by_label(items).values():
         chosen.extend(rng.sample(group, shots) if len(group) >= shots else group)
@@ -179,23 +184,25 @@ def draw_few_shot(items: Sequence[Item], shots: int, rng: random.Random) -> list
 
 
 def base_new_labels(n: int) -> tuple[list[int], list[int]]:
-    """Base classes are the first ceil(n/2) labels, new classes the rest."""
+    """The labels of the base classes, which are the first ceil(n/2) of n, and those of the new classes, the rest."""
     half = (n + 1) // 2
     return list(range(half)), list(range(half, n))
 
 
 def class_groups(n: int) -> dict[str, list[int]]:
-    """Labels of each class group: "all", "base", "new"."""
+    """The labels of each class group of n classes: "all", "base", "new"."""
     base, new = base_new_labels(n)
     return {"all": base + new, "base": base, "new": new}
 
 
 def subsample_classes(*lists: Sequence[Datum], subsample: str = "all") -> list[list[Datum]]:
-    """Keep one class group of each list and number its labels from 0.
+    """Selects one class group of each list, and numbers its labels from 0.
 
     Raises:
         ValueError: an unknown group, or "new" of a data set with one class.
     """
+    from dassl.data.datasets import Datum  # brings torch, which most uses of this module do without
+
     if subsample not in SUBSAMPLES:
         raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {subsample!r}; choose one of {', '.join(SUBSAMPLES)}")
     if subsample == "all":

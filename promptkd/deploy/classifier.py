@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-import yaml
-from PIL import Image
-from torch import Tensor
-from yacs.config import CfgNode
-
-from dassl.config import get_cfg_default
-from dassl.data.transforms import build_transform
-from dassl.engine import TRAINER_REGISTRY
-from promptkd import guests
-from promptkd.engine import checkpoints
-from promptkd.engine.config import node_of
-from promptkd.model.class_vectors import FILE_NAME, ClassVectors, scale_of
-from promptkd.model.precision import Precision
-from promptkd.model.zoo import load_clip
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from torch import Tensor
 
 
-class Deployed:
+class Classifier:
     """Classifies images as the run's own evaluation does, without teacher, text encoder or data set.
 
     Args:
-        directory: a finished run.
+        directory: a finished run, or a model that `promptkd.model.saved.save` has left.
         device: where it computes.
         epoch: checkpoint to load; None for the best, else the last.
 
@@ -36,27 +26,24 @@ class Deployed:
     """
 
     def __init__(self, directory: str | Path, device: torch.device | str = "cpu", epoch: int | None = None) -> None:
-        directory = Path(directory)
-        if not (directory / "config.yaml").is_file():
-            raise FileNotFoundError(f"{directory} holds no run: there is no config.yaml")
-        cfg = CfgNode(yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8")))
-        guests.register()
-        trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-        self.device = torch.device(device)
-        if self.device.type == "cuda" and not torch.cuda.is_available():
+        import torch
+
+        from promptkd.deploy.preprocessing import transform_of_model, transform_of_run
+        from promptkd.engine.runs import read_run
+        from promptkd.model import saved
+
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device {device}: PyTorch sees no GPU here; use cpu")
-        vectors = ClassVectors.load(directory / FILE_NAME)
-        options = cfg.TRAINER.get(node_of(cfg.TRAINER.NAME), CfgNode())
-        # The text encoder is only needed to build modules that hold a context, which stays unused here.
-        clip = load_clip(cfg.MODEL.BACKBONE.NAME, text=trainer.needs_text)
-        self.clip = Precision.choose("fp32", self.device).store(clip)
-        self.prompts = trainer.rebuild_prompts(options, self.clip, vectors).to(self.device).eval()
-        if any(True for _ in self.prompts.parameters()):
-            file = checkpoints.latest(directory / trainer.registered_name, epoch)
-            checkpoints.load_learned(self.prompts, checkpoints.read_checkpoint(file)["state_dict"], file)
-        self.class_vectors = vectors.to(self.device)
-        self.logit_scale = scale_of(self.clip)
-        self.transform = build_transform(_input_only(cfg), is_train=False)
+        if (Path(directory) / saved.TENSORS_FILE).is_file():
+            self.model = saved.load(directory, device)
+            self.transform: Any = transform_of_model(self.model)
+        else:
+            run = read_run(directory, epoch)
+            self.model = run.model(device)
+            self.transform = transform_of_run(run.config)
+        if self.model.vectors is None:
+            raise FileNotFoundError(f"{directory} has no class vectors: save the model with its class names")
+        self.class_vectors = self.model.vectors
 
     @property
     def classnames(self) -> tuple[str, ...]:
@@ -71,20 +58,16 @@ class Deployed:
         """
         self.class_vectors = self.class_vectors.select(classnames)
 
-    @torch.no_grad()
+    def predict(self, image: Image.Image, top: int = 5) -> list[tuple[str, float]]:
+        """The likeliest classes of an image with their probabilities, the likeliest first."""
+        values, labels = self.probabilities([image])[0].topk(min(top, len(self.classnames)))
+        return [(self.classnames[i], value) for i, value in zip(labels.tolist(), values.tolist(), strict=True)]
+
     def probabilities(self, images: Sequence[Image.Image]) -> Tensor:
         """B images -> (B, C) probabilities, float32, on the CPU."""
-        batch = torch.stack([self.transform(image.convert("RGB")) for image in images]).to(self.device)  # (B, 3, H, W)
-        features = self.prompts.encode_image(self.clip, batch)
-        return self.class_vectors.logits(features, self.logit_scale).softmax(dim=-1).cpu()
+        import torch
 
-
-def _input_only(cfg: CfgNode) -> CfgNode:
-    """Dassl's configuration with the run's INPUT, which is all that a transform reads; nothing is printed."""
-    own = get_cfg_default()
-    for key, value in cfg.INPUT.items():
-        if key not in own.INPUT:  # ours, and of training
-            continue
-        own.INPUT[key] = tuple(value) if isinstance(own.INPUT[key], tuple) else value
-    own.VERBOSE = False
-    return own
+        with torch.no_grad():
+            pixels = [self.transform(image.convert("RGB")) for image in images]
+            batch = torch.stack(pixels).to(self.model.device)  # (B, 3, H, W)
+            return self.model.logits(batch, self.class_vectors.features).softmax(dim=-1).cpu()

@@ -14,13 +14,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from dassl.engine import TRAINER_REGISTRY
-from dassl.utils import save_checkpoint
-from promptkd import guests
-from promptkd.engine import checkpoints
-
 
 def export(run: Path, target: Path, epoch: int | None = None) -> Path:
     """Writes the file and returns its path.
@@ -35,17 +28,16 @@ def export(run: Path, target: Path, epoch: int | None = None) -> Path:
         FileExistsError: the file is there.
         ValueError: its method learns nothing, or was written for upstream and saves the published names itself.
     """
-    if not (run / "config.yaml").is_file():
-        raise FileNotFoundError(f"{run} holds no run: there is no config.yaml")
-    guests.register()
-    name = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["TRAINER"]["NAME"]
-    trainer = TRAINER_REGISTRY.get(name)
-    if not hasattr(trainer, "losses"):
-        raise ValueError(f"{name} was written for upstream: its checkpoints have the published names already")
-    if not trainer.learns:
-        raise ValueError(f"{name} learns nothing: there is nothing to export")
-    folder = trainer.registered_name
-    content = checkpoints.read_checkpoint(checkpoints.latest(run / folder, epoch))
+    from dassl.utils import save_checkpoint
+    from promptkd.engine import checkpoints
+    from promptkd.engine.runs import read_run
+
+    source = read_run(run, epoch)
+    if source.checkpoint is None:
+        raise ValueError(f"{source.trainer} learns nothing: there is nothing to export")
+    if "belongs_to" not in source.content:
+        raise ValueError(f"{source.trainer} was written for upstream: its checkpoints have the published names already")
+    folder, content = source.checkpoint.parent.name, source.content
     file = target / folder / f"model.pth.tar-{content['epoch']}"
     if file.exists():
         raise FileExistsError(f"{file} is there already: remove it, or give another directory")

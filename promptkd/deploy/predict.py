@@ -12,30 +12,32 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from tabulate import tabulate
-
-from promptkd.data.images import read_upright, walk_images
-from promptkd.deploy.classifier import Deployed
+from promptkd.deploy.classifier import Classifier
 
 
-def predict(model: Deployed, path: Path, top: int) -> dict[str, object]:
+def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
     """One image, read as those of a user's data sets are -> its path, and the `top` classes, the likeliest first.
 
     Raises:
         OSError: the file is no image that can be read; the message names it.
     """
+    from promptkd.data.images import read_upright
+
     probabilities = model.probabilities([read_upright(str(path))])[0]  # (C,)
     values, labels = probabilities.topk(min(top, len(probabilities)))
-    found = [
+    answer = [
         {"class": model.classnames[label], "probability": value}
         for label, value in zip(labels.tolist(), values.tolist(), strict=True)
     ]
-    return {"path": str(path), "top": found}
+    return {"path": str(path), "top": answer}
 
 
 def images_of(paths: Sequence[Path]) -> Iterator[Path]:
     """The paths, and in the place of a folder the images in it and below it (itself, where there are none)."""
+    from promptkd.data.images import walk_images
+
     for path in paths:
         inside = [path / file for file in walk_images(path)] if path.is_dir() else []
         yield from inside or [path]
@@ -51,8 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true", help="a JSON line per image")
     args = parser.parse_args(argv)
+    from tabulate import tabulate
+
     try:
-        model = Deployed(args.run, args.device)
+        model = Classifier(args.run, args.device)
         if args.classes:
             model.restrict(args.classes)
     except (OSError, ValueError, RuntimeError) as error:
@@ -61,15 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = 0
     for path in images_of(args.images):
         try:
-            found = predict(model, path, args.top)
+            answer = predict(model, path, args.top)
         except OSError as error:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             failed = 1
             continue
         if args.json:
-            print(json.dumps(found))
+            print(json.dumps(answer))
         else:
-            rows = [[entry["class"], 100 * entry["probability"]] for entry in found["top"]]
+            rows = [[entry["class"], 100 * entry["probability"]] for entry in answer["top"]]
             print(f"{path}\n{tabulate(rows, headers=['class', 'probability %'], floatfmt='.1f')}\n")
     return failed
 

@@ -1,72 +1,93 @@
-"""Checkpoints of a prompt trainer: what is learned, what it belongs to, and what a resumed run needs."""
+"""Checkpoints of a run: what is learned, what it belongs to, and what a resumed run needs."""
 
 from __future__ import annotations
 
-import os
+import logging
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from dassl.engine import TrainerX
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
 from dassl.utils import save_checkpoint
 from promptkd import distributed
 from promptkd.engine import checkpoints
 from promptkd.engine.checkpoints import BEST
+from promptkd.files import replacing
+from promptkd.model.prompted_clip import PromptedClip
+from promptkd.model.saved import write_spec
+
+log = logging.getLogger(__name__)
 
 
-class SavingTrainer(TrainerX):
-    """Writes and reads the checkpoints of `self.prompts`; PromptTrainer is built on it."""
+class Checkpointer:
+    """Writes and reads the checkpoints of a model's prompts, in Dassl's form and place, and their spec beside them.
 
-    registered_name: ClassVar[str] = "prompt_learner"  # the folder of its checkpoints, as published
+    Args:
+        folder: `<run>/<registered name>`, where they lie.
+        model: its prompts are saved and loaded.
+        classnames: classes that tensors are for, where each class has its own; else ().
+    """
 
-    def save_model(
-        self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None, model_name: str = ""
+    def __init__(self, folder: Path, model: PromptedClip, classnames: tuple[str, ...] = ()) -> None:
+        self.folder, self.model, self.classnames = folder, model, classnames
+
+    def belongs_to(self) -> dict[str, Any]:
+        """What learned tensors mean nothing without: trainer, backbone, text, and classes where each has its own."""
+        prompts, about = self.model.prompts, self.model.about
+        text = f"{prompts.template!r}, class name at the {prompts.position}"
+        identity = {"trainer": about["trainer"], "backbone": about["backbone"], "text": text}
+        return identity | ({"classnames": list(self.classnames)} if self.classnames else {})
+
+    def save(
+        self,
+        epoch: int,
+        optimizer: Optimizer,
+        scheduler: LRScheduler,
+        run: Mapping[str, Any],
+        val_result: float | None = None,
+        file_name: str = "",
+        folder: Path | None = None,
     ) -> None:
-        """Writes what is learned, what it belongs to, and what a resumed run needs, in Dassl's form and place.
+        """Writes an epoch's checkpoint; of several processes the main one does.
 
-        Of several processes the main one does.
+        Args:
+            epoch: counted from 0.
+            optimizer, scheduler: of the prompts.
+            run: what a resumed run needs beside them: tensors and plain values.
+            val_result: accuracy (percent) by which epochs are chosen, where they are.
+            file_name: "" for `model.pth.tar-<epoch + 1>`.
+            folder: another place.
         """
         if not distributed.is_main():
             return
         state = {
-            "state_dict": self.prompts.state_dict(),
+            "state_dict": self.model.prompts.state_dict(),
             "epoch": epoch + 1,
-            "optimizer": self._optims[self.registered_name].state_dict(),
-            "scheduler": self._scheds[self.registered_name].state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
             "val_result": val_result,
             "belongs_to": self.belongs_to(),
-            "run": {"seed": self.seed, "best_result": float(self.best_result), "scaler": self.scaler.state_dict()}
-            | {"spent": dict(self.spent)}
-            | self.run_state(),
+            "run": dict(run),
         }
-        save_checkpoint(state, str(Path(directory) / self.registered_name), is_best=is_best, model_name=model_name)
+        folder = folder or self.folder
+        save_checkpoint(state, str(folder), model_name=file_name)
+        write_spec(folder, self.model)
 
-    def init_writer(self, log_dir: str) -> None:
-        """Opens the TensorBoard log; of several processes the main one has it."""
-        if distributed.is_main():
-            super().init_writer(log_dir)
+    def resume(self, folder: Path, optimizer: Optimizer, scheduler: LRScheduler) -> tuple[int, dict[str, Any]] | None:
+        """Takes back the newest checkpoint of a folder: finished epochs, and the `run` that was saved with it.
 
-    def belongs_to(self) -> dict[str, Any]:
-        """What learned tensors mean nothing without: trainer, backbone, text, and classes where each has its own."""
-        text = f"{self.prompts.template!r}, class name at the {self.prompts.position}"
-        return {"trainer": self.cfg.TRAINER.NAME, "backbone": self.cfg.MODEL.BACKBONE.NAME, "text": text}
-
-    def run_state(self) -> dict[str, Any]:
-        """What a method keeps from epoch to epoch beside its parameters (tensors and plain values)."""
-        return {}
-
-    def load_run_state(self, state: dict[str, Any]) -> None:
-        """Takes `run_state` back."""
-
-    def resume_model_if_exist(self, directory: str) -> int:
-        """Continues an interrupted run from its newest checkpoint; returns the number of finished epochs."""
-        files = checkpoints.numbered(Path(directory) / self.registered_name)
+        Raises:
+            ValueError: it is not a checkpoint of this trainer.
+        """
+        files = checkpoints.numbered(folder)
         if not files:
-            print("No checkpoint found, train from scratch")
-            return 0
+            return None
         path = files[max(files)]
-        content = self._load_checkpoint(path)
+        content = self._load(path)
         if "run" not in content:
             raise ValueError(
                 f"{path} is not a checkpoint of this trainer to resume from; give it as MODEL.INIT_WEIGHTS"
@@ -75,72 +96,69 @@ class SavingTrainer(TrainerX):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
             for _ in range(content["epoch"]):
-                self._scheds[self.registered_name].step()
-        self._optims[self.registered_name].load_state_dict(content["optimizer"])
-        run = content["run"]
-        self.seed, self.best_result, self.spent = run["seed"], run["best_result"], dict(run["spent"])
-        if run["scaler"]:  # empty where the run began without a scaled loss, as on a CPU
-            self.scaler.load_state_dict(run["scaler"])
-        self.load_run_state(run)
-        self._keep_best(path.with_name(BEST))
-        print(f"Resumed from {path} ({content['epoch']} epochs done)")
-        return int(content["epoch"])
+                scheduler.step()
+        optimizer.load_state_dict(content["optimizer"])
+        log.info("Resumed from %s (%d epochs done)", path, content["epoch"])
+        return int(content["epoch"]), content["run"]
 
-    def _keep_best(self, best: Path) -> None:
-        """The best epoch so far comes along where a run goes on in another directory.
+    def bring_best(self, folder: Path) -> None:
+        """Copies the best epoch so far from the folder that a run goes on from.
 
         Raises:
             FileNotFoundError: it is gone, so that another epoch would be deployed in its place.
         """
-        own = Path(self.output_dir) / self.registered_name / BEST
-        chosen = self.cfg.TEST.FINAL_MODEL != "last_step" and self.best_result > float("-inf")
-        if not chosen or own.is_file():
+        target, best = self.folder / BEST, folder / BEST
+        if target.is_file():
             return
         if not best.is_file():
             raise FileNotFoundError(
                 f"{best} is gone, the best epoch so far: put it back, or set TEST.FINAL_MODEL last_step to go on"
             )
         if distributed.is_main():
-            own.parent.mkdir(parents=True, exist_ok=True)
-            partial = own.with_name(f"{own.name}.part")
-            shutil.copyfile(best, partial)
-            os.replace(partial, own)
+            with replacing(target) as partial:
+                shutil.copyfile(best, partial)
 
-    def load_best(self) -> None:
-        """Loads this run's best epoch; FileNotFoundError where it is not there."""
-        self._load_file(Path(self.output_dir) / self.registered_name / BEST)
-
-    def load_model(self, directory: str, epoch: int | None = None) -> None:
+    def load(self, folder: Path | None = None, epoch: int | None = None) -> None:
         """Loads what a run learned, ours or published: the epoch asked for, else the best, else the last.
 
         Raises:
             FileNotFoundError, ValueError: it is not there, or of another model.
         """
-        self._load_file(checkpoints.latest(Path(directory) / self.registered_name, epoch))
+        path = checkpoints.latest(folder or self.folder, epoch)
+        content = self._load(path)
+        log.info("Loaded %s (epoch %s)", path, content.get("epoch"))
 
-    def _load_file(self, path: Path) -> None:
-        content = self._load_checkpoint(path)
-        print(f'Loading weights to {self.registered_name} from "{path}" (epoch = {content.get("epoch")})')
+    def load_best(self) -> None:
+        """Loads this run's best epoch; FileNotFoundError where it is not there."""
+        self._load(self.folder / BEST)
 
-    def _load_checkpoint(self, path: Path) -> dict[str, Any]:
+    def tidy(self, done: int, frequency: int) -> None:
+        """Removes checkpoints before the newest that are not every `frequency`th; of several processes the main one."""
+        for epoch, path in checkpoints.numbered(self.folder).items():
+            if epoch < done and not (frequency > 0 and epoch % frequency == 0) and distributed.is_main():
+                path.unlink()
+        distributed.barrier()  # what was written is there for all
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        """Loads a file's tensors into the prompts, after checking that they belong to this model."""
         content = checkpoints.read_checkpoint(path)
-        belongs = content.get("belongs_to", self.belongs_to())
-        if belongs["backbone"] != self.cfg.MODEL.BACKBONE.NAME:
+        current = self.belongs_to()
+        saved = content.get("belongs_to", current)
+        if saved["backbone"] != current["backbone"]:
             raise ValueError(
-                f"{path} was learned on backbone {belongs['backbone']}, this run has {self.cfg.MODEL.BACKBONE.NAME}: "
-                f"set MODEL.BACKBONE.NAME {belongs['backbone']}"
+                f"{path} was learned on backbone {saved['backbone']}, this run has {current['backbone']}: "
+                f"set MODEL.BACKBONE.NAME {saved['backbone']}"
             )
-        if (classes := belongs.get("classnames")) and list(classes) != self.belongs_to().get("classnames"):
+        if (classes := saved.get("classnames")) and list(classes) != current.get("classnames"):
             raise ValueError(
                 f"{path} has tensors for each of {len(classes)} other classes (first {classes[0]!r}), none for these"
             )
-        checkpoints.load_learned(self.prompts, content["state_dict"], path)
-        own = self.belongs_to()
-        if belongs.get("text", own["text"]) != own["text"]:
+        checkpoints.load_learned(self.model.prompts, content["state_dict"], path)
+        if saved.get("text", current["text"]) != current["text"]:
             raise ValueError(
-                f"{path} was learned in the text {belongs['text']}, this run has {own['text']}: "
+                f"{path} was learned in the text {saved['text']}, this run has {current['text']}: "
                 "set CTX_INIT or CLASS_TOKEN_POSITION as they were"
             )
-        if belongs["trainer"] != own["trainer"]:
-            print(f"{path} was learned by {belongs['trainer']}: {own['trainer']} goes on with it")
+        if saved["trainer"] != current["trainer"]:
+            log.info("%s was learned by %s: %s goes on with it", path, saved["trainer"], current["trainer"])
         return content

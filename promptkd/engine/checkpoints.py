@@ -118,12 +118,12 @@ def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _our_name(key: str) -> str | None:
     for pattern, ours in _RULES:
-        if found := pattern.fullmatch(key):
+        if match := pattern.fullmatch(key):
             if key.startswith("text_encoder."):  # ours count from block 1, where the first deep text prompt goes in
-                return f"text_prompts.{int(found[1]) - 1}"
+                return f"text_prompts.{int(match[1]) - 1}"
             if "compound_prompt_projections" in key:  # ours count the map of the first block too
-                return f"projections.{int(found[1]) + 1}.{found[2]}"
-            return found.expand(ours)
+                return f"projections.{int(match[1]) + 1}.{match[2]}"
+            return match.expand(ours)
     return None if _FROZEN.match(key) else key
 
 
@@ -168,10 +168,10 @@ def load_learned(module: nn.Module, state: dict[str, Tensor], source: str | Path
     Raises:
         ValueError: a tensor is missing, too many, or of another shape; the message names the first of each kind.
     """
-    learned, own = from_published(state), module.state_dict()
-    missing = [name for name in own if name not in learned]
-    extra = [name for name in learned if name not in own]
-    other = [name for name in own if name in learned and learned[name].shape != own[name].shape]
+    learned, expected = from_published(state), module.state_dict()
+    missing = [name for name in expected if name not in learned]
+    extra = [name for name in learned if name not in expected]
+    other = [name for name in expected if name in learned and learned[name].shape != expected[name].shape]
     if missing or extra or other:
         parts = []
         if missing:
@@ -180,7 +180,7 @@ def load_learned(module: nn.Module, state: dict[str, Tensor], source: str | Path
             parts.append(f"{len(extra)} are too many (first {extra[0]})")
         if other:
             name = other[0]
-            parts.append(f"{name} is {tuple(learned[name].shape)}, this model wants {tuple(own[name].shape)}")
+            parts.append(f"{name} is {tuple(learned[name].shape)}, this model wants {tuple(expected[name].shape)}")
         raise ValueError(
             f"{source} does not fit: {'; '.join(parts)}. Is it of another backbone, prompt depth or context length?"
         )
@@ -205,18 +205,18 @@ def latest(directory: str | Path, epoch: int | None = None) -> Path:
     else:
         path = best
     if not path.is_file():
-        there = ", ".join(file.name for file in files.values()) or "no checkpoint"
+        files_text = ", ".join(file.name for file in files.values()) or "no checkpoint"
         raise FileNotFoundError(
-            f"no checkpoint at {path}; there is {there}" + ("" if directory.is_dir() else " (nor the directory)")
+            f"no checkpoint at {path}; there is {files_text}" + ("" if directory.is_dir() else " (nor the directory)")
         )
     return path
 
 
 def numbered(directory: str | Path) -> dict[int, Path]:
     """Epoch -> checkpoint file, in order, of those named `model.pth.tar-<epoch>`."""
-    found = {}
+    files = {}
     for file in Path(directory).glob("model.pth.tar-*"):
         number = file.name.rpartition("-")[2]
         if number.isdigit():
-            found[int(number)] = file
-    return dict(sorted(found.items()))
+            files[int(number)] = file
+    return dict(sorted(files.items()))

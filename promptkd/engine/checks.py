@@ -8,7 +8,7 @@ from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
 from promptkd import distributed
-from promptkd.data.loading import decoding, device_views
+from promptkd.data.loading import decoding, device_crops
 
 # Keys of Dassl's that nothing here reads: a value that somebody sets must not be passed over in silence.
 NOT_READ = (
@@ -45,7 +45,7 @@ def check_config(cfg: CfgNode, final_models: Sequence[str]) -> None:
             "prompt trainer takes one transformed view of an image, set False and 1"
         )
     for key, least in AT_LEAST.items():
-        if value_of(cfg, key) < least:
+        if int(str(value_of(cfg, key))) < least:
             raise ValueError(f"{key} {value_of(cfg, key)}: set {least} or more")
     default = get_cfg_default()
     for key in NOT_READ:
@@ -54,7 +54,7 @@ def check_config(cfg: CfgNode, final_models: Sequence[str]) -> None:
     if not cfg.EVAL_ONLY:
         distributed.check_batch(cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.TRAIN.ACCUMULATE)
     decoding.check_options(cfg)
-    device_views.check_options(cfg)
+    device_crops.check_options(cfg)
 
 
 def value_of(cfg: CfgNode, key: str) -> object:

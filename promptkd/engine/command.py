@@ -11,6 +11,8 @@ data set, the options below, trailing KEY VALUE pairs.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ from promptkd.home import ROOT
 if TYPE_CHECKING:
     from yacs.config import CfgNode
 
+log = logging.getLogger(__name__)
 BASE = ROOT / "configs" / "base.yaml"
 
 
@@ -98,9 +101,10 @@ def main(argv: Sequence[str] | None = None) -> float | None:
         OSError, ValueError and what else a run meets; the command line prints them as one line.
     """
     args = parser().parse_args(argv)  # before anything heavy is imported, so that --help answers at once
-    from promptkd import distributed
+    from promptkd import distributed, logs
 
     with distributed.session():
+        logs.show()
         cfg = configure(args)
         distributed.connect(cfg.USE_CUDA)
         return run(cfg, build_only=args.no_train)
@@ -108,10 +112,9 @@ def main(argv: Sequence[str] | None = None) -> float | None:
 
 def run(cfg: CfgNode, build_only: bool = False) -> float | None:
     """`main` for a configuration."""
-    from dassl.engine import TRAINER_REGISTRY, build_trainer
-    from dassl.utils import collect_env_info, set_random_seed, setup_logger
-    from promptkd import distributed
-    from promptkd.results.directory import check_directory, take_directory
+    from dassl.engine import TRAINER_REGISTRY
+    from promptkd import distributed, logs
+    from promptkd.results.directory import check_directory
 
     if not cfg.TRAINER.NAME:
         raise ValueError(f"no method: give --trainer, one of {', '.join(TRAINER_REGISTRY.registered_names())}")
@@ -119,14 +122,28 @@ def run(cfg: CfgNode, build_only: bool = False) -> float | None:
         raise ValueError("no data set: give --dataset-config-file, one of configs/datasets, or DATASET.NAME")
     if distributed.world_size() > 1:
         check_several(cfg)
-    if distributed.is_main():
-        check_directory(cfg.OUTPUT_DIR, cfg)
-        setup_logger(cfg.OUTPUT_DIR)
+    # What Dassl prints is for log.txt; of a trainer that was written for upstream it is all there is to see.
+    known = cfg.TRAINER.NAME in TRAINER_REGISTRY.registered_names()
+    shown = cfg.VERBOSE or not (known and is_prompt_trainer(TRAINER_REGISTRY.get(cfg.TRAINER.NAME)))
+    with contextlib.ExitStack() as stack:
+        if distributed.is_main():
+            check_directory(cfg.OUTPUT_DIR, cfg)
+            stack.enter_context(logs.to_file(logs.new_log(cfg.OUTPUT_DIR)))
+        stack.enter_context(logs.captured_prints(logging.INFO if shown else logging.DEBUG))
+        return _run(cfg, build_only)
+
+
+def _run(cfg: CfgNode, build_only: bool) -> float | None:
+    """Builds the trainer, and trains or evaluates."""
+    from dassl.engine import build_trainer
+    from dassl.utils import collect_env_info, set_random_seed
+    from promptkd import distributed
+    from promptkd.results.directory import take_directory
+
     if cfg.SEED >= 0:
-        print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
-    if cfg.VERBOSE:
-        print(f"** Configuration **\n{cfg}\n** Environment **\n{collect_env_info()}")
+    level = logging.INFO if cfg.VERBOSE else logging.DEBUG
+    log.log(level, "** Configuration **\n%s\n** Environment **\n%s", cfg, collect_env_info())
     with distributed.main_first():
         trainer = build_trainer(cfg)
     if build_only:
@@ -136,15 +153,20 @@ def run(cfg: CfgNode, build_only: bool = False) -> float | None:
     if cfg.EVAL_ONLY:
         trainer.load_model(cfg.MODEL_DIR, epoch=cfg.LOAD_EPOCH if cfg.LOAD_EPOCH >= 0 else None)
         return trainer.test()
-    trainer.train()
+    trainer.train()  # type: ignore[call-arg]  # SimpleTrainer's takes nothing
     return getattr(trainer, "final_accuracy", None)
+
+
+def is_prompt_trainer(kind: type) -> bool:
+    """Whether a registered trainer is a method on PromptTrainer, not one that was written for upstream."""
+    return hasattr(kind, "Options") and hasattr(kind, "losses")
 
 
 def check_several(cfg: CfgNode) -> None:
     """Raises ValueError for what one process can do, and several cannot."""
     from dassl.engine import TRAINER_REGISTRY
 
-    if not hasattr(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), "losses"):
+    if not is_prompt_trainer(TRAINER_REGISTRY.get(cfg.TRAINER.NAME)):
         raise ValueError(f"{cfg.TRAINER.NAME} was written for one process: run it without torchrun")
     if cfg.SEED < 0:
         raise ValueError("several processes must draw the same random numbers: give --seed, 0 or more")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from ast import literal_eval
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -13,8 +14,11 @@ from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
+from promptkd.engine.options import defaults_of
 from promptkd.engine.published_options import OPTIONS, SECTIONS
 from promptkd.results.settings import node_of
+
+log = logging.getLogger(__name__)
 
 FINAL_MODELS = ("last_step", "best_val", "best_on_test_as_published")
 
@@ -46,15 +50,15 @@ def default_config(dataset_defaults: Mapping[str, Any]) -> CfgNode:
         cfg.DATASET[key] = value
     for name in TRAINER_REGISTRY.registered_names():
         trainer = TRAINER_REGISTRY.get(name)
-        if hasattr(trainer, "defaults"):
-            cfg.TRAINER[node_of(name)] = trainer.defaults()
+        if hasattr(trainer, "Options"):
+            cfg.TRAINER[node_of(name)] = defaults_of(trainer.Options)
     return cfg
 
 
 def admit(cfg: CfgNode, trainer: str) -> None:
     """Makes room for a trainer that was written for upstream and declares no options: it may be given any key."""
     name = next((name for name in TRAINER_REGISTRY.registered_names() if name == trainer), "")
-    if not name or hasattr(TRAINER_REGISTRY.get(name), "defaults"):
+    if not name or hasattr(TRAINER_REGISTRY.get(name), "Options"):
         return
     for node, options in OPTIONS.items():
         cfg.TRAINER[node] = CfgNode(cfg.TRAINER.get(node, {}) | options)  # the published defaults stand before ours
@@ -111,7 +115,7 @@ def merge(cfg: CfgNode, values: Mapping[str, Any], source: str, prefix: str = ""
     for key, value in values.items():
         name = f"{prefix}{key}"
         if key not in cfg and cfg.is_new_allowed():
-            print(f"{source}: {name} is taken as given, no trainer here declares it")
+            log.info(f"{source}: {name} is taken as given, no trainer here declares it")
             cfg[key] = CfgNode(new_allowed=True) if isinstance(value, Mapping) else value
         if key not in cfg:
             close = get_close_matches(str(key), list(cfg), n=1, cutoff=0.5)

@@ -1,7 +1,8 @@
-"""One pass over test images, each measured against the classes of its group."""
+"""Measures any classifier on the class groups of a task, in one pass over the test images."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,15 +14,82 @@ from yacs.config import CfgNode
 
 from dassl.evaluation import build_evaluator
 from promptkd.data.loading.pipeline import classified
+from promptkd.engine.task import Task
+from promptkd.model.precision import Precision
 from promptkd.model.prompting import shape_of
 from promptkd.model.zoo import image_statistics
 from promptkd.results.predictions import Predictions
+from promptkd.results.record import harmonic_mean
+
+log = logging.getLogger(__name__)
+Classifier = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> logits (B, C)
+
+
+class Evaluator:
+    """Accuracy of classifiers on the images of a task.
+
+    Args:
+        task: class groups and test images.
+        precision: arithmetic of the classifiers, and the device that images go to. Of several processes each computes
+            a share of the images, and all get the same numbers.
+    """
+
+    def __init__(self, task: Task, precision: Precision) -> None:
+        self.task, self.precision = task, precision
+
+    def evaluate(self, classify: Classifier, predictions: Predictions | None = None) -> dict[str, Any]:
+        """A classifier of all classes, on the test images of the reported class groups.
+
+        Returns:
+            Class group -> accuracy, error_rate, macro_f1 (percent), classes, images, and with `predictions` per_class;
+            and "hm" where base and new are among them.
+        """
+        task = self.task
+        metrics: dict[str, Any] = self._measure(
+            classify, task.evaluation_loader, task.groups, task.all_classnames, predictions
+        )
+        if {"base", "new"} <= metrics.keys():
+            metrics["hm"] = harmonic_mean(metrics["base"]["accuracy"], metrics["new"]["accuracy"])
+        return metrics
+
+    def on_validation(self, classify: Classifier) -> float:
+        """Accuracy (percent) of a classifier of the training classes on the validation images."""
+        names = self.task.classnames
+        groups = {"val": list(range(len(names)))}
+        return self._measure(classify, self.task.manager.val_loader, groups, names)["val"]["accuracy"]
+
+    def on_first_group(self, classify: Classifier) -> float:
+        """Accuracy (percent) on the TEST images of the first class group, by which the published PromptKD chooses."""
+        name, labels = next(iter(self.task.groups.items()))
+        items = [item for item in self.task.evaluation_loader.dataset.data_source if item.label in set(labels)]
+        loader = self.task.loader(items)
+        return self._measure(classify, loader, {name: labels}, self.task.all_classnames)[name]["accuracy"]
+
+    @torch.no_grad()
+    def predict_training_images(self, classify: Classifier, predictions: Predictions) -> None:
+        """Classifies the training images, of which nobody knows the label: predictions, and no metrics."""
+        loader, names = self.task.loader(self.task.manager.dataset.train_x), self.task.all_classnames
+        with self.precision.autocast():
+            batches = classified(loader, classify, len(names), self.precision.device)
+            for files, _, logits in tqdm(batches, "Predict", len(loader), disable=None):  # logits (B, C)
+                predictions.add("all", names, files, torch.full((len(logits),), -1), logits)
+
+    def _measure(
+        self,
+        classify: Classifier,
+        loader: DataLoader,
+        groups: dict[str, list[int]],
+        names: Sequence[str],
+        predictions: Predictions | None = None,
+    ) -> dict[str, dict[str, Any]]:
+        with self.precision.autocast():
+            return measure(self.task.cfg, classify, loader, groups, names, self.precision.device, predictions)
 
 
 @torch.no_grad()
-def evaluate(
+def measure(
     cfg: CfgNode,
-    classify: Callable[[Tensor], Tensor],
+    classify: Classifier,
     loader: DataLoader,
     groups: dict[str, list[int]],
     classnames: Sequence[str],
@@ -31,13 +99,13 @@ def evaluate(
     """Measures each class group against its own classes only, in one pass.
 
     Args:
-        cfg: which evaluator, and its options.
+        cfg: which of Dassl's evaluators, and its options.
         classify: images (B, 3, H, W) -> logits (B, C).
         loader: batches whose labels index `classnames`.
         groups: name -> labels of that class group; groups may share labels.
         classnames: C names.
-        device: where images go. Of several processes each computes a share of them, and all get the same numbers.
-        predictions: takes what is said of each image, where that is wanted.
+        device: where images go.
+        predictions: gathers the likeliest classes of each image, where that is wanted.
 
     Returns:
         group -> accuracy, error_rate, macro_f1 (percent), classes, images; with predictions also per_class, the
@@ -52,27 +120,27 @@ def evaluate(
     results = classified(loader, classify, len(classnames), device)
     for files, given, logits in tqdm(results, desc="Evaluate", total=len(loader), disable=None):
         for name, labels in groups.items():
-            own = place[name][given]  # (B,)
-            inside = own >= 0
+            index = place[name][given]  # (B,)
+            inside = index >= 0
             if inside.any():
                 among = logits[inside][:, labels]  # (b, classes of the group)
-                evaluators[name].process(among, own[inside])
+                evaluators[name].process(among, index[inside])
                 counts[name] += int(inside.sum())
                 if predictions is not None:
                     paths = [path for path, kept in zip(files, inside.tolist(), strict=True) if kept]
-                    predictions.add(name, [classnames[label] for label in labels], paths, own[inside], among)
-    measured = {}
+                    predictions.add(name, [classnames[label] for label in labels], paths, index[inside], among)
+    measured: dict[str, dict[str, Any]] = {}
     for name, evaluator in evaluators.items():
-        print(f"{name}: {len(groups[name])} classes, {counts[name]} images")
-        found = {key: float(value) for key, value in evaluator.evaluate().items()}
-        measured[name] = found | {"classes": len(groups[name]), "images": counts[name]}
+        log.debug("%s: %d classes, %d images", name, len(groups[name]), counts[name])
+        values: dict[str, Any] = {key: float(value) for key, value in evaluator.evaluate().items()}
+        measured[name] = values | {"classes": len(groups[name]), "images": counts[name]}
         if predictions is not None:
             measured[name]["per_class"] = predictions.per_class(name)
     return measured
 
 
 def check_input(cfg: CfgNode, clip: nn.Module, name: str) -> None:
-    """Images must be made as the model wants them.
+    """Checks that images are made as a model wants them.
 
     Raises:
         ValueError: size, mean or standard deviation are not the model's; the message says what to set.
@@ -84,8 +152,8 @@ def check_input(cfg: CfgNode, clip: nn.Module, name: str) -> None:
             f'set INPUT.SIZE "({resolution}, {resolution})"'
         )
     mean, std = image_statistics(clip)
-    for key, own in (("PIXEL_MEAN", mean), ("PIXEL_STD", std)):
-        if any(abs(a - b) > 1e-4 for a, b in zip(cfg.INPUT[key], own, strict=True)):
+    for key, wanted in (("PIXEL_MEAN", mean), ("PIXEL_STD", std)):
+        if any(abs(a - b) > 1e-4 for a, b in zip(cfg.INPUT[key], wanted, strict=True)):
             raise ValueError(
-                f"INPUT.{key} is {list(cfg.INPUT[key])}, but {name} wants {list(own)}: set INPUT.{key} to it"
+                f"INPUT.{key} is {list(cfg.INPUT[key])}, but {name} wants {list(wanted)}: set INPUT.{key} to it"
             )

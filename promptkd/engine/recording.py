@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import platform
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,23 @@ import torch
 import torchvision
 from tabulate import tabulate
 from torch import nn
+from yacs.config import CfgNode
 
 from promptkd import distributed
+from promptkd.engine.evaluator import Evaluator
+from promptkd.engine.progress import Progress
+from promptkd.engine.task import Task
+from promptkd.files import write_text
 from promptkd.home import ROOT
+from promptkd.model.class_vectors import FILE_NAME as CLASS_VECTORS
+from promptkd.model.prompted_clip import PromptedClip
+from promptkd.results.directory import dataset_of
+from promptkd.results.predictions import FILE_NAME as PREDICTIONS
+from promptkd.results.predictions import Predictions
 from promptkd.results.record import RunRecord
 from promptkd.results.settings import fingerprint, relevant
+
+log = logging.getLogger(__name__)
 
 SELECTION = {
     "last_step": "last epoch",
@@ -28,46 +42,108 @@ SELECTION = {
 }
 
 
-def describe(trainer: Any, metrics: dict[str, Any], seconds: float) -> RunRecord:
+def describe(
+    cfg: CfgNode,
+    task: Task,
+    model: PromptedClip,
+    metrics: dict[str, Any],
+    teacher: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+    seconds: float = 0.0,
+) -> RunRecord:
     """The record of a finished run; docs/results.md says what each field means.
 
     Args:
-        trainer: a PromptTrainer.
+        cfg: the run's.
+        task: what it trained on and was measured on.
+        model: with what was learned.
         metrics: class group -> measures, and "hm".
+        teacher: what is known of a student's teacher.
+        progress: time and images of training; None where nothing was trained.
         seconds: time that the evaluation took.
     """
-    cfg, dataset = trainer.cfg, trainer.dm.dataset
-    train_images, spent = len(trainer.train_loader_x.dataset), trainer.spent
-    images = len(trainer.evaluation_loader.dataset) if trainer.evaluation_loader else train_images
+    progress = progress or Progress()
+    train_images = len(task.train_loader.dataset)
+    images = len(task.evaluation_loader.dataset) if task.evaluation_loader else train_images
+    learned_on = _learned_on(cfg, model)
     return RunRecord(
         trainer=cfg.TRAINER.NAME,
         backbone=cfg.MODEL.BACKBONE.NAME,
-        teacher=trainer.teacher_result(),
+        teacher=teacher,
         dataset=cfg.DATASET.NAME,
-        protocol=cfg.PROTOCOL or trainer.protocol(),
-        transductive=trainer.transductive,
-        template=trainer.template(),
-        learned_on=trainer.learned_on(),
-        shots=trainer.labelled_shots(),
-        fewshot_sha256=getattr(getattr(dataset, "fewshot", None), "sha256", None),
+        protocol=cfg.PROTOCOL or _protocol(cfg, task, learned_on),
+        transductive=task.supervision.transductive,
+        template=model.template,
+        learned_on=learned_on,
+        shots=_labelled_shots(cfg, model),
+        fewshot_sha256=getattr(getattr(task.manager.dataset, "fewshot", None), "sha256", None),
         train_images=train_images,
-        unlabelled_images=trainer.unlabelled_images(),
+        unlabelled_images=train_images if task.supervision.pool else 0,
         seed=cfg.SEED,
-        epochs=trainer.max_epoch,
+        epochs=cfg.OPTIM.MAX_EPOCH,
         selection=SELECTION[cfg.TEST.FINAL_MODEL],
         eval_only=cfg.EVAL_ONLY,
         metrics=metrics,
-        learned_parameters=sum(parameter.numel() for parameter in trainer.prompts.parameters()),
-        train_seconds=spent["train_seconds"],
-        train_images_per_second=spent["train_images"] / max(spent["train_seconds"], 1e-9),
+        learned_parameters=sum(parameter.numel() for parameter in model.prompts.parameters()),
+        train_seconds=progress.seconds,
+        train_images_per_second=progress.images / max(progress.seconds, 1e-9),
         eval_images_per_second=images / max(seconds, 1e-9),
-        peak_memory_mb=peak_memory_mb(trainer.device),
+        peak_memory_mb=peak_memory_mb(model.device),
         config_hash=fingerprint(cfg),
         settings=relevant(cfg),
         data_root=Path(cfg.DATASET.ROOT).expanduser().absolute().as_posix(),
         finished=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        **environment(trainer.device),
+        **environment(model.device),
     )
+
+
+def write_results(
+    cfg: CfgNode, task: Task, model: PromptedClip, teacher: dict[str, Any] | None, progress: Progress
+) -> float | None:
+    """Evaluates a model and writes results.json, predictions.csv and the class vectors into the run's directory.
+
+    Returns:
+        Accuracy (percent) of the first reported class group; None where there are no labelled test images.
+    """
+    start, predictions = time.time(), Predictions(cfg.DATASET.ROOT)
+    classify, evaluator = model.classifier(task.all_classnames), Evaluator(task, model.precision)
+    metrics = evaluator.evaluate(classify, predictions) if task.evaluation_loader else {}
+    if not (metrics and task.labelled):
+        alone = "No labelled test images: the training images are classified, nothing is measured"
+        log.info("The training images are classified too" if task.evaluation_loader else alone)
+        evaluator.predict_training_images(classify, predictions)
+    if metrics:
+        log.info("%s", table(metrics, (teacher or {}).get("metrics")))
+    if distributed.is_main():
+        record = describe(cfg, task, model, metrics, teacher, progress, time.time() - start)
+        path = record.write(cfg.OUTPUT_DIR)
+        write_text(path.with_name(PREDICTIONS), predictions.text())
+        if not model.conditional:
+            model.class_vectors(task.all_classnames).save(path.with_name(CLASS_VECTORS))
+        log.info("Results: %s", path)
+    return metrics[next(iter(task.groups))]["accuracy"] if metrics else None
+
+
+def _learned_on(cfg: CfgNode, model: PromptedClip) -> str | None:
+    """The data set whose labels taught what is learned; a student's is its teacher's. None where no labels did."""
+    if model.vectors is not None:
+        return model.vectors.source.get("dataset")
+    if not any(True for _ in model.prompts.parameters()):
+        return None
+    return dataset_of(cfg.MODEL_DIR) if cfg.EVAL_ONLY else cfg.DATASET.NAME
+
+
+def _protocol(cfg: CfgNode, task: Task, learned_on: str | None) -> str:
+    """The field's name for what a run compares to, where PROTOCOL does not say it."""
+    if not task.supervision.protocol and learned_on not in (None, cfg.DATASET.NAME):
+        return "dg" if (learned_on, cfg.DATASET.NAME[:8]) == ("ImageNet", "ImageNet") else "cross"
+    return task.protocol
+
+
+def _labelled_shots(cfg: CfgNode, model: PromptedClip) -> int:
+    """Labelled images a class that were learned from: in the few-shot protocol a student's are its teacher's."""
+    shots = model.vectors.source.get("shots") if model.vectors is not None and cfg.PROTOCOL == "fewshot" else None
+    return int(shots) if shots else cfg.DATASET.NUM_SHOTS
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -95,23 +171,38 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def table(metrics: dict[str, Any]) -> str:
-    """A run's metrics as a small table a person can read; percentages."""
+def table(metrics: dict[str, Any], teacher: dict[str, Any] | None = None) -> str:
+    """A run's metrics as a small table a person can read: percentages, the teacher's beside a student's."""
+    teacher = teacher or {}
+    heads = ["group", "classes", "images", "accuracy %", "macro F1 %"]
     rows = [
         [group, values["classes"], values["images"], values["accuracy"], values["macro_f1"]]
         for group, values in metrics.items()
         if isinstance(values, dict)
     ]
-    if "hm" in metrics:
-        rows.append(["hm", None, None, metrics["hm"], None])
-    return tabulate(rows, headers=["group", "classes", "images", "accuracy %", "macro F1 %"], floatfmt=".2f")
+    rows += [["hm", None, None, metrics["hm"], None]] if "hm" in metrics else []
+    if teacher:
+        heads.append("teacher %")
+        for row in rows:
+            value = teacher.get(row[0])
+            row.append(value["accuracy"] if isinstance(value, dict) else value)
+    return tabulate(rows, headers=heads, floatfmt=".2f")
 
 
-def parameter_table(module: nn.Module) -> str:
-    """The learned tensors by name: what is trained, and how much of it."""
+def log_learned(module: nn.Module, method: str, required: bool) -> int:
+    """Logs what is learned, and returns the number of tensors.
+
+    Raises:
+        ValueError: nothing, of a method that has to learn something.
+    """
     rows = [[name, tuple(value.shape), value.numel()] for name, value in module.named_parameters()]
-    rows.append(["total", "", sum(row[2] for row in rows)])
-    return tabulate(rows, headers=["learned", "shape", "parameters"])
+    total = sum(value.numel() for value in module.parameters())
+    if required and not rows:
+        raise ValueError(f"{method} has nothing to learn: its options give it 0 tokens, set 1 or more")
+    if rows:
+        log.info("Learned: %s parameters in %d tensors", f"{total:,}", len(rows))
+    log.debug("%s", tabulate([*rows, ["total", "", total]], headers=["learned", "shape", "parameters"]))
+    return len(rows)
 
 
 def _commit() -> str:

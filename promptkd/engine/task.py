@@ -1,103 +1,188 @@
-"""What a run trains on and what it reports: loaders, class groups, protocol."""
+"""What a run trains on and is measured on: data, class groups, protocol, supervision."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from dassl.data.data_manager import DataManager, build_data_loader
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.engine import TrainerX
-from promptkd.data.loading import decoding, device_views
+from promptkd.data.loading import decoding, device_crops
 from promptkd.data.loading.views import seeded_loader
-from promptkd.results.directory import dataset_of
+from promptkd.model.templates import dataset_template, ensemble_templates
+
+log = logging.getLogger(__name__)
 
 
-class TaskTrainer(TrainerX):
-    """The data of a prompt trainer; PromptTrainer is built on it."""
+@dataclass(frozen=True)
+class Supervision:
+    """What a method learns from, and which numbers it can be held to.
 
-    needs_labels: ClassVar[bool] = True  # whether training reads labels
-    transductive: ClassVar[bool] = False  # whether it learns from unlabelled images of the classes it is tested on
+    Attributes:
+        labels: whether it reads the labels of training images.
+        pool: class group whose images train, without labels: "all" or "base"; "" for those of SUBSAMPLE_CLASSES.
+        transductive: whether unlabelled images of the classes that it is tested on are among them.
+        class_specific: whether it learns something for each class by itself, and can say nothing of other classes.
+        groups: class groups that are reported; () for those that belong to SUBSAMPLE_CLASSES.
+        protocol: the field's name for the setting; "" to tell it from the data.
+    """
 
-    def build_data_loader(self) -> None:
-        """Dassl's loaders, and one over the test images of every class group that is reported (None without any)."""
-        self.dm, self.train_loader_x = loaders(self.cfg)
-        dm = self.dm
-        self.train_loader_u = dm.train_loader_u
-        self.val_loader, self.test_loader = dm.val_loader, dm.test_loader
-        self.num_classes, self.num_source_domains = dm.num_classes, dm.num_source_domains
-        self.lab2cname = dm.lab2cname
-        dataset = dm.dataset
-        if self.needs_labels and not getattr(dataset, "labelled", True):
+    labels: bool = True
+    pool: str = ""
+    transductive: bool = False
+    class_specific: bool = False
+    groups: tuple[str, ...] = ()
+    protocol: str = ""
+
+
+@dataclass
+class Task:
+    """A data set as one run sees it.
+
+    Attributes:
+        manager: Dassl's DataManager.
+        supervision: of the method.
+        train_loader: of training images, in the order and views of a seed.
+        classnames: classes that train, in the order of their labels.
+        all_classnames: every class of the data set, in the order of its labels.
+        groups: reported class group -> labels in `all_classnames`; each is measured against its own classes only.
+        evaluation_loader: over the test images of all groups; None where there are none.
+        template, templates: hand-written texts of the data set: one, and zero-shot CLIP's ensemble.
+        cfg: the run's configuration.
+    """
+
+    manager: Any
+    supervision: Supervision
+    train_loader: Any
+    classnames: list[str]
+    all_classnames: list[str]
+    groups: dict[str, list[int]]
+    evaluation_loader: Any = None
+    template: str = ""
+    templates: tuple[str, ...] = ()
+    cfg: CfgNode = field(default_factory=CfgNode)
+
+    @classmethod
+    def build(cls, cfg: CfgNode, supervision: Supervision) -> Task:
+        """Lists the data and makes the loaders.
+
+        Raises:
+            ValueError: the method needs labels that are not there, images to choose an epoch on, or classes that it
+                cannot be asked about.
+        """
+        manager, train_loader = loaders(_with_pool(cfg, supervision.pool))
+        dataset = manager.dataset
+        if supervision.labels and not getattr(dataset, "labelled", True):
             raise ValueError(
-                f"{self.cfg.TRAINER.NAME} learns from labels, {self.cfg.DATASET.NAME} has none: "
+                f"{cfg.TRAINER.NAME} learns from labels, {cfg.DATASET.NAME} has none: "
                 "use PromptKD or zero-shot CLIP, or sort the images into class folders (DATASET.NAME Folder)"
             )
-        self.classnames: list[str] = list(dataset.classnames)
-        self.all_classnames: list[str] = list(getattr(dataset, "all_classnames", dataset.classnames))
-        everything = getattr(dataset, "full", dataset).test
-        labels = getattr(dataset, "groups", {"all": list(range(len(self.all_classnames)))})
-        self.class_groups: dict[str, list[int]] = {name: labels[name] for name in self.reported_groups()}
-        wanted = {label for group in self.class_groups.values() for label in group}
-        items = [item for item in everything if item.label in wanted]
-        self.evaluation_loader = self._loader(items) if items else None
-        chosen_on = {"best_val": self.val_loader, "last_step": self.train_loader_x}
-        if chosen_on.get(self.cfg.TEST.FINAL_MODEL, self.evaluation_loader) is None:
+        classnames = list(dataset.classnames)
+        all_classnames = list(getattr(dataset, "all_classnames", classnames))
+        labels = getattr(dataset, "groups", {"all": list(range(len(all_classnames)))})
+        groups = {name: labels[name] for name in reported_groups(cfg, supervision)}
+        if supervision.class_specific:
+            all_classnames = classnames  # base classes have the first labels
+        texts = text_templates(cfg)
+        task = cls(manager, supervision, train_loader, classnames, all_classnames, groups, cfg=cfg, **texts)
+        wanted = {label for group in groups.values() for label in group}
+        items = [item for item in getattr(dataset, "full", dataset).test or () if item.label in wanted]
+        task.evaluation_loader = task.loader(items) if items else None
+        task.log_data()
+        chosen_on = {"best_val": manager.val_loader, "last_step": train_loader}
+        if chosen_on.get(cfg.TEST.FINAL_MODEL, task.evaluation_loader) is None:
             raise ValueError(
-                f"TEST.FINAL_MODEL {self.cfg.TEST.FINAL_MODEL}: {self.cfg.DATASET.NAME} has no images to choose on; "
-                "use last_step"
+                f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL}: {cfg.DATASET.NAME} has no images to choose on; use last_step"
             )
+        return task
 
-    def _loader(self, items: list) -> Any:
+    def log_data(self) -> None:
+        """Logs what trains and what is measured, in a line."""
+        items = self.evaluation_loader.dataset.data_source if self.evaluation_loader else []
+        count = Counter(item.label for item in items)
+        sizes = {name: sum(count[label] for label in labels) for name, labels in self.groups.items() if count}
+        shown = ", ".join(f"{name} {size:,}" for name, size in sizes.items()) or "none"
+        kind = "images of" if self.supervision.labels else "images without labels of"
+        log.info(
+            "Data: %s: %s %s %d of %d classes; test images: %s",
+            self.cfg.DATASET.NAME, f"{len(self.train_loader.dataset):,}", kind, len(self.classnames),
+            len(self.all_classnames), shown,
+        )  # fmt: skip
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the data set knows the labels of its training images."""
+        return bool(getattr(self.manager.dataset, "labelled", True))
+
+    @property
+    def protocol(self) -> str:
+        """The field's name for what this run compares to, where the method learned on the data set itself."""
+        if self.supervision.protocol:
+            return self.supervision.protocol
+        if "new" in self.groups or "base" in self.groups:
+            return "base2new"
+        return "fewshot" if self.cfg.DATASET.NUM_SHOTS > 0 else "all"
+
+    def loader(self, items: list[Any]) -> DataLoader:
+        """Dassl's loader of test images over some items."""
         return build_data_loader(
             self.cfg,
             sampler_type=self.cfg.DATALOADER.TEST.SAMPLER,
             data_source=items,
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
-            tfm=self.test_loader.dataset.transform,
+            tfm=self.manager.test_loader.dataset.transform,
             is_train=False,
-            dataset_wrapper=getattr(self.dm.dataset, "image_wrapper", None),
+            dataset_wrapper=getattr(self.manager.dataset, "image_wrapper", None),
         )
 
-    def reported_groups(self) -> list[str]:
-        """Class groups that an evaluation reports, each against its own classes only."""
-        return {"base": ["base", "new"], "new": ["new"]}.get(self.cfg.DATASET.SUBSAMPLE_CLASSES, ["all"])
 
-    def protocol(self) -> str:
-        """The field's name for what this run compares to, where PROTOCOL does not say it."""
-        if self.learned_on() not in (None, self.cfg.DATASET.NAME):
-            return "dg" if (self.learned_on(), self.cfg.DATASET.NAME[:8]) == ("ImageNet", "ImageNet") else "cross"
-        if "new" in self.class_groups or "base" in self.class_groups:
-            return "base2new"
-        return "fewshot" if self.cfg.DATASET.NUM_SHOTS > 0 else "all"
+def text_templates(cfg: CfgNode) -> dict[str, Any]:
+    """The hand-written texts of a run: TEMPLATE where it is given, else the data set's own."""
+    if cfg.TEMPLATE:
+        return {"template": cfg.TEMPLATE, "templates": (cfg.TEMPLATE,)}
+    name = cfg.DATASET.NAME
+    return {"template": dataset_template(name), "templates": tuple(ensemble_templates(name))}
 
-    def learned_on(self) -> str | None:
-        """The data set whose labels taught what is learned: that of MODEL_DIR in an evaluation. None for nothing."""
-        if not any(True for _ in self.prompts.parameters()):
-            return None
-        return dataset_of(self.cfg.MODEL_DIR) if self.cfg.EVAL_ONLY else self.cfg.DATASET.NAME
 
-    def labelled_shots(self) -> int:
-        """Labelled images a class that were learned from; 0 or less for all, or none."""
-        return self.cfg.DATASET.NUM_SHOTS
+def reported_groups(cfg: CfgNode, supervision: Supervision) -> list[str]:
+    """Class groups that an evaluation reports.
 
-    def unlabelled_images(self) -> int:
-        """How many images were learned from without their labels."""
-        return 0
+    Raises:
+        ValueError: only new classes are wanted, of which a class-specific method knows nothing.
+    """
+    if supervision.groups:
+        return list(supervision.groups)
+    groups = {"base": ["base", "new"], "new": ["new"]}.get(cfg.DATASET.SUBSAMPLE_CLASSES, ["all"])
+    if not supervision.class_specific or "new" not in groups:
+        return groups
+    if groups == ["new"]:
+        raise ValueError("CSC True: a class-specific context cannot do new classes: set CSC False, or report base")
+    log.info("CSC True: a class-specific context cannot do new classes, only base is reported")
+    return ["base"]
 
-    def teacher_result(self) -> dict[str, Any] | None:
-        """What results.json says of the teacher; None where there is none."""
-        return None
+
+def _with_pool(cfg: CfgNode, pool: str) -> CfgNode:
+    """The configuration under which a data set lists a pool: the classes that train are the pool's."""
+    if not pool:
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATASET.SUBSAMPLE_CLASSES = pool
+    return cfg
 
 
 def loaders(cfg: CfgNode) -> tuple[DataManager, DataLoader]:
     """Dassl's loaders, and the one that trains, in the order and views of a seed, decoded as the options ask for."""
     # a user's own images are read by their data set's own wrapper
-    own = getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "image_wrapper", None)
-    cropping = device_views.Cropping(cfg) if cfg.INPUT.ON_DEVICE else None
-    manager = DataManager(cfg, custom_tfm_train=cropping, dataset_wrapper=decoding.wrapper(cfg, own))
-    special = {"collate_fn": device_views.collate} if cropping else {}
+    wrapper: Any = getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "image_wrapper", None)
+    cropping = device_crops.CropTransform(cfg) if cfg.INPUT.ON_DEVICE else None
+    read_by: Any = decoding.wrapper(cfg, wrapper)
+    manager = DataManager(cfg, custom_tfm_train=cropping, dataset_wrapper=read_by)
+    special = {"collate_fn": device_crops.collate} if cropping else {}
     prefetch = cfg.DATALOADER.PREFETCH_FACTOR
     return manager, seeded_loader(manager.train_loader_x, cfg.DATASET.ROOT, prefetch, **special)

@@ -1,4 +1,4 @@
-"""BatchNorm whose statistics are those of the whole batch where several processes have a share of it each."""
+"""BatchNorm over the whole batch, where each of several processes has a share of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all processes in their order; backwards a row gets the sum of the gradients that each has for it."""
+    """Gathers the rows of all processes, in their order; backwards, each row gets the sum of all processes' gradients.
+
+    Example with 2 processes: (4, 8) each -> (8, 8) on both; process 1's rows are rows 4 to 7.
+    """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
@@ -20,16 +23,17 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # Every process computed with every row, so each has a gradient for it: they add up.
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 class GatheredBatchNorm(nn.BatchNorm1d):
-    """BatchNorm1d over the batches of all processes, on any device: (b, D) each, equal b -> (b, D).
+    """BatchNorm1d over the shares of all processes, on any device: (b, D) on each, with equal b -> (b, D).
 
-    Each process normalises the gathered (N * b, D) and keeps its own rows. torch's SyncBatchNorm sends less, and runs
-    on GPUs only; a projector's features are small.
+    Each of N processes normalises the gathered (N * b, D) and returns the b rows of its share. torch's SyncBatchNorm
+    sends less data, but runs on GPUs only; a projector's features are small.
     """
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -40,7 +44,7 @@ class GatheredBatchNorm(nn.BatchNorm1d):
 
 
 def synchronize(module: nn.Module) -> None:
-    """Makes each BatchNorm in a module, in place, one of the whole batch: torch's own on GPUs, else the above."""
+    """Makes each BatchNorm in a module work on the whole batch, in place: torch's SyncBatchNorm on GPUs, else ours."""
     if any(value.is_cuda for value in module.parameters()):
         nn.SyncBatchNorm.convert_sync_batchnorm(module)
         return

@@ -1,7 +1,12 @@
-"""open_clip's standard transformer block in pieces, for walks that need less than a whole block of every token.
+"""open_clip's standard transformer block in pieces, for callers that need its result for some tokens only.
 
+A block of CLIP is x + attention(norm(x)), then x + MLP(norm(x)). The pieces are `project` (queries, keys and values of
+all tokens), `project_apart` (queries of some tokens), F.scaled_dot_product_attention, and `finish` (all that follows).
 The whole block is computed from the same pieces: one product for queries, keys and values, whose result is read in
-place (nn.MultiheadAttention copies it), and F.scaled_dot_product_attention.
+place (nn.MultiheadAttention copies it).
+
+Shapes, for ViT-B/16's image encoder with 32 images: x is (B, L, d) = (32, 197, 768), with 12 heads of 64 channels:
+queries, keys and values are (32, 12, 197, 64) each.
 """
 
 from __future__ import annotations
@@ -13,9 +18,11 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from promptkd.model.parts import Block, TextTower
 
-def is_standard(block: nn.Module) -> bool:
-    """Whether a block is CLIP's own, which the functions below know: one packed projection, no biases on keys."""
+
+def is_standard(block: Block) -> bool:
+    """Whether a block is CLIP's standard one, which the functions below need: one packed projection, no key biases."""
     attention = getattr(block, "attn", None)
     return (
         type(block) is ResidualAttentionBlock
@@ -26,8 +33,8 @@ def is_standard(block: nn.Module) -> bool:
     )
 
 
-def whole(block: nn.Module, x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """A block of every token: (B, L, d), mask (L, L) added to the scores -> (B, L, d)."""
+def whole(block: Block, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The result of a block for every token: (B, L, d) -> (B, L, d); a mask (L, L) is added to the scores."""
     if not is_standard(block):
         return block(x, attn_mask=mask)
     q, k, v = project(block, x).unbind()
@@ -35,24 +42,42 @@ def whole(block: nn.Module, x: Tensor, mask: Tensor | None = None) -> Tensor:
     return finish(block, x, F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
 
 
-def of_first_token(block: nn.Module, x: Tensor) -> Tensor:
-    """The result of a block for its first token alone: (B, L, d) -> (B, 1, d). All tokens give keys and values."""
+def of_first_token(block: Block, x: Tensor) -> Tensor:
+    """The result of a block for its first token alone: (B, L, d) -> (B, 1, d).
+
+    It is the last block's for CLIP's class token, which alone is read. All tokens give keys and values, but only one
+    query is asked and only one token passes the MLP.
+    """
     if not is_standard(block):
         return block(x)[:, :1]
     q, k, v = project_apart(block, x, x[:, :1])
     return finish(block, x[:, :1], F.scaled_dot_product_attention(q, k, v))
 
 
-def project(block: nn.Module, x: Tensor) -> Tensor:
-    """Queries, keys and values: (B, L, d) -> (3, B, heads, L, d / heads), a view of one product."""
+def project(block: Block, x: Tensor) -> Tensor:
+    """Queries, keys and values: (B, L, d) -> (3, B, heads, L, d / heads), a view of one product.
+
+    Example: (32, 197, 768) with 12 heads -> (3, 32, 12, 197, 64).
+    """
     attention = block.attn
     packed = F.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)  # (B, L, 3 d)
-    return packed.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    split = packed.unflatten(-1, (3, attention.num_heads, -1))  # (B, L, 3, heads, d / heads)
+    return split.permute(2, 0, 3, 1, 4)
 
 
-def project_apart(block: nn.Module, x: Tensor, asking: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries of some tokens, keys and values of all: (B, L, d), (B, Q, d) -> (B, heads, Q or L, d / heads) each."""
+def project_apart(block: Block, x: Tensor, asking: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries of some tokens, keys and values of all.
+
+    Args:
+        block: a standard block.
+        x: (B, L, d), all tokens.
+        asking: (B, Q, d), the tokens whose results are wanted.
+
+    Returns:
+        Queries (B, heads, Q, d / heads), keys and values (B, heads, L, d / heads).
+    """
     attention, width = block.attn, x.shape[-1]
+    # The packed weight (3 d, d) is that of the queries, the keys and the values, one below the other.
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
     q = F.linear(block.ln_1(asking), weight[:width], bias[:width])  # (B, Q, d)
     packed = F.linear(block.ln_1(x), weight[width:], bias[width:])  # (B, L, 2 d)
@@ -60,9 +85,19 @@ def project_apart(block: nn.Module, x: Tensor, asking: Tensor) -> tuple[Tensor, 
     return q.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2), k, v
 
 
-def finish(block: nn.Module, x: Tensor, attended: Tensor) -> Tensor:
-    """What follows attention: (B, L, d) and (B, heads, L, d / heads) -> (B, L, d)."""
-    x = x + block.ls_1(block.attn.out_proj(attended.transpose(1, 2).flatten(2)))
+def finish(block: Block, x: Tensor, attended: Tensor) -> Tensor:
+    """The part of a block behind attention.
+
+    Args:
+        block: a standard block.
+        x: (B, L, d), the tokens before the block.
+        attended: (B, heads, L, d / heads), the result of attention.
+
+    Returns:
+        (B, L, d), the tokens after the block.
+    """
+    joined = attended.transpose(1, 2).flatten(2)  # (B, L, d), the heads side by side
+    x = x + block.ls_1(block.attn.out_proj(joined))
     expand, activate, contract = block.mlp
     hidden = expand(block.ln_2(x))
     # x sigmoid(1.702 x) is silu(1.702 x) / 1.702, which keeps one tensor for the backward pass where open_clip's
@@ -71,16 +106,17 @@ def finish(block: nn.Module, x: Tensor, attended: Tensor) -> Tensor:
     return x + block.ls_2(contract(hidden))
 
 
-_causal: WeakKeyDictionary[nn.Module, tuple[Tensor, int, bool]] = WeakKeyDictionary()  # mask, its version, the answer
+# Tower -> its mask, the mask's version when it was checked, whether it is causal.
+_causal: WeakKeyDictionary[nn.Module, tuple[Tensor, int, bool]] = WeakKeyDictionary()
 
 
-def causal(tower: nn.Module) -> bool:
-    """Whether no token of a text encoder sees one behind it, and its blocks are standard."""
-    mask = getattr(tower, "attn_mask", None)
+def causal(tower: TextTower) -> bool:
+    """Whether no token of a text encoder sees a later one, and its blocks are standard."""
+    mask: Tensor | None = getattr(tower, "attn_mask", None)
     if mask is None or not all(is_standard(block) for block in tower.transformer.resblocks):
         return False
-    known, version, answer = _causal.get(tower, (None, 0, False))
-    if known is not mask or version != mask._version:  # asked of the device once, as the answer would be waited for
-        answer = bool(torch.equal(mask, torch.full_like(mask, float("-inf")).triu_(1)))
-        _causal[tower] = mask, mask._version, answer
-    return answer
+    known = _causal.get(tower)
+    if known is None or known[0] is not mask or known[1] != mask._version:  # compared once: it waits for the device
+        known = mask, mask._version, bool(torch.equal(mask, torch.full_like(mask, float("-inf")).triu_(1)))
+        _causal[tower] = known
+    return known[2]

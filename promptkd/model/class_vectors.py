@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -16,6 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from promptkd.files import replacing
+from promptkd.model.parts import Clip
 from promptkd.model.prompting import takes_text_prompts
 from promptkd.model.text import encode_texts
 from promptkd.model.tokens import class_prompt, embed
@@ -25,7 +26,14 @@ FILE_NAME = "class_vectors.safetensors"
 
 @dataclass(frozen=True)
 class ClassVectors:
-    """C class names with features (C, D) of unit norm, the exponentiated logit scale, and where they came from."""
+    """Text features of C classes, one row each, in the place of a text encoder.
+
+    Attributes:
+        classnames: C names.
+        features: (C, D), of unit norm.
+        logit_scale: the factor of the cosine similarities (exponentiated; 100 for OpenAI's models).
+        source: their origin: "made_by", "weights" (a hash), "template", as far as known.
+    """
 
     classnames: tuple[str, ...]
     features: Tensor
@@ -36,7 +44,7 @@ class ClassVectors:
         """The vectors of these classes, in this order.
 
         Raises:
-            ValueError: a name that is not there; the message names it and the closest one that is.
+            ValueError: a class has no vector; the message has its name and the closest one.
         """
         rows = {name: row for row, name in reversed(list(enumerate(self.classnames)))}
         missing = [name for name in classnames if name not in rows]
@@ -66,23 +74,21 @@ class ClassVectors:
 
     def save(self, path: str | Path) -> None:
         """Writes the vectors to one safetensors file, atomically; names and source go into its header."""
-        path = Path(path)
         header = {"classnames": json.dumps(self.classnames), "source": json.dumps(self.source), "format": "1"}
         tensors = {
             "features": self.features.detach().float().cpu().contiguous(),
             "logit_scale": torch.tensor(float(self.logit_scale)),
         }
-        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-        save_file(tensors, partial, metadata=header)
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            save_file(tensors, partial, metadata=header)
 
     @classmethod
     def load(cls, path: str | Path) -> ClassVectors:
         """Reads a file that `save` wrote.
 
         Raises:
-            FileNotFoundError: no such file.
-            ValueError: the file holds something else.
+            FileNotFoundError: there is no such file.
+            ValueError: the file holds no class vectors.
         """
         path = Path(path)
         if not path.is_file():
@@ -100,23 +106,32 @@ class ClassVectors:
 
 
 def cosine_logits(image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor) -> Tensor:
-    """`s * cos(f, g)` in float32 (CLIP, arXiv 2103.00020, figure 3): (B, D) and (C, D) or (B, C, D) -> (B, C)."""
+    """The logits `s * cos(f, g)` in float32 (CLIP, arXiv 2103.00020, figure 3).
+
+    Args:
+        image_features: f, (B, D), of any norm.
+        text_features: g, (C, D), or (B, C, D) for features that depend on the image (CoCoOp).
+        logit_scale: s.
+
+    Returns:
+        (B, C).
+    """
     with torch.autocast(image_features.device.type, enabled=False):  # it would multiply, and return, in half precision
         image = F.normalize(image_features.float(), dim=-1)
         text = F.normalize(text_features.float(), dim=-1)
-        if text.dim() == 3:  # a text feature per image (CoCoOp)
+        if text.dim() == 3:
             return logit_scale * torch.einsum("bd,bcd->bc", image, text)
         return logit_scale * image @ text.t()
 
 
-def scale_of(clip: nn.Module) -> float:
+def scale_of(clip: Clip) -> float:
     """A model's logit scale, exponentiated."""
     return float(clip.logit_scale.detach().float().exp())
 
 
 @torch.no_grad()
-def encode_prompts(clip: nn.Module, texts: Sequence[str]) -> Tensor:
-    """Un-normalised text features (C, D) float32 of plain texts, in parts: memory does not grow with C."""
+def encode_prompts(clip: Clip, texts: Sequence[str]) -> Tensor:
+    """Encodes C plain texts as un-normalised features (C, D) float32; in parts, so that memory does not grow with C."""
     if not takes_text_prompts(clip):
         tokens = clip.tokenizer(list(texts)).to(clip.logit_scale.device)
         return torch.cat([clip.encode_text(part).float() for part in tokens.split(256)])
@@ -124,18 +139,18 @@ def encode_prompts(clip: nn.Module, texts: Sequence[str]) -> Tensor:
 
 
 def template_features(
-    clip: nn.Module, classnames: Sequence[str], templates: Sequence[str], normalize_each: bool = True
+    clip: Clip, classnames: Sequence[str], templates: Sequence[str], normalize_each: bool = True
 ) -> Tensor:
-    """Mean text feature over templates: (C, D) of unit norm.
+    """The mean text feature of each class over templates: (C, D) of unit norm.
 
     Args:
         clip: the model.
         classnames: C names.
-        templates: texts with one `{}`.
-        normalize_each: norm each template's feature before the mean (CLIP, arXiv 2103.00020, section 3.1.4);
-            PromptSRC (arXiv 2307.06948, section 3.3) takes the mean of the features as they are.
+        templates: one or more texts with one `{}`.
+        normalize_each: whether each template's feature is normalised before the mean, as in CLIP (arXiv 2103.00020,
+            section 3.1.4); PromptSRC (arXiv 2307.06948, section 3.3) takes the mean of un-normalised features.
     """
-    total = 0
+    total = torch.zeros(())
     for template in templates:
         features = encode_prompts(clip, [class_prompt(template, name) for name in classnames])  # (C, D)
         total = total + (F.normalize(features, dim=-1) if normalize_each else features)
@@ -143,7 +158,7 @@ def template_features(
 
 
 def weights_hash(module: nn.Module) -> str:
-    """A short fingerprint of a module's learned state, kept with what was computed from it."""
+    """A short fingerprint of a module's state dict, stored with results that were computed from it."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         if isinstance(value, Tensor):

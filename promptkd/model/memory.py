@@ -1,7 +1,18 @@
-"""How many texts pass through an encoder at a time: all, unless what the backward pass keeps would not fit."""
+"""The number of texts that pass through an encoder at a time, chosen by the free memory.
+
+For gradients, the backward pass needs intermediate results of every text. All texts pass at once if these fit into
+memory; else they pass in parts, and each part's intermediate results are computed a second time in the backward pass
+in place of being kept. Neither changes a number.
+
+Example: CoOp with 1,000 ImageNet classes on ViT-B/16 (text encoder: width 512, 12 blocks), of whose prompts 5 tokens
+each are computed for the class alone, in float16: a text keeps about 13 * 5 * 512 * 12 * 2 bytes = 0.8 MB, all of them
+0.8 GB. With CoCoOp, a batch of 8 images makes 8,000 texts, 6.4 GB: on a GPU with 8 GB free (half of which may be used)
+they pass 1,024 at a time.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -14,35 +25,44 @@ from torch.utils.checkpoint import checkpoint
 
 from promptkd.home import RUNS_PER_GPU
 
-# What one block keeps of a token for its backward pass, in numbers a channel: the inputs of two norms, queries, keys
-# and values, and two tensors of four times the width in the MLP. Measured with the rest: 10 to 12.4.
+log = logging.getLogger(__name__)
+
+# Numbers that one block keeps for its backward pass, for each token and channel: the inputs of two norms (2), queries,
+# keys and values (3), and two tensors of four times the width in the MLP (8). Measured, with all others: 10 to 12.4.
 KEPT_PER_CHANNEL = 13
-TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32768}  # where nothing is kept: enough to fill the device
-SHARE = 0.5  # of the free memory may be kept for text; the rest is for images, gradients and work space
-SMALLEST = 16  # texts a part
+TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32768}  # without gradients: enough to fill the device
+SHARE = 0.5  # part of the free memory for texts; the rest is for images, gradients and work space
+SMALLEST = 16  # texts of a part, at least
 
 Part = TypeVar("Part")
 
 
 def in_parts(encode: Callable[[Part], Tensor], parts: Iterable[Part], again: bool) -> list[Tensor]:
-    """Results of the parts. With `again`, inner results are not kept but computed a second time for the gradients."""
+    """The results of the parts.
+
+    Args:
+        encode: part -> result.
+        parts: of the texts.
+        again: whether intermediate results are computed a second time in the backward pass, in place of being kept.
+    """
     if not (again and torch.is_grad_enabled()):
         return [encode(part) for part in parts]
     return [checkpoint(encode, part, use_reentrant=False, preserve_rng_state=False) for part in parts]
 
 
 def texts_at_once(setting: int, texts: int, tokens: float, width: int, layers: int, like: Tensor) -> tuple[int, bool]:
-    """How many texts to encode at a time, and whether to compute inner results again instead of keeping them.
+    """The number of texts to encode at a time, and whether to compute intermediate results again for the gradients.
 
     Args:
         setting: TRAIN.TEXT_CHUNK: N texts at a time; -1 for all at once; 0 to choose by the free memory.
-        texts: number of texts, for CoCoOp of pairs of image and text.
-        tokens: tokens of a text that are computed for it alone, the mean over the texts.
-        width, layers: of the text encoder.
-        like: a tensor on the device, in the type of the computation.
+        texts: number of texts; with CoCoOp, number of pairs of image and text.
+        tokens: tokens that are computed for one text alone, the mean over the texts.
+        width: channels of the text encoder.
+        layers: its blocks.
+        like: a tensor on the device, of the computation's type.
 
     Returns:
-        Texts at a time, and whether they are computed again; never where no gradients are wanted.
+        Texts at a time, and whether to compute again; the latter is False where gradients are off.
     """
     if setting < 0:
         return texts, False
@@ -55,23 +75,31 @@ def texts_at_once(setting: int, texts: int, tokens: float, width: int, layers: i
     return _by_memory(texts, round(KEPT_PER_CHANNEL * tokens * width * layers * itemsize), like.device)
 
 
-@lru_cache(maxsize=64)  # decided once for a set of texts, before the steps fill the memory
+@lru_cache(maxsize=64)  # decided once for a number of texts, before the first step fills the memory
 def _by_memory(texts: int, bytes_of_text: int, device: torch.device) -> tuple[int, bool]:
+    """The result of `texts_at_once` for texts that keep so many bytes each."""
     free = free_memory(device)
     if free is None or texts * bytes_of_text <= SHARE * free:
         return texts, False
-    fitting = int(SHARE * free / 4 / bytes_of_text)  # a part's own share, so that its gradients fit beside it
-    at_once = min(texts, max(SMALLEST, 1 << max(fitting, 1).bit_length() - 1))
-    print(
-        f"Text: {texts} prompts would keep about {texts * bytes_of_text / 2**30:.1f} GiB of the {free / 2**30:.1f} GiB "
-        f"that are free: {at_once} at a time, computed again in the backward pass (TRAIN.TEXT_CHUNK -1: all at once)"
+    # A part may keep a quarter of the share, so that its gradients fit beside it.
+    fitting = int(SHARE * free / 4 / bytes_of_text)
+    power_of_two = 1 << max(fitting, 1).bit_length() - 1  # the largest that is not above `fitting`
+    at_once = min(texts, max(SMALLEST, power_of_two))
+    log.info(
+        "Text: %d prompts would keep about %.1f GiB of the %.1f GiB that are free: %d at a time, computed again in the "
+        "backward pass (TRAIN.TEXT_CHUNK -1: all at once)",
+        texts,
+        texts * bytes_of_text / 2**30,
+        free / 2**30,
+        at_once,
     )
     return at_once, True
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be had on a device; None where that is not known."""
+    """The free memory of a device, in bytes, divided by the runs that share it; None where it is not known."""
     if device.type == "cuda":
+        # PyTorch keeps memory that its tensors have left, and uses it again.
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return (torch.cuda.mem_get_info(device)[0] + cached) // int(os.environ.get(RUNS_PER_GPU, 1))
     table = Path("/proc/meminfo")
@@ -79,12 +107,12 @@ def free_memory(device: torch.device) -> int | None:
         return None
     entries = (line.split() for line in table.read_text().splitlines())
     free = [int(words[1]) * 1024 for words in entries if words[0] == "MemAvailable:"] + _left_to_container()
-    # several processes of a run on one machine share it
+    # The processes of a run on one machine share its memory.
     return min(free) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if free else None
 
 
 def _left_to_container(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """What a container's limit (cgroup v2) leaves, in bytes; nothing where there is no limit."""
+    """The bytes that a container's limit (cgroup v2) leaves, as a list of one; empty where there is no limit."""
     try:
         limit, used = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
     except OSError:

@@ -1,7 +1,8 @@
-"""Arithmetic of a run: what frozen CLIP is stored in and what autocast computes in; what is learned stays float32."""
+"""The number types of a run: for the storage of frozen CLIP, and for autocast; learned tensors stay float32."""
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -9,14 +10,23 @@ import torch
 from open_clip.model import convert_weights_to_lp
 from torch import nn
 
+from promptkd.model.parts import Clip
 from promptkd.model.prompting import takes_visual_prompts, text_tower
+
+log = logging.getLogger(__name__)
 
 CHOICES = ("fp32", "bf16", "fp16", "amp")
 
 
 @dataclass(frozen=True)
 class Precision:
-    """`compute` is what autocast runs in (None: none); `half_storage` stores frozen matrices in that type too."""
+    """The number types of a run.
+
+    Attributes:
+        device: of the run.
+        compute: type in which autocast computes; None: no autocast.
+        half_storage: whether frozen matrices are stored in that type as well.
+    """
 
     device: torch.device
     compute: torch.dtype | None
@@ -24,21 +34,21 @@ class Precision:
 
     @classmethod
     def choose(cls, name: str, device: torch.device) -> Precision:
-        """From a trainer's PREC.
+        """The precision for a trainer's PREC.
 
         fp32; bf16 and fp16 (frozen matrices stored in that type); amp (frozen weights float32, computed in fp16). On a
-        CPU fp16 and amp become fp32, which one line says: half precision is not quicker there.
+        CPU fp16 and amp become fp32, with a line: half precision is not quicker there.
 
         Raises:
-            ValueError: an unknown name.
+            ValueError: PREC is none of these.
         """
         if name not in CHOICES:
             raise ValueError(f"PREC {name!r}: choose one of {', '.join(CHOICES)}")
         if device.type == "cpu" and name in ("fp16", "amp"):
-            print(f"PREC {name} is for GPUs: this run on the CPU uses fp32")
+            log.info("PREC %s is for GPUs: this run on the CPU uses fp32", name)
             name = "fp32"
         if device.type == "cpu" and name == "bf16" and torch.backends.cpu.get_cpu_capability() == "AVX2":
-            print("PREC bf16: this CPU has no instructions for it, so that fp32 would be many times quicker")
+            log.warning("PREC bf16: this CPU has no instructions for it, so that fp32 would be many times quicker")
         if device.type == "cuda" and name == "fp32":
             torch.backends.cudnn.allow_tf32 = False  # PyTorch would convolve, and only that, with 10 bits of mantissa
         compute = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16, "amp": torch.float16}[name]
@@ -55,7 +65,7 @@ class Precision:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.compute)
 
-    def store(self, clip: nn.Module) -> nn.Module:
+    def store(self, clip: Clip) -> Clip:
         """Moves a frozen model to the device, its matrices in half precision where that is asked for.
 
         The weights of a ResNet are laid out channels-last, in which convolutions are quicker (docs/performance.md).

@@ -17,6 +17,7 @@ from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
 from promptkd.model import blocks
+from promptkd.model.parts import Clip, ImageTower, PromptList, TextTower
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,10 @@ class ClipShape:
     text_width: int
     text_layers: int
     context_length: int
+    target_dim: int = 0  # channels of the class vectors that a student's features are compared to
 
 
-def shape_of(clip: nn.Module) -> ClipShape:
+def shape_of(clip: Clip) -> ClipShape:
     """Reads the sizes of an open_clip model; depth and width of a tower that takes no prompts are 0."""
     visual, text = clip.visual, text_tower(clip)
     size = visual.image_size
@@ -49,12 +51,12 @@ def shape_of(clip: nn.Module) -> ClipShape:
     )
 
 
-def text_tower(clip: nn.Module) -> nn.Module:
+def text_tower(clip: Clip) -> TextTower:
     """The module that owns the text encoder's parts: open_clip's CLIP itself, or the `.text` of its other models."""
     return getattr(clip, "text", clip)
 
 
-def takes_text_prompts(clip: nn.Module) -> bool:
+def takes_text_prompts(clip: Clip) -> bool:
     """Whether the text encoder is CLIP's transformer, whose token embeddings can be replaced by learned ones."""
     text = text_tower(clip)
     plain = isinstance(text, (CLIP, TextTransformer)) and getattr(text, "token_embedding", None) is not None
@@ -62,12 +64,12 @@ def takes_text_prompts(clip: nn.Module) -> bool:
     return plain and not words and getattr(text, "cls_emb", None) is None
 
 
-def takes_visual_prompts(clip: nn.Module) -> bool:
+def takes_visual_prompts(clip: Clip) -> bool:
     """Whether the image encoder is a Vision Transformer, to whose tokens learned ones can be added."""
     return isinstance(clip.visual, VisionTransformer)
 
 
-def encode_image(visual: nn.Module, images: Tensor, prompts: Sequence[Tensor] = ()) -> Tensor:
+def encode_image(visual: ImageTower, images: Tensor, prompts: PromptList = ()) -> Tensor:
     """Image features with visual prompts.
 
     Args:
@@ -87,7 +89,7 @@ def encode_image(visual: nn.Module, images: Tensor, prompts: Sequence[Tensor] = 
     return pooled if visual.proj is None else pooled @ visual.proj
 
 
-def walk_image(visual: nn.Module, x: Tensor, prompts: Sequence[Tensor], class_token_only: bool) -> Tensor:
+def walk_image(visual: ImageTower, x: Tensor, prompts: Sequence[Tensor], class_token_only: bool) -> Tensor:
     """Embedded patches through the blocks: (B, 1 + patches, d) -> the same, or (B, 1, d) of the class token."""
     patches = x.shape[1]
     if prompts:
@@ -103,7 +105,7 @@ def walk_image(visual: nn.Module, x: Tensor, prompts: Sequence[Tensor], class_to
     return blocks.of_first_token(last, x) if class_token_only else blocks.whole(last, x)[:, :patches]
 
 
-def encode_text(clip: nn.Module, embeddings: Tensor, eot: Tensor, prompts: Sequence[Tensor] = ()) -> Tensor:
+def encode_text(clip: Clip, embeddings: Tensor, eot: Tensor, prompts: PromptList = ()) -> Tensor:
     """Text features from token embeddings, with deep prompts.
 
     Args:
@@ -128,8 +130,8 @@ def encode_text(clip: nn.Module, embeddings: Tensor, eot: Tensor, prompts: Seque
     return project_text(clip, x[torch.arange(len(x), device=x.device), eot])
 
 
-def project_text(clip: nn.Module, x: Tensor) -> Tensor:
-    """What a text encoder does to its read-outs: (..., d) -> (..., D)."""
+def project_text(clip: Clip, x: Tensor) -> Tensor:
+    """The last step of a text encoder, norm and projection of the tokens that are read out: (..., d) -> (..., D)."""
     tower = text_tower(clip)
     x = tower.ln_final(x)
     projection = tower.text_projection

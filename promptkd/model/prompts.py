@@ -6,7 +6,9 @@ checkpoint; CLIP comes in as an argument of every call.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 from promptkd.model.prompting import encode_image, shape_of, takes_text_prompts, takes_visual_prompts
 from promptkd.model.text import encode_texts
 from promptkd.model.tokens import PromptTokens, class_prompt, count_tokens, embed
+
+log = logging.getLogger(__name__)
 
 INIT_STD = 0.02  # of every randomly initialised prompt (CoOp, arXiv 2109.01134, section 4.1)
 POSITIONS = ("end", "middle", "front")
@@ -64,10 +68,10 @@ class Prompts(nn.Module):
             check_text(clip, n_text, depth_text)
             words = count_tokens(self.phrase)
             if self.phrase and words < n_text:
-                print(f"{self.phrase!r} has fewer than {n_text} tokens: the context starts at random, as published")
+                log.info(f"{self.phrase!r} has fewer than {n_text} tokens: the context starts at random, as published")
                 self.phrase = ""
             if words > n_text:
-                print(f"{self.phrase!r} has {words} tokens, {n_text} are learned: the others stay, as published")
+                log.info(f"{self.phrase!r} has {words} tokens, {n_text} are learned: the others stay, as published")
             self.ctx = nn.Parameter(initial_context(clip, n_text, self.phrase, n_classes))  # (n, d) or (C, n, d)
         deep = depth_text - 1 if n_text else 0
         self.text_prompts = nn.ParameterList(_normal(n_text, shape.text_width) for _ in range(deep))
@@ -102,20 +106,20 @@ class Prompts(nn.Module):
         Raises:
             ValueError: contexts of other classes than these.
         """
-        contexts = self.ctx
+        contexts: Tensor | None = self.ctx
         each = contexts is not None and contexts.dim() == 3
-        if each and len(contexts) != len(tokens):
+        if contexts is not None and each and len(contexts) != len(tokens):
             raise ValueError(
                 f"class-specific contexts of {len(contexts)} classes say nothing of {len(tokens)} others: "
                 "evaluate the classes they were trained on, or train one context for all (CSC False)"
             )
         if contexts is not None and not each:
             contexts = contexts[None]  # (1, n, d)
-        return encode_texts(clip, tokens, contexts, self.text_prompts, self.position, each, self.text_chunk)[0]
+        return encode_texts(clip, tokens, contexts, list(self.text_prompts), self.position, each, self.text_chunk)[0]
 
-    def encode_image(self, clip: nn.Module, images: Tensor) -> Tensor:
+    def encode_image(self, clip: Any, images: Tensor) -> Tensor:
         """Un-normalised image features: (B, 3, H, W) -> (B, D)."""
-        return encode_image(clip.visual, images, self.vision_prompts)
+        return encode_image(clip.visual, images, list(self.vision_prompts))
 
 
 class StudentPrompts(Prompts):
@@ -159,7 +163,7 @@ def context_length(phrase: str, n_ctx: int) -> int:
     """Tokens of the context of CoOp and CoCoOp: one for each word of the phrase, as published; without one `n_ctx`."""
     words = len(phrase.replace("_", " ").split())
     if words not in (0, n_ctx):
-        print(f"CTX_INIT {phrase!r} makes a context of {words} tokens: N_CTX {n_ctx} is not used")
+        log.info(f"CTX_INIT {phrase!r} makes a context of {words} tokens: N_CTX {n_ctx} is not used")
     return words or n_ctx
 
 

@@ -4,7 +4,7 @@ from open_clip import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
 
 DEFAULT = "a photo of a {}."
 
-# One template a data set, as zero-shot CLIP is evaluated in CoOp (arXiv 2109.01134); what is not listed has DEFAULT.
+# One template a data set, as zero-shot CLIP is evaluated in CoOp (arXiv 2109.01134); DEFAULT for all others.
 CUSTOM_TEMPLATES = {
     "OxfordPets": "a photo of a {}, a type of pet.",
     "OxfordFlowers": "a photo of a {}, a type of flower.",
@@ -31,6 +31,6 @@ def dataset_template(dataset: str) -> str:
 
 
 def ensemble_templates(dataset: str) -> list[str]:
-    """What ZeroshotCLIP2 averages: the seven selected, and the data set's own template where it is not ImageNet."""
-    own = [] if dataset == "ImageNet" else [dataset_template(dataset)]  # its variants have it, as published
-    return [*IMAGENET_TEMPLATES_SELECT, *own]
+    """The templates that ZeroshotCLIP2 averages: the seven selected, and the data set's, except for ImageNet."""
+    hand_written = [] if dataset == "ImageNet" else [dataset_template(dataset)]  # for its variants too, as published
+    return [*IMAGENET_TEMPLATES_SELECT, *hand_written]

@@ -1,4 +1,4 @@
-"""Texts to token ids, exactly as OpenAI's CLIP, and prompts to embeddings that are no longer than they need be."""
+"""Token ids of texts, exactly as in OpenAI's CLIP, and embeddings of prompts, cut behind the last read-out."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from functools import lru_cache
 import regex
 import torch
 from open_clip.tokenizer import SimpleTokenizer
-from torch import Tensor, nn
+from torch import Tensor
 
+from promptkd.model.parts import Clip, TextTower
 from promptkd.model.prompting import text_tower
 
 CONTEXT_LENGTH = 77
@@ -23,7 +24,7 @@ def tokenizer() -> SimpleTokenizer:
 
 
 def spell_as_openai(bpe: SimpleTokenizer) -> SimpleTokenizer:
-    """Teaches a tokenizer that a text may hold "<|startoftext|>" and "<|endoftext|>"."""
+    """Makes a tokenizer read "<|startoftext|>" and "<|endoftext|>" in a text as the special tokens; returns it."""
     for token, number in {"<|startoftext|>": bpe.sot_token_id, "<|endoftext|>": bpe.eot_token_id}.items():
         bpe.encoder[token], bpe.decoder[number], bpe.cache[token] = number, token, token
     bpe.pat = regex.compile(
@@ -39,7 +40,7 @@ def tokenize(texts: str | Sequence[str], context_length: int = CONTEXT_LENGTH, t
     Args:
         texts: a text, or C texts.
         context_length: L; 77 for every CLIP model of OpenAI.
-        truncate: cut a text that is too long and end it with the end-of-text token.
+        truncate: whether a text that is too long is cut, and ended with the end-of-text token.
 
     Returns:
         (C, L) int64.
@@ -71,11 +72,17 @@ def class_prompt(template: str, classname: str) -> str:
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """C prompts, embedded, and cut after the last end-of-text token among them.
+    """C prompts, embedded, and cut behind the last read-out (end-of-text token) among them.
 
-    `embeddings` (C, L, d) are token embeddings without positions; `eot` (C,) the read-out positions on the same device,
-    and `ends` the same as numbers; `common` how many first tokens all prompts share, none of them a read-out;
-    `name_lengths` the number of tokens of each class name where the prompts came from names.
+    Example: "a photo of a cat." and "a photo of a polar bear." are (2, 9, d), with ends 7 and 8, 5 common tokens
+    (start, a, photo, of, a) and names of 1 and 2 tokens.
+
+    Attributes:
+        embeddings: (C, L, d) token embeddings without positions.
+        eot: (C,) positions of the read-outs, on the same device.
+        ends: the same as numbers.
+        common: number of first tokens that all prompts share, without any read-out.
+        name_lengths: tokens of each class name, where the prompts were made from names.
     """
 
     embeddings: Tensor
@@ -88,20 +95,20 @@ class PromptTokens:
         return len(self.eot)
 
     def take(self, numbers: Sequence[int]) -> PromptTokens:
-        """The prompts of these P numbers, in this order, repeated where a number is."""
+        """The prompts of these numbers, in this order, repeated where a number is repeated."""
         rows = torch.tensor(numbers, device=self.eot.device)
         lengths = tuple(self.name_lengths[row] for row in numbers) if self.name_lengths else ()
         ends = tuple(self.ends[row] for row in numbers)
         return PromptTokens(self.embeddings[rows], self.eot[rows], ends, self.common, lengths)
 
 
-def embed(clip: nn.Module, texts: Sequence[str], name_lengths: Sequence[int] = ()) -> PromptTokens:
+def embed(clip: Clip, texts: Sequence[str], name_lengths: Sequence[int] = ()) -> PromptTokens:
     """Embeds texts with a model's frozen token table.
 
     Args:
         clip: open_clip model whose text encoder is CLIP's transformer.
         texts: C texts.
-        name_lengths: tokens per class name, passed through.
+        name_lengths: tokens of each class name, for `PromptTokens.name_lengths`.
     """
     tower = text_tower(clip)
     ids = tokenize(texts, tower.context_length)
@@ -116,8 +123,8 @@ def embed(clip: nn.Module, texts: Sequence[str], name_lengths: Sequence[int] = (
         return PromptTokens(embeddings, eot.to(table.device), ends, common, tuple(name_lengths))
 
 
-def _read_out_positions(tower: nn.Module, ids: Tensor) -> Tensor:
-    """Where a text tower reads its feature: (C, L) ids -> (C,)."""
+def _read_out_positions(tower: TextTower, ids: Tensor) -> Tensor:
+    """The position at which a text tower reads each text's feature: (C, L) ids -> (C,)."""
     pool = getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", "argmax")
     if pool == "last":
         return torch.full((len(ids),), ids.shape[1] - 1)
@@ -127,5 +134,5 @@ def _read_out_positions(tower: nn.Module, ids: Tensor) -> Tensor:
 
 
 def count_tokens(text: str) -> int:
-    """Number of tokens of a text, without start and end."""
+    """The number of tokens of a text, without start and end."""
     return len(tokenizer().encode(text))

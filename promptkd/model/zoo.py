@@ -1,8 +1,9 @@
-"""A name or a path -> a frozen open_clip model, whose weights are looked for here before they are fetched."""
+"""Frozen open_clip models by name or path; their weights are taken from this disk where they are, else downloaded."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import zipfile
 from difflib import get_close_matches
@@ -16,9 +17,12 @@ from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP, build_model_from_openai_state_dict
 from open_clip.pretrained import get_pretrained_url, list_pretrained_models_by_tag, list_pretrained_tags_by_model
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from promptkd.home import ROOT
+from promptkd.model.parts import Clip
+
+log = logging.getLogger(__name__)
 
 MINI = ROOT / "clip" / "mini"
 # OpenAI writes "ViT-L/14@336px" where open_clip writes "ViT-L-14-336".
@@ -31,27 +35,27 @@ _TEXT_PARTS = ("transformer", "token_embedding", "positional_embedding", "ln_fin
 
 
 def available_models() -> list[str]:
-    """The bundled models and OpenAI's names; open_clip's `architecture:pretrained` and `hf-hub:` names come on top."""
+    """The names of the bundled models and of OpenAI's; open_clip's `architecture:tag` and `hf-hub:` names also work."""
     return [*sorted(path.stem for path in MINI.glob("*.safetensors")), *OPENAI]
 
 
 def weight_directories() -> list[Path]:
-    """Where a weight file is looked for, in this order, before any download; the last one receives downloads."""
+    """The folders in which a weight file is looked for, in this order; the last one receives downloads."""
     cache = os.environ.get("CLIP_CACHE", "~/.cache/clip")
     return [Path("clip"), ROOT / "clip", Path("weights"), Path(cache).expanduser()]
 
 
-def load_clip(name: str, text: bool = True) -> nn.Module:
-    """A frozen open_clip model in evaluation mode, float32, on the CPU.
+def load_clip(name: str, text: bool = True) -> Clip:
+    """Loads a frozen open_clip model in evaluation mode, float32, on the CPU.
 
     Args:
         name: OpenAI's name ("ViT-B/16"), a bundled one ("mini-student"), open_clip's "architecture:pretrained" where
             pretrained is a tag or a file, "hf-hub:org/model", or a file (OpenAI's archive or state dict; safetensors
             with an open_clip_config.json, or a .json of its own name, beside it).
-        text: False leaves the text encoder out, for a student that is only evaluated or served.
+        text: whether the text encoder is loaded; a student that is only evaluated or served does without.
 
     Raises:
-        ValueError: the name means nothing (the message gives the closest that does), or a file holds no CLIP.
+        ValueError: there is no model of that name (the message has the closest one), or a file holds no CLIP.
         OSError: weights could not be fetched; the message gives the URL, the checksum and where to put the file.
     """
     if (MINI / f"{name}.safetensors").is_file():
@@ -78,7 +82,7 @@ def load_clip(name: str, text: bool = True) -> nn.Module:
 
 
 def fetch(url: str) -> Path:
-    """A weight file of OpenAI's by its URL, which ends in its sha256 and its name: found here, or downloaded.
+    """The path of a weight file of OpenAI's by its URL, which ends in its sha256 and its name; downloaded if needed.
 
     Raises:
         OSError: it could not be fetched; the message gives the URL, the checksum and where to put the file.
@@ -88,7 +92,7 @@ def fetch(url: str) -> Path:
         if (directory / file_name).is_file():
             return directory / file_name
     target = weight_directories()[-1] / file_name
-    print(f"Downloading {file_name} to {target}")
+    log.info("Downloading %s to %s", file_name, target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # writes to a temporary file, shows progress, checks the sha256, then renames
@@ -102,7 +106,8 @@ def fetch(url: str) -> Path:
     return target
 
 
-def _from_file(path: Path, text: bool) -> nn.Module:
+def _from_file(path: Path, text: bool) -> Clip:
+    """A model from a weight file, and the configuration beside it where there is one."""
     config_files = [path.with_suffix(".json"), path.parent / "open_clip_config.json"]
     config = next((json.loads(file.read_text(encoding="utf-8")) for file in config_files if file.is_file()), None)
     if config is not None and not _plain(config["model_cfg"]):
@@ -112,21 +117,21 @@ def _from_file(path: Path, text: bool) -> nn.Module:
 
 def from_state(
     state: dict[str, Tensor], config: dict[str, Any] | None = None, source: str = "the state dict", text: bool = True
-) -> nn.Module:
-    """Builds a model without initialising it (its tensors are those given) and checks that every tensor is there.
+) -> Clip:
+    """Builds a model from its tensors, without initialising it, and checks that every tensor is given.
 
     The model's `config` is the one given, or {}.
 
     Args:
         state: tensors under the names of OpenAI's and open_clip's plain CLIP; they become float32.
         config: open_clip's configuration; None for OpenAI's architecture of these shapes.
-        source: what messages call it.
-        text: False leaves the text encoder out.
+        source: the origin of the tensors, for messages.
+        text: whether the text encoder is built.
 
     Raises:
         ValueError: the tensors are no CLIP's, or not those of this architecture.
     """
-    state = {key: value for key, value in state.items() if key != "attn_mask"}  # no weight: built anew below
+    state = {key: value for key, value in state.items() if key != "attn_mask"}  # no weight: made anew below
     try:
         with torch.device("meta"):
             model = _empty_model(source, state, config)
@@ -149,7 +154,7 @@ def _plain(model_cfg: dict[str, Any]) -> bool:
     return not model_cfg.get("custom_text") and not any(key.endswith("_model_name") for cfg in towers for key in cfg)
 
 
-def _empty_model(source: str, state: dict[str, Tensor], config: dict[str, Any] | None) -> nn.Module:
+def _empty_model(source: str, state: dict[str, Tensor], config: dict[str, Any] | None) -> Clip:
     """The architecture of a state dict, from its configuration or else from its shapes; completes the state dict."""
     if config is not None:
         model = CLIP(**config["model_cfg"], cast_dtype=torch.float16)  # norms in float32, whatever the weights are
@@ -163,13 +168,16 @@ def _empty_model(source: str, state: dict[str, Tensor], config: dict[str, Any] |
             f"give open_clip weights as architecture:{source}"
         )
     if "input_resolution" not in state:
-        print(f"{source} names no architecture: read as OpenAI's (QuickGELU); for others give architecture:{source}")
+        log.info(
+            "%s names no architecture: read as OpenAI's (QuickGELU); for others give architecture:%s", source, source
+        )
     for key in ("input_resolution", "context_length", "vocab_size"):
         state.pop(key, None)
     return build_model_from_openai_state_dict({key: value.to("meta") for key, value in state.items()})
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors in a weight file: safetensors, TorchScript or a state dict; raises ValueError for another file."""
     if path.suffix == ".safetensors":
         return load_file(path)
     if zipfile.is_zipfile(path):
@@ -187,15 +195,16 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _full_table(state: dict[str, Tensor], vocab_size: int) -> Tensor:
-    """Rows of the words a bundled model was trained with, in a table of the whole vocabulary; others are zero."""
+    """The token table of a bundled model, which stores the rows of its training words; all other rows are zero."""
     ids, rows = state.pop("token_ids").long(), state["token_embedding.weight"].float()
     table = torch.zeros(vocab_size, rows.shape[1], device="cpu")
     table[ids] = rows
     return table
 
 
-def _from_open_clip(name: str) -> nn.Module:
-    complete = name.startswith(("hf-hub:", "local-dir:"))  # the name leads to the weights, too
+def _from_open_clip(name: str) -> Clip:
+    """A model by open_clip's name: "architecture:tag", "architecture:FILE", "hf-hub:..." or "local-dir:..."."""
+    complete = name.startswith(("hf-hub:", "local-dir:"))  # the name leads to the weights as well
     arch, _, pretrained = (name, "", "") if complete else name.partition(":")
     if not complete:
         arch = arch.replace("/", "-")
@@ -219,7 +228,7 @@ def _from_open_clip(name: str) -> nn.Module:
     return model
 
 
-def image_statistics(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation (per channel, of [0, 1]) that a model's images are normalised with."""
+def image_statistics(model: Clip) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and standard deviation, per channel of values in [0, 1], by which a model's images are normalised."""
     config = getattr(model.visual, "preprocess_cfg", {})
     return tuple(config.get("mean", OPENAI_DATASET_MEAN)), tuple(config.get("std", OPENAI_DATASET_STD))

@@ -14,7 +14,6 @@ from typing import Any
 import yaml
 
 from promptkd import home
-from promptkd.home import ROOT
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
 from promptkd.results.record import FILE_NAME, RunRecord
 from promptkd.results.settings import fingerprint, relevant
@@ -68,7 +67,7 @@ def jobs_of(words: Sequence[str]) -> list[Job]:
     _, cfg = _configure(recipe, images, classes, options, 0, Path())
     settings = {key: value for key, value in relevant(cfg).items() if key != "SEED"}
     place = hashlib.sha256(json.dumps([files, names, settings], default=str).encode()).hexdigest()[:8]
-    folder = Path(os.environ.get("OUTPUT", ROOT / "output")).absolute() / "own" / f"{images.name}-{place}"
+    folder = Path(home.working_folder("OUTPUT", "output")).absolute() / "own" / f"{images.name}-{place}"
     jobs = []
     for seed in seeds or [1]:
         directory = folder / f"seed{seed}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from promptkd.home import ROOT
+from promptkd import home
 from promptkd.sweep import recipes
 
 _SET_BY_PLAN = {"TRAINER.NAME", "DATASET.NAME", "DATASET.ROOT", "SEED", "OUTPUT_DIR", "PROTOCOL", "EVAL_ONLY",
@@ -31,8 +30,8 @@ class Plan:
     source: str = "imagenet"  # what cross and dg learn on
     recipe: str = ""  # instead of the published one of each method and protocol
     teacher: str = ""  # a run, a checkpoint or a CLIP's name instead of teachers trained here
-    data: str = field(default_factory=lambda: os.environ.get("DATA", str(ROOT / "data")))
-    output: str = field(default_factory=lambda: os.environ.get("OUTPUT", str(ROOT / "output")))
+    data: str = field(default_factory=lambda: home.working_folder("DATA", "data"))
+    output: str = field(default_factory=lambda: home.working_folder("OUTPUT", "output"))
 
     def check(self) -> None:
         """Refuses a plan that names what does not exist, or nothing.

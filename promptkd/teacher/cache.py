@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 from collections.abc import Callable
@@ -26,26 +27,15 @@ from promptkd import distributed
 from promptkd.data.loading.views import SeededViews
 from promptkd.model.class_vectors import weights_hash
 from promptkd.model.precision import Precision
+from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompts import Prompts
 from promptkd.results.settings import relevant
 from promptkd.teacher.cache_store import GIGA, Entry, Store, ViewFile, file_bytes
-from promptkd.teacher.teacher import Teacher
+
+log = logging.getLogger(__name__)
 
 MODES = ("", "exact", "views")
 FORMAT = 1
-
-
-def check_options(cfg: CfgNode) -> None:
-    """Raises ValueError for an option of TRAINER.PROMPTKD's cache that cannot be meant."""
-    options, prefix = cfg.TRAINER.PROMPTKD, "TRAINER.PROMPTKD."
-    if options.TEACHER_CACHE not in MODES:
-        raise ValueError(f'{prefix}TEACHER_CACHE {options.TEACHER_CACHE!r}: choose exact, views or "" (no cache)')
-    if options.CACHE_VIEWS < 1:
-        raise ValueError(f"{prefix}CACHE_VIEWS {options.CACHE_VIEWS}: an image has 1 view or more")
-    if options.CACHE_GB <= 0:
-        raise ValueError(f'{prefix}CACHE_GB {options.CACHE_GB}: give more than 0, or TEACHER_CACHE "" for no cache')
-    if options.TEACHER_CACHE and cfg.SEED < 0:
-        raise ValueError(f"{prefix}TEACHER_CACHE needs views that come again: give --seed, 0 or more ({cfg.SEED})")
 
 
 class TeacherCache:
@@ -76,7 +66,7 @@ class TeacherCache:
             self._file = self.entry.find(self.view)
         except OSError as error:  # it was there when the run began
             self._file, self._keeps = None, False
-            print(f"Teacher cache: {self.entry.path}: {error.strerror or error}: not used in this epoch")
+            log.info(f"Teacher cache: {self.entry.path}: {error.strerror or error}: not used in this epoch")
         return self.view
 
     def features(self, rows: Tensor, images: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
@@ -88,16 +78,16 @@ class TeacherCache:
             encode: (b, 3, H, W) -> (b, D).
         """
         numbers = rows.cpu().numpy()
-        kept, there = self._read(numbers)
-        if kept is not None and there.all():
+        kept, present = self._read(numbers)
+        if kept is not None and present.all():
             self.counts["read"] += len(numbers)
             return kept.to(images.device)
-        if kept is None or self.mode == "exact" or not there.any():
+        if kept is None or self.mode == "exact" or not present.any():
             new = encode(images)  # (B, D)
             self._keep(numbers, new)
             self.counts["computed"] += len(numbers)
             return new
-        missing = np.flatnonzero(~there)
+        missing = np.flatnonzero(~present)
         new = encode(images[torch.from_numpy(missing).to(images.device)])  # (b, D)
         self._keep(numbers[missing], new)
         self.counts["computed"] += len(missing)
@@ -108,11 +98,11 @@ class TeacherCache:
     def _read(self, numbers: np.ndarray) -> tuple[Tensor | None, np.ndarray]:
         if self._file is None:
             return None, np.zeros(len(numbers), bool)
-        kept, there, damaged = self._file.read(numbers)
+        kept, present, damaged = self._file.read(numbers)
         if damaged and not self._complained:
             self._complained = True
-            print(f"Teacher cache: {self._file.path} has damaged rows: they are made anew")
-        return kept, there
+            log.info(f"Teacher cache: {self._file.path} has damaged rows: they are made anew")
+        return kept, present
 
     def _keep(self, numbers: np.ndarray, features: Tensor) -> None:
         if not self._keeps:
@@ -127,7 +117,7 @@ class TeacherCache:
         except OSError as error:
             why = error.strerror or str(error)
         self._keeps = False
-        print(f"Teacher cache: {why} in {self.entry.store.folder}: what the teacher computes now is not kept")
+        log.info(f"Teacher cache: {why} in {self.entry.store.folder}: what the teacher computes now is not kept")
 
     def finish(self, device: torch.device) -> None:
         """Adds up the processes of a run, says what the cache did, and gives it back."""
@@ -135,7 +125,7 @@ class TeacherCache:
             both = torch.tensor([self.counts["read"], self.counts["computed"]], device=device)
             torch.distributed.all_reduce(both)
             self.counts["read"], self.counts["computed"] = both.tolist()
-        print(f"Teacher images: {self.counts['read']} read from the cache, {self.counts['computed']} computed")
+        log.info(f"Teacher images: {self.counts['read']} read from the cache, {self.counts['computed']} computed")
         if self._file:
             self._file.close()
         self.entry.close()
@@ -147,7 +137,7 @@ class TeacherCache:
 
 
 def open_cache(
-    cfg: CfgNode, teacher: Teacher, data: SeededViews, precision: Precision, seed: int, counts: dict[str, int]
+    cfg: CfgNode, teacher: PromptedClip, data: SeededViews, precision: Precision, seed: int, counts: dict[str, int]
 ) -> TeacherCache:
     """The cache that TRAINER.PROMPTKD's options ask for, for this teacher, these images and these views.
 
@@ -167,22 +157,23 @@ def open_cache(
     }
     if options.TEACHER_CACHE == "exact":
         key["batches"] = batches_key(cfg, precision.device)
-    about = {"teacher": str(teacher.description["source"]), "dataset": cfg.DATASET.NAME, "root": data.root}
+    about = {"teacher": str(teacher.about["source"]), "dataset": cfg.DATASET.NAME, "root": data.root}
     try:
         entry = Entry(Store(folder, round(options.CACHE_GB * GIGA)), key, about, len(data))
     except OSError as error:
         why = error.strerror or error
         raise OSError(f"cannot write to TRAINER.PROMPTKD.CACHE_DIR {folder}: {why}; choose another folder") from error
-    print(f"Teacher cache ({options.TEACHER_CACHE}): {entry.path}")
+    log.info(f"Teacher cache ({options.TEACHER_CACHE}): {entry.path}")
     return TeacherCache(entry, options.TEACHER_CACHE, options.CACHE_VIEWS, counts)
 
 
-def teacher_key(teacher: Teacher) -> dict[str, str]:
+def teacher_key(teacher: PromptedClip) -> dict[str, str]:
     """What makes image features: weights and build of the image tower, and the learned prompts that enter it."""
-    visual, prompts = teacher.clip.visual, teacher.prompts
+    visual: nn.Module = teacher.clip.visual
+    prompts = teacher.prompts
     plain = type(prompts).encode_image is Prompts.encode_image
     parts = nn.ModuleList([visual, prompts.vision_prompts if plain else prompts])
-    build = [(name, type(module).__name__, _said(module)) for name, module in visual.named_modules()]
+    build = [(name, type(module).__name__, _settings(module)) for name, module in visual.named_modules()]
     digest = hashlib.sha256(json.dumps(build, sort_keys=True).encode()).hexdigest()[:16]
     return {"weights": weights_hash(parts), "build": digest}
 
@@ -194,19 +185,19 @@ def images_key(data: SeededViews) -> dict[str, Any]:
     """
     digest, below = hashlib.sha256(), os.path.join(data.root, "")
     for item in data.data_source:
-        found, path = os.stat(item.impath), item.impath
+        status, path = os.stat(item.impath), item.impath
         # relpath is ten times as slow as stat, and there may be a million
         path = path[len(below) :] if path.startswith(below) else os.path.relpath(path, data.root)
-        digest.update(f"{path}\0{found.st_size}\0{found.st_ctime_ns}\n".encode())
+        digest.update(f"{path}\0{status.st_size}\0{status.st_ctime_ns}\n".encode())
     return {"number": len(data), "files": digest.hexdigest()}
 
 
 def transform_key(cfg: CfgNode, data: SeededViews) -> dict[str, Any]:
     """How a file becomes a view: options that have a say, who reads it, and the libraries that do the work."""
     loaders = ("DATALOADER.TRAIN_X.", "DATALOADER.TRAIN_U.", "DATALOADER.TEST.")  # in which order and batches, not how
-    said = {k: v for k, v in relevant(cfg).items() if k.startswith(("INPUT.", "DATALOADER."))}
+    settings = {k: v for k, v in relevant(cfg).items() if k.startswith(("INPUT.", "DATALOADER."))}
     return {
-        "options": {k: v for k, v in said.items() if not k.startswith(loaders)},
+        "options": {k: v for k, v in settings.items() if not k.startswith(loaders)},
         "reader": _reader(data.items),
         "versions": {"torchvision": torchvision.__version__, "pillow": PIL.__version__, "torch": torch.__version__},
     }
@@ -216,30 +207,30 @@ def _reader(items: Any) -> str:
     """Whose way of reading a file it is; an option that keeps images decoded changes nothing of it."""
     kind = type(items).__qualname__
     if kind == "DecodedImages":
-        kind = "OwnImages" if items.upright else "DatasetWrapper"
-    return kind
+        kind = "UserImages" if items.upright else "DatasetWrapper"
+    return {"UserImages": "OwnImages"}.get(kind, kind)  # the name under which stored features lie
 
 
 def batches_key(cfg: CfgNode, device: torch.device) -> dict[str, Any]:
     """What the last bits of a feature depend on: the batch it is computed in, and the machine's way to multiply."""
     students = ("MODEL.BACKBONE.", "MODEL.HEAD.", "MODEL.INIT_WEIGHTS", "TRAIN.TEXT_CHUNK")
-    said = {k: v for k, v in relevant(cfg).items() if k.startswith(("TRAIN.", "MODEL.", "DATALOADER.TRAIN_X."))}
+    settings = {k: v for k, v in relevant(cfg).items() if k.startswith(("TRAIN.", "MODEL.", "DATALOADER.TRAIN_X."))}
     if device.type == "cuda":
         machine = [torch.cuda.get_device_name(device), str(torch.backends.cudnn.version())]
     else:
         machine = [platform.machine(), torch.backends.cpu.get_cpu_capability(), str(torch.get_num_threads())]
     return {
-        "options": {k: v for k, v in said.items() if not k.startswith(students)},
+        "options": {k: v for k, v in settings.items() if not k.startswith(students)},
         "processes": distributed.world_size(),
         "machine": [device.type, *machine],
         "matmul": torch.get_float32_matmul_precision(),
     }
 
 
-def _said(module: nn.Module) -> dict[str, Any]:
+def _settings(module: nn.Module) -> dict[str, Any]:
     """A module's own settings, as heads or the way of pooling: what weights do not tell."""
-    said = {key: value for key, value in vars(module).items() if key[0] != "_" and key != "training"}
-    return {key: value for key, value in said.items() if _plain(value)}
+    settings = {key: value for key, value in vars(module).items() if key[0] != "_" and key != "training"}
+    return {key: value for key, value in settings.items() if _plain(value)}
 
 
 def _plain(value: Any) -> bool:

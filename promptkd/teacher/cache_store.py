@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import zlib
@@ -27,6 +28,8 @@ import torch
 from torch import Tensor
 
 from promptkd import files
+
+log = logging.getLogger(__name__)
 
 GIGA = 10**9
 _SUM = np.dtype("<u4")
@@ -47,9 +50,10 @@ class ViewFile:
     def __init__(self, path: Path, images: int) -> None:
         self.path = path
         _, kind, channels = path.name.split(".")
-        self.dtype, self.dim = getattr(torch, kind, None), int(channels)
-        if not isinstance(self.dtype, torch.dtype):
+        dtype, self.dim = getattr(torch, kind, None), int(channels)
+        if not isinstance(dtype, torch.dtype):
             raise ValueError(f"{kind!r} is no type")
+        self.dtype = dtype
         self.row_bytes = self.dim * self.dtype.itemsize
         self.file = open(path, "r+b", buffering=0)  # noqa: SIM115  (open as long as the view is in use)
         self.start, size = images * _SUM.itemsize, os.fstat(self.file.fileno()).st_size
@@ -63,8 +67,8 @@ class ViewFile:
     def read(self, numbers: np.ndarray) -> tuple[Tensor, np.ndarray, int]:
         """Rows of images (B,): features (B, D), which of them are there (B,), and how many are damaged."""
         sums, data = self.sums[numbers], self.rows[numbers]  # copies, the checksums first: they are written last
-        there = np.array([stored == checksum(row) for stored, row in zip(sums, data, strict=True)])
-        return torch.from_numpy(data).view(self.dtype), there, int(((sums != 0) & ~there).sum())
+        present = np.array([stored == checksum(row) for stored, row in zip(sums, data, strict=True)])
+        return torch.from_numpy(data).view(self.dtype), present, int(((sums != 0) & ~present).sum())
 
     def write(self, numbers: np.ndarray, features: Tensor) -> None:
         """Keeps features (B, D) of images (B,) that no other process has kept meanwhile.
@@ -74,8 +78,8 @@ class ViewFile:
             OSError: the disk is full. (Written, not stored into the mapping: that would end the process.)
         """
         if (features.dtype, features.shape[1]) != (self.dtype, self.dim):
-            found = f"{features.dtype} of {features.shape[1]} channels"
-            raise ValueError(f"{self.path} is for {self.dtype} of {self.dim} channels, the teacher gives {found}")
+            given = f"{features.dtype} of {features.shape[1]} channels"
+            raise ValueError(f"{self.path} is for {self.dtype} of {self.dim} channels, the teacher gives {given}")
         file = self.file.fileno()
         fcntl.flock(file, fcntl.LOCK_EX)  # or one's row might stay with the other's checksum
         try:
@@ -83,7 +87,7 @@ class ViewFile:
                 if self.sums[number] == checksum(self.rows[number]):
                     continue
                 if os.pwrite(file, row, self.start + number * self.row_bytes) == self.row_bytes:
-                    os.pwrite(file, np.array(checksum(row), _SUM), number * _SUM.itemsize)
+                    os.pwrite(file, np.array(checksum(row), _SUM).tobytes(), number * _SUM.itemsize)
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
 
@@ -100,7 +104,7 @@ def as_bytes(features: Tensor) -> np.ndarray:
 
 def checksum(row: np.ndarray) -> int:
     """CRC-32 of a row's bytes, never 0: that is what a row that was not written has."""
-    return zlib.crc32(row) or 1
+    return zlib.crc32(row.data) or 1
 
 
 def file_bytes(images: int, row_bytes: int) -> int:
@@ -132,15 +136,15 @@ class Store:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def room_for(self, wanted: int, own: Path) -> bool:
+    def room_for(self, wanted: int, entry: Path) -> bool:
         """Whether so many bytes more may be taken, after removing the least recently used entries that no run uses."""
         entries = [path.parent for path in self.folder.glob("*/live")]
         sizes = {path: sum(file.stat().st_size for file in path.glob("view-*")) for path in entries}
         over = sum(sizes.values()) + wanted - self.limit
-        others = sorted((path for path in entries if path != own), key=lambda path: (path / "live").stat().st_mtime)
+        unused = sorted((path for path in entries if path != entry), key=lambda path: (path / "live").stat().st_mtime)
         going: list[tuple[Path, Any]] = []
         try:
-            for path in others:
+            for path in unused:
                 if over <= sum(sizes[one] for one, _ in going):
                     break
                 file = open(path / "live", "a")  # noqa: SIM115  (its lock holds until the entry is gone)
@@ -151,7 +155,7 @@ class Store:
                     file.close()
             fits = over <= sum(sizes[one] for one, _ in going)
             for path, _ in going if fits else ():
-                print(f"Teacher cache: removes {path}, the least recently used ({sizes[path] / GIGA:.3g} GB)")
+                log.info(f"Teacher cache: removes {path}, the least recently used ({sizes[path] / GIGA:.3g} GB)")
                 shutil.rmtree(path)
             return fits
         finally:
@@ -184,13 +188,13 @@ class Entry:
         try:
             if json.loads(file.read_text(encoding="utf-8"))["key"] == key:
                 return
-            found = "is another's"
+            fault = "is another's"
         except FileNotFoundError:
-            found = "is missing" if any(self.path.glob("view-*")) else ""
+            fault = "is missing" if any(self.path.glob("view-*")) else ""
         except (ValueError, KeyError, TypeError):
-            found = "is damaged"
-        if found:
-            print(f"Teacher cache: {file} {found}: the entry is made anew")
+            fault = "is damaged"
+        if fault:
+            log.info(f"Teacher cache: {file} {fault}: the entry is made anew")
         for view in self.path.glob("view-*"):
             view.unlink()
         files.write_json(file, {"key": key, "about": about})
@@ -205,7 +209,7 @@ class Entry:
             try:
                 return ViewFile(path, self.images)
             except ValueError as error:
-                print(f"Teacher cache: {path} is damaged ({error}): made anew")
+                log.info(f"Teacher cache: {path} is damaged ({error}): made anew")
                 path.unlink()  # never cut in place: another process may have it mapped
         return None
 
@@ -213,8 +217,8 @@ class Entry:
         """A file for a view whose rows are like these (B, D), or the one that another run just made; None: no room."""
         row_bytes = features.shape[1] * features.element_size()
         with self.store.locked():
-            if found := self._find(view):
-                return found
+            if existing := self._find(view):
+                return existing
             size = file_bytes(self.images, row_bytes)
             if not self.store.room_for(size, self.path):
                 return None

@@ -1,11 +1,17 @@
 """tools/data.py: check in every state of a data set, few-shot lists, what there is to download."""
 
+import contextlib
+import importlib
+import io
 import json
+import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import pytest
@@ -16,8 +22,10 @@ from datasets.dtd import DescribableTextures
 from datasets.eurosat import EuroSAT
 from promptkd.data import command as data
 from promptkd.data.download import sources
+from promptkd.data.download.parts import is_present
 from promptkd.data.download.sources import PARTS
-from promptkd.home import ROOT
+from promptkd.data.images import image_suffixes
+from promptkd.home import ROOT, shown_command
 
 
 def check(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, dict]:
@@ -56,7 +64,7 @@ def test_empty_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert code == 1 and "would NOT start" in shown
     assert "no folder dtd/images with images in it under" in report["problems"][0]
     assert "dtd-r1.0.1.tar.gz -> ." in report["get"][0] and "split_zhou_DescribableTextures.json" in report["get"][1]
-    assert f"python tools/data.py download DescribableTextures --root {tmp_path}" in shown
+    assert f"{shown_command('data')} download DescribableTextures --root {tmp_path}" in shown
     code, shown, _ = check(capsys, "dtd", "--root", tmp_path / "none")
     assert code == 1 and "is not a folder" in shown
 
@@ -109,26 +117,31 @@ def test_corrupt_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "Forest_2.jpg (empty file)" in shown
 
 
-AS_NOBODY = """
-import os, sys
-sys.path.insert(0, sys.argv.pop(1))
-from promptkd import guests
-from promptkd.data import command as data
-from promptkd.data.images import image_suffixes
-guests.register_datasets()
-image_suffixes()  # loads PIL's plugins, which nobody may be unable to,
-data.names = lambda known=data.names(): known  # and reads configs/, which may lie in a folder of its owner's alone
-if os.geteuid() == 0:  # who may read everything, whatever the modes are
-    os.setgroups([]), os.setgid(65534), os.setuid(65534)
-sys.exit(data.main())
-"""
-
-
 def check_as_nobody(*arguments: object) -> tuple[int, str]:
-    command = [sys.executable, "-c", AS_NOBODY, ROOT, "check", *arguments]
-    run = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120)
-    assert run.stderr == ""
-    return run.returncode, run.stdout
+    """The exit code and the output of `check` in a process that may read only what everyone may."""
+
+    def check_here(results: SimpleQueue) -> None:
+        data.names = lambda: known
+        if os.geteuid() == 0:  # who may read everything, whatever the modes are
+            os.setgroups([]), os.setgid(65534), os.setuid(65534)
+        shown, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(errors):
+            code = data.main(["check", *map(str, arguments)])
+        results.put((code, shown.getvalue(), errors.getvalue()))
+
+    # What the command imports and what it reads from configs/ may lie in a folder of its owner's alone.
+    known = data.names()
+    image_suffixes()
+    importlib.import_module("promptkd.data.report")
+    fork = multiprocessing.get_context("fork")
+    results = fork.SimpleQueue()
+    process = fork.Process(target=check_here, args=(results,))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+    code, shown, errors = results.get()
+    assert errors == ""
+    return code, shown
 
 
 @pytest.fixture
@@ -198,6 +211,17 @@ def test_names(tmp_path: Path):
         data.main(["check", "eurosta", "--root", str(tmp_path)])
 
 
+@pytest.mark.parametrize("words", [["--help"], ["check", "--help"]])
+def test_help_needs_no_torch(words: list[str]):
+    """And so comes at once; -X importtime lists every module that is imported, on standard error."""
+    command = [sys.executable, "-X", "importtime", ROOT / "tools/data.py", *words]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0 and "--root" in run.stdout + "--root" * (len(words) == 1)
+    modules = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "argparse" in modules, "imported by the command"
+    assert not modules & {"torch", "dassl", "numpy", "scipy", "PIL", "open_clip", "yacs"}
+
+
 def test_command_line(tmp_path: Path):
     """As a script, from another directory: one line and exit code 1."""
     script = ROOT / "tools/data.py"
@@ -261,15 +285,15 @@ def test_sources_name_known_places():
 def test_images_only_are_counted_as_present(tmp_path: Path):
     part = PARTS["EuroSAT"][0]
     (tmp_path / "eurosat").mkdir()
-    assert not data.is_present(part, EuroSAT, tmp_path)
+    assert not is_present(part, EuroSAT, tmp_path)
     write_image(tmp_path / "EuroSAT" / "2750" / "River" / "1.jpg")
-    assert data.is_present(part, EuroSAT, tmp_path)
-    assert not data.is_present(PARTS["EuroSAT"][1], EuroSAT, tmp_path)
+    assert is_present(part, EuroSAT, tmp_path)
+    assert not is_present(PARTS["EuroSAT"][1], EuroSAT, tmp_path)
     river, sea = ["River/1.jpg", 0, "River"], ["SeaLake/1.jpg", 1, "Sea or Lake"]
     write_json(dict.fromkeys(("train", "val", "test"), [river]), tmp_path / "EuroSAT" / "split_zhou_EuroSAT.json")
-    assert data.is_present(part, EuroSAT, tmp_path)
+    assert is_present(part, EuroSAT, tmp_path)
     write_json(dict.fromkeys(("train", "val", "test"), [river, sea]), tmp_path / "EuroSAT" / "split_zhou_EuroSAT.json")
-    assert not data.is_present(part, EuroSAT, tmp_path), "images of the split are missing"
+    assert not is_present(part, EuroSAT, tmp_path), "images of the split are missing"
     (tmp_path / "EuroSAT" / "split_zhou_EuroSAT.json").unlink()
     write_json({}, tmp_path / "eurosat" / "split_zhou_EuroSAT.json")
-    assert data.is_present(PARTS["EuroSAT"][1], EuroSAT, tmp_path)
+    assert is_present(PARTS["EuroSAT"][1], EuroSAT, tmp_path)

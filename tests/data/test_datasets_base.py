@@ -18,8 +18,8 @@ from promptkd.data.splits import (
     read_split,
     split_trainval,
     subsample_classes,
-    write_json_atomic,
 )
+from promptkd.files import write_json
 
 GOLDEN = Path(__file__).parents[1] / "recorded" / "splits"
 FOLDERS = sorted(EuroSAT.renamed)
@@ -93,7 +93,7 @@ def test_published_split_file_wins(eurosat: Path):
     EuroSAT(dataset_cfg(eurosat))
     items = [(f"{f}/{f}_{i}.jpg", label, f.upper()) for label, f in enumerate(FOLDERS) for i in (1, 2)]
     split = {"train": items[::2], "val": items[::2], "test": items[1::2]}
-    write_json_atomic(split, eurosat / "eurosat" / "split_zhou_EuroSAT.json")
+    write_json(eurosat / "eurosat" / "split_zhou_EuroSAT.json", split)
     data = EuroSAT(dataset_cfg(eurosat))
     assert relative(data, data.test) == items[1::2]
     assert data.split_source == "split_zhou_EuroSAT.json"
@@ -198,14 +198,14 @@ def test_seeds(eurosat: Path):
 
 
 def test_folder_that_cannot_be_written_to(eurosat: Path, monkeypatch, capsys: pytest.CaptureFixture[str]):
-    def refuse(value: object, path: Path) -> None:
+    def refuse(path: Path, value: object, indent: int) -> None:
         raise PermissionError(13, "Permission denied")
 
     expected = [d.impath for d in EuroSAT(dataset_cfg(eurosat, shots=2)).train_x]
     for path in [*(eurosat / "eurosat" / "split_fewshot").iterdir(), *(eurosat / "eurosat").glob("split_built*")]:
         path.unlink()
     capsys.readouterr()
-    monkeypatch.setattr("promptkd.data.splits.write_json_atomic", refuse)
+    monkeypatch.setattr("promptkd.data.splits.write_json", refuse)
     data = EuroSAT(dataset_cfg(eurosat, shots=2))
     assert [d.impath for d in data.train_x] == expected and data.fewshot.path is None
     out = capsys.readouterr().out
@@ -236,9 +236,9 @@ def test_draw_and_split_against_plain_loops():
 
 def test_interrupted_write_keeps_the_old_file(tmp_path: Path):
     path = tmp_path / "split.json"
-    write_json_atomic({"a": 1}, path)
+    write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        write_json_atomic({"a": object()}, path)
+        write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1} and list(tmp_path.iterdir()) == [path]
 
 

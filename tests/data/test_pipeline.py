@@ -6,7 +6,6 @@ import json
 import pickle
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,9 +21,10 @@ from dassl.data.datasets import Datum
 from promptkd.data.loading import decoding, pipeline
 from promptkd.engine import checkpoints
 from promptkd.engine.config import default_config
+from promptkd.engine.progress import Progress
+from promptkd.engine.step import scaled_rate
 from promptkd.home import ROOT
 from promptkd.model.precision import Precision
-from trainers import base
 
 LEARN = ["OPTIM.WARMUP_EPOCH", "0", "TRAIN.CHECKPOINT_FREQ", "1", "OPTIM.LR", "0.05"]
 
@@ -86,10 +86,10 @@ def test_what_cannot_be_meant_is_refused(run, tmp_path, words, said):
 def test_learning_rate_follows_the_batch():
     recipe = ROOT / "configs/trainers/PromptKD/vit_b16_c2_ep20_batch256_4+4ctx_imagenet.yaml"
     cfg = train.configure(train.parser().parse_args(["--config-file", str(recipe), "--trainer", "PromptKD"]))
-    assert base.scaled(cfg).LR == pytest.approx(0.16)  # the author's for batch 256
+    assert scaled_rate(cfg).LR == pytest.approx(0.16)  # the author's for batch 256
     assert cfg.OPTIM.LR == 0.005
     plain = default_config({})
-    assert base.scaled(plain) is plain.OPTIM
+    assert scaled_rate(plain) is plain.OPTIM
 
 
 class Slow(Dataset):
@@ -122,10 +122,9 @@ def test_a_starving_device_is_told_of(step, starves):
 def test_a_trainer_says_it_once_and_of_gpus_alone(capsys):
     loader = pipeline.TimedLoader(Slow(), batch_size=2)
     assert len(list(loader)) == 16
-    run = SimpleNamespace(train_loader_x=loader, _warned=False)
+    progress = Progress()
     for device, lines in (("cpu", 0), ("cuda", 1), ("cuda", 0)):
-        run.device = torch.device(device)
-        base.PromptTrainer._warn_of_slow_loader(run)
+        progress.warn_of_slow_loader(loader, torch.device(device))
         assert capsys.readouterr().out.count("WARNING: the device waits for images") == lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ from dassl.data.data_manager import DatasetWrapper
 from dassl.data.datasets import Datum
 from dassl.data.transforms import build_transform
 from promptkd.data.loading import views
+from promptkd.data.loading.workers import clamped_workers
 
 
 def loader(folder: Path, workers: int = 0) -> DataLoader:
@@ -83,3 +85,13 @@ def test_a_run_does_not_depend_on_its_workers(run, clips, tmp_path):
         run("PromptKD", folder, *KD, *teacher, "DATALOADER.NUM_WORKERS", workers)
         weights.append(learned(folder, 2))
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_workers_are_as_asked_and_at_most_one_a_core(monkeypatch, capsys):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5}, raising=False)
+    assert [clamped_workers(asked) for asked in (0, 2, 3)] == [0, 2, 3] and not capsys.readouterr().out
+    assert clamped_workers(8) == 3
+    assert capsys.readouterr().out == "DATALOADER.NUM_WORKERS 8: 3 workers load images, one for each core\n"
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert clamped_workers(2) == 1, "where the system tells nothing"

@@ -13,7 +13,8 @@ from dassl.config import get_cfg_default
 from dassl.data import DataManager
 from datasets.folder import Folder
 from datasets.unlabeled import Unlabeled
-from promptkd.data.images import OwnImages, walk_images
+from promptkd.data.images import walk_images
+from promptkd.data.loading.user_images import UserImages
 
 
 def parts(data: Folder) -> dict[str, list[tuple[str, int, str]]]:
@@ -375,12 +376,12 @@ def test_loader_reads_own_images(own: Path):
     cfg.DATASET.NAME, cfg.DATASET.ROOT = "Folder", str(own)
     cfg.DATALOADER.NUM_WORKERS, cfg.DATALOADER.TEST.BATCH_SIZE = 0, 4
     cfg.INPUT.SIZE, cfg.VERBOSE = (8, 8), False
-    assert Folder.image_wrapper is Unlabeled.image_wrapper is OwnImages
-    manager = DataManager(cfg, dataset_wrapper=OwnImages)
+    assert Folder.image_wrapper is Unlabeled.image_wrapper is UserImages
+    manager = DataManager(cfg, dataset_wrapper=UserImages)
     batch = next(iter(manager.test_loader))
     assert batch["img"].shape == (4, 3, 8, 8) and batch["label"].tolist() == [0, 1, 2, 3]
     assert len(manager.train_loader_x.dataset) == 20
     cfg.DATALOADER.K_TRANSFORMS, cfg.DATALOADER.RETURN_IMG0 = 2, True
-    manager = DataManager(cfg, dataset_wrapper=OwnImages)
+    manager = DataManager(cfg, dataset_wrapper=UserImages)
     item = manager.train_loader_x.dataset[0]
     assert len(item["img"]) == 2 and item["img0"].shape == (3, 8, 8) and item["index"] == 0

@@ -18,8 +18,11 @@ from other_layouts import (
 from trees import WRITERS, write_image
 
 from datasets import imagenet
+from promptkd import guests
 from promptkd.data.benchmark import BenchmarkDataset
-from promptkd.data.splits import write_json_atomic
+from promptkd.files import write_json
+
+guests.register_datasets()
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "datasets"
 # name -> (class names, number of train, val and test images) of the trees
@@ -108,7 +111,7 @@ def test_published_split_file_is_read(name: str, tmp_path: Path):
         [(Path(d.impath).relative_to(built.layout.images).as_posix(), d.label, f"x {d.classname}") for d in part]
         for part in (built.full.test, built.full.val, built.full.train)
     ]
-    write_json_atomic(dict(zip(("train", "val", "test"), lists, strict=True)), built.layout.folder / built.split_file)
+    write_json(built.layout.folder / built.split_file, dict(zip(("train", "val", "test"), lists, strict=True)))
     data = load(name, tmp_path)
     assert [len(part) for part in vars(data.full).values()] == [len(part) for part in lists]
     assert [d.impath for d in data.test] == [d.impath for d in built.full.train]

@@ -15,6 +15,8 @@ from tiny_runs import PROCESSES, SRC, torchrun
 import train
 from promptkd.engine import checkpoints
 
+pytestmark = pytest.mark.slow
+
 FOLDERS = {"PromptSRC": "VLPromptLearner", "PromptKD": "VLPromptLearner", "CoOp": "prompt_learner"}
 
 

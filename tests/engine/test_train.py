@@ -12,6 +12,7 @@ from tiny_runs import KD, SRC, learned
 
 import train
 from promptkd.engine import checkpoints
+from promptkd.engine.evaluator import Evaluator
 from promptkd.model.class_vectors import FILE_NAME, ClassVectors
 from promptkd.model.precision import Precision
 from trainers.promptkd import PromptKD
@@ -48,7 +49,11 @@ def test_zero_shot_reports_base_new_and_hm(run, tmp_path, trainer):
 def test_teacher_writes_what_a_run_owes(teacher):
     owed = {"results.json", "config.yaml", "log.txt", "tensorboard", FILE_NAME}
     assert {path.name for path in teacher.iterdir()} >= owed
-    assert [path.name for path in sorted((teacher / "VLPromptLearner").iterdir())] == ["checkpoint", "model.pth.tar-2"]
+    assert [path.name for path in sorted((teacher / "VLPromptLearner").iterdir())] == [
+        "checkpoint",
+        "model.pth.tar-2",
+        "prompts.json",
+    ]
     vision, text = {f"vision_prompts.{i}" for i in range(3)}, {f"text_prompts.{i}" for i in range(2)}
     assert set(learned(teacher, 2)) == {"ctx"} | vision | text
     found = result(teacher)
@@ -133,12 +138,14 @@ def test_student_distils_and_is_evaluated_without_teacher_or_text(run, teacher, 
     def refuse(*args, **kwargs):
         raise AssertionError("an evaluation must not do this")
 
-    monkeypatch.setattr("trainers.promptkd.load_teacher", refuse)
+    monkeypatch.setattr("promptkd.teacher.teaching.load_teacher", refuse)
     monkeypatch.setattr("promptkd.model.prompts.encode_texts", refuse)
     monkeypatch.setattr("promptkd.model.class_vectors.encode_texts", refuse)
     text_parts = []
     build = PromptKD.build_model
-    monkeypatch.setattr(PromptKD, "build_model", lambda self: (build(self), text_parts.append(self.clip.transformer)))
+    monkeypatch.setattr(
+        PromptKD, "build_model", lambda self: (build(self), text_parts.append(self.model.clip.transformer))
+    )
     flags = ["--eval-only", f"--model-dir={tmp_path / 'kd'}"]
     accuracy = run("PromptKD", tmp_path / "again", *flags, *KD)
     assert text_parts == [None]
@@ -186,7 +193,9 @@ def test_selection_of_an_epoch_is_named(run, clips, tmp_path, rule):
 
 def test_student_and_teacher_are_compiled_where_asked(run, clips, tmp_path, monkeypatch):
     compiled = []
-    monkeypatch.setattr("trainers.base.compile_image_encoder", lambda clip, graphs: compiled.append((clip, graphs)))
+    monkeypatch.setattr(
+        "promptkd.model.prompted_clip.compile_image_encoder", lambda clip, graphs: compiled.append((clip, graphs))
+    )
     words = ["TRAINER.PROMPTKD.TEACHER", clips["teacher"], "MODEL.COMPILE", "True", "TRAIN.ACCUMULATE", "2"]
     run("PromptKD", tmp_path, *words, *KD, epochs=1)
     assert sorted((clip.visual.output_dim, graphs) for clip, graphs in compiled) == [(16, False), (24, False)]
@@ -220,7 +229,7 @@ def test_a_poor_teacher_gives_a_warning(run, clips, tmp_path, capsys, monkeypatc
         accuracy = next(accuracies)
         return {"base": {"accuracy": accuracy}, "new": {"accuracy": accuracy}, "hm": accuracy}
 
-    monkeypatch.setattr(PromptKD, "evaluate", measured)
-    monkeypatch.setattr("promptkd.engine.recording.table", lambda metrics: "")
+    monkeypatch.setattr(Evaluator, "evaluate", measured)
+    monkeypatch.setattr("promptkd.engine.recording.table", lambda metrics, teacher: "")
     run("PromptKD", tmp_path, "TRAINER.PROMPTKD.TEACHER", clips["teacher"], *KD, epochs=1)
     assert "WARNING: the teacher (hm 10.0 %) is worse than the zero-shot student (50.0 %)" in capsys.readouterr().out

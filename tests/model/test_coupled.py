@@ -7,7 +7,8 @@ import torch
 from conftest import CLASSES, SIZE
 from torch import Tensor
 
-from promptkd.model.coupled import CompoundPrompts, ConditionalPrompts
+from promptkd.model.compound import CompoundPrompts
+from promptkd.model.conditional import ConditionalPrompts
 from promptkd.model.prompting import encode_image, encode_text
 from promptkd.model.text import insert_context
 from promptkd.model.zoo import load_clip

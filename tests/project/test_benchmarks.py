@@ -33,6 +33,7 @@ def test_both_sides_compute_the_same(bench, name):
         torch.testing.assert_close(method.ours[1](images), method.published[1](images), rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_rows(tmp_path, capsys):
     words = ["--sizes", "small", "--classes", "5", "--batch", "2", "--repeats", "1", "--json", str(tmp_path / "x.json")]
     assert steps.main([*words, "--methods", "PromptKD", "PromptKD cached", "CoOp"]) == 0

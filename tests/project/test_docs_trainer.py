@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import SIZE
 
 from promptkd.home import ROOT
@@ -30,6 +31,7 @@ def test_example_is_the_trainer_that_is_shipped():
     assert block(RECIPE) == (ROOT / RECIPE).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_example_of_the_document_trains(clips: dict[str, str], data_root: str, tmp_path: Path):
     copy = tmp_path / "project"
     ignored = shutil.ignore_patterns("__pycache__", "mini", "kgcoop.py", "KgCoOp", "*.zip")

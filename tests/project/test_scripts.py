@@ -69,6 +69,7 @@ def test_every_method_has_its_scripts():
     assert set(THIN) - {"scripts/promptkd/distill_folder.sh"} == owed - {"scripts/zeroshot/xd_train.sh"}
 
 
+@pytest.mark.slow
 def test_eurosat_with_a_small_model(tmp_path):
     """The whole way on a tree laid out like EuroSAT's: teacher, class vectors, student, table."""
     write_eurosat(tmp_path / "data")

@@ -372,6 +372,7 @@ def test_bad_images_stop_a_run_or_are_left_out(kind: str, distil, tiny, pool, cl
     assert len(rows_of(directory)) == 29 and "left out photo 07.png" in out
 
 
+@pytest.mark.slow
 def test_bad_image_that_a_worker_meets_is_one_line(pool: Path, classes: Path, clips, tmp_path: Path):
     """Through the shell and a loader's workers, whose errors come with their tracebacks."""
     png_bomb(pool / "bomb.png")

@@ -274,9 +274,10 @@ def test_dry_run_runs_nothing(tmp_path, monkeypatch, capsys):
 # ---- real runs
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the runs in /proc")
 def test_a_sweep_of_real_runs_survives_the_death_of_its_launcher_and_of_a_worker(tmp_path):
     """The issue's command with fewer methods and seeds; all of it: python tests/killed_sweep.py FOLDER."""
-    plan = ["--datasets", "emoji", "--trainers", "ZeroshotCLIP", "CoOp", "PromptKD", "--seeds", "1", "--workers", "2"]
+    plan = ["--datasets", "emoji", "--trainers", "ZeroshotCLIP", "PromptKD", "--seeds", "1", "--workers", "2"]
     printed = killed_sweep.prove(tmp_path / "out", [*plan, *killed_sweep.SHORT])
-    assert "4 runs: 4 done" in printed and "PromptKD mini-student <- PromptSRC mini-teacher" in printed
+    assert "3 runs: 3 done" in printed and "PromptKD mini-student <- PromptSRC mini-teacher" in printed

@@ -6,22 +6,25 @@ import json
 import multiprocessing
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import result
 from tiny_runs import KD, PROCESSES, torchrun
 
-from promptkd.model.prompts import Prompts
+from promptkd.model.precision import Precision
+from promptkd.model.prompted_clip import PromptedClip
+from promptkd.model.spec import PromptSpec
 from promptkd.model.zoo import load_clip
 from promptkd.teacher import cache as teacher_cache
 from promptkd.teacher import cache_store
-from promptkd.teacher.teacher import Teacher
 
 
 def test_learned_prompts_and_build_of_a_teacher_count(clips):
     """A PromptSRC teacher is its visual prompts, too; and its tower's heads, which the weights do not tell."""
     clip = load_clip(clips["teacher"])
-    prompts = Prompts(clip, n_text=2, n_vision=2, depth_vision=2)
-    teacher = Teacher(clip, prompts, None, {})
+    precision = Precision.choose("fp32", torch.device("cpu"))
+    teacher = PromptedClip(clip, PromptSpec(n_text=2, n_vision=2, depth_vision=2), precision)
+    prompts = teacher.prompts
     before = teacher_cache.teacher_key(teacher)
     torch.nn.init.normal_(prompts.ctx)  # class vectors come from it, image features do not
     assert teacher_cache.teacher_key(teacher) == before
@@ -66,6 +69,7 @@ def test_two_processes_at_once(tmp_path, capfd):
     assert max(computed) <= 20 * 400 <= sum(computed)  # nothing is computed again, and nothing was lost
 
 
+@pytest.mark.slow
 def test_two_processes_of_one_run(argv, clips, tmp_path):
     """Each keeps and reads the images of its share; the run's numbers are those without a cache."""
     cache = ["TRAINER.PROMPTKD.CACHE_DIR", str(tmp_path / "cache"), "TRAINER.PROMPTKD.TEACHER_CACHE"]

@@ -11,8 +11,8 @@ from conftest import result, tiny_config, write_clip
 from PIL import Image
 from tiny_runs import KD, learned
 
+from promptkd.model.prompted_clip import PromptedClip
 from promptkd.teacher import cache_store
-from promptkd.teacher.teacher import Teacher
 from trainers.promptkd import PromptKD
 
 OPTION = "TRAINER.PROMPTKD."
@@ -23,8 +23,14 @@ IMAGES, BATCHES = 30, 6  # of the tiny data set, 5 a batch
 def encoded(monkeypatch) -> list[int]:
     """Batch sizes that went through the teacher's image encoder."""
     sizes: list[int] = []
-    encode = Teacher.image_features
-    monkeypatch.setattr(Teacher, "image_features", lambda self, x: (sizes.append(len(x)), encode(self, x))[1])
+    encode = PromptedClip.image_features
+
+    def counted(self, images):
+        if not self.spec.projector_layers:  # the student has one
+            sizes.append(len(images))
+        return encode(self, images)
+
+    monkeypatch.setattr(PromptedClip, "image_features", counted)
     return sizes
 
 

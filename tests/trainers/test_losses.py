@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from promptkd.engine.losses import gaussian_weights, mean_kl
 from promptkd.results.record import harmonic_mean
-from trainers.promptsrc import gaussian_weights, mean_kl
 
 
 def naive_kl(student, teacher, temperature):

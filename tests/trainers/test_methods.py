@@ -30,7 +30,7 @@ def test_every_supervised_method_is_tested():
     ours = {
         name
         for name in TRAINER_REGISTRY.registered_names()
-        if hasattr(TRAINER_REGISTRY.get(name), "defaults") and not name.startswith("Zeroshot")
+        if hasattr(TRAINER_REGISTRY.get(name), "Options") and not name.startswith("Zeroshot")
     }
     assert ours == METHODS.keys() | {"PromptKD"}
 

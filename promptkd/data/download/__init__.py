@@ -1,1 +1,1 @@
-"""Getting data sets: sources, downloads that go on, archives that are not trusted."""
+"""Downloads of data sets: sources, connections that are cut, archives that are not trusted."""

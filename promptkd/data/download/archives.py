@@ -1,4 +1,4 @@
-"""Archives unpacked without harm: no path leaves the folder, no links, no endless content; never over other files."""
+"""Unpacking of archives that are not trusted: no path leaves the folder, no links, no endless content."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from promptkd.files import replacing
+
 CHUNK = 1 << 20
 MAX_RATIO, MAX_EXTRA = 20, 1 << 30  # an archive may unpack to MAX_RATIO times its size and MAX_EXTRA bytes more
 MAX_MEMBERS = 3_000_000
@@ -21,10 +23,12 @@ DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFE
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip or tar archive into a new folder.
+    """Unpacks a zip or tar archive into a new folder.
 
     Raises:
-        ValueError: neither, damaged, or with a path that leaves the folder, a link or device, or too much content.
+        ValueError: the file is neither, is damaged, or has a path that leaves the folder, a link or device, or too much
+            content.
+        OSError: the disk is full, or the folder cannot be written to.
     """
     limit, name = _limit(archive), ""
     members = _zip_members if zipfile.is_zipfile(archive) else _tar_members
@@ -59,11 +63,12 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _limit(archive: Path) -> int:
-    """Bytes that an archive may unpack to."""
+    """The number of bytes that an archive may unpack to."""
     return MAX_RATIO * archive.stat().st_size + MAX_EXTRA
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
+    """Yields the path and content of each member; None for a folder."""
     with zipfile.ZipFile(archive) as file:
         for info in file.infolist():
             mode = info.external_attr >> 16
@@ -73,12 +78,13 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
 
 
 def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
+    """Yields the path and content of each member; None for a folder."""
     with tarfile.open(archive) as file:
         for info in file:
             if not (info.isfile() or info.isdir()):
                 raise ValueError(f"{archive.name} has a link or device: {info.name}")
             yield info.name, None if info.isdir() else file.extractfile(info)
-        # The archive ends before its file does: the checksum that a compressed file ends with is read here.
+        # The members end before the file does: reading the rest checks the checksum at the end of a compressed file.
         left = _limit(archive)
         while rest := len(file.fileobj.read(CHUNK)):
             left -= rest
@@ -87,6 +93,7 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
 
 
 def _inside(name: str, archive: Path) -> PurePosixPath:
+    """A member's path; raises ValueError where it leaves the folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in (path.parts or ("",))[0]:
         raise ValueError(f"{archive.name} has a path that leaves its folder: {name}")
@@ -94,36 +101,32 @@ def _inside(name: str, archive: Path) -> PurePosixPath:
 
 
 def merge(source: Path, target: Path) -> int:
-    """Move a tree into another; what is there already stays. Returns the number of files moved."""
+    """Moves a tree into another, whose files stay as they are; returns the number of files moved."""
     target.mkdir(parents=True, exist_ok=True)
     moved = 0
     for entry in sorted(source.iterdir()):
-        there = target / entry.name
-        if entry.is_dir() and there.is_dir():
-            moved += merge(entry, there)
-        elif not os.path.lexists(there):
-            moved += _move(entry, there)
+        place = target / entry.name
+        if entry.is_dir() and place.is_dir():
+            moved += merge(entry, place)
+        elif not os.path.lexists(place):
+            moved += _move(entry, place)
     return moved
 
 
-def _move(entry: Path, there: Path) -> int:
-    """Move a file or folder to where nothing is; the folder there may be a link to another disk."""
+def _move(entry: Path, place: Path) -> int:
+    """Moves a file or folder to a free place, also onto another disk; returns the number of files."""
     moved = sum(1 for path in entry.rglob("*") if path.is_file()) if entry.is_dir() else 1
     try:
-        entry.rename(there)
+        entry.rename(place)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        return merge(entry, there) if entry.is_dir() else put(entry, there)
+        return merge(entry, place) if entry.is_dir() else put(entry, place)
     return moved
 
 
-def put(file: Path, there: Path) -> int:
-    """Copy a file to where none is, whole or not at all; returns 1, the number of files."""
-    copy = there.with_name(f".{there.name}.{os.getpid()}.tmp")
-    try:
-        shutil.copyfile(file, copy)
-        os.replace(copy, there)
-    finally:
-        copy.unlink(missing_ok=True)
+def put(file: Path, place: Path) -> int:
+    """Copies a file to a free place, whole or not at all; returns 1, the number of files."""
+    with replacing(place) as partial:
+        shutil.copyfile(file, partial)
     return 1

@@ -1,4 +1,4 @@
-"""Downloads that survive cut and stalled connections."""
+"""Downloads that go on after cut and stalled connections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from promptkd.data.splits import read_split
 CHUNK = 1 << 20
 TIMEOUT = 30.0  # seconds without a byte before a connection counts as stalled
 ATTEMPTS = 5  # in a row that bring no byte
-READERS: dict[str, Callable[[Path], object]] = {  # what a file of such a name has to pass before it is put into place
+READERS: dict[str, Callable[[Path], object]] = {  # pattern of a file name -> a reader that refuses other content
     "split_zhou_*.json": read_split,
     "cat_to_name.json": read_numbered_names,
     "*.json": read_json,
@@ -37,14 +37,19 @@ PAUSE = 1.0  # seconds before the second attempt; doubled before each further on
 
 
 def fetch(source: Source, root: Path, keep: bool = False) -> int:
-    """Download a source and put it into place; files that are there already stay as they are.
+    """Downloads a source and puts its files into place; files on disk stay as they are.
+
+    Args:
+        source: address and target.
+        root: the folder that holds the data sets.
+        keep: whether the archive stays in `.downloads`.
 
     Returns:
-        the number of files that were added.
+        The number of files that were added.
 
     Raises:
-        OSError: the download failed, or the disk is full; what was downloaded stays, to go on from.
-        ValueError: the file is not what was expected, or an archive that is damaged or hostile; it is removed.
+        OSError: the download failed, or the disk is full; the part that came is kept, to go on from.
+        ValueError: the file is another than expected, or a damaged or hostile archive; it is removed.
     """
     store = root / ".downloads"
     store.mkdir(parents=True, exist_ok=True)
@@ -64,10 +69,10 @@ def fetch(source: Source, root: Path, keep: bool = False) -> int:
 
 
 def place(path: Path, source: Source, root: Path) -> int:
-    """Unpack an archive into its folder, or move a single file to its name; returns the number of files added.
+    """Unpacks an archive into its folder, or copies a single file to its place; returns the number of files added.
 
     Raises:
-        ValueError: an archive that is damaged or hostile, or a file that does not hold what its name says.
+        ValueError: a damaged or hostile archive, or a file whose content does not fit its name.
     """
     target = root / source.to
     if source.to != "." and target.suffix:
@@ -76,9 +81,8 @@ def place(path: Path, source: Source, root: Path) -> int:
         for pattern, read in READERS.items():
             if fnmatch(target.name, pattern):
                 read(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         return put(path, target)
-    # Where the target is a link to another disk, that one has the room.
+    # Where the target is a link to another disk, the archive is unpacked on that disk.
     with tempfile.TemporaryDirectory(dir=target if target.is_dir() else root, prefix=".unpack-") as temporary:
         unpacked = Path(temporary) / "content"
         unpack(path, unpacked)
@@ -92,14 +96,14 @@ def place(path: Path, source: Source, root: Path) -> int:
 
 
 def check(path: Path, source: Source) -> None:
-    """Compare checksums where they are known, and refuse nothing or a web page in place of a file.
+    """Compares the checksums that are known, and refuses an empty file or a web page.
 
     Raises:
-        ValueError: another file than expected.
+        ValueError: the file is another than expected.
     """
     for kind, expected in (("md5", source.md5), ("sha256", source.sha256)):
-        if expected and (found := _hash(path, kind)) != expected:
-            raise ValueError(f"{source.url} is not the expected file: {kind} {found}, not {expected}")
+        if expected and (actual := _hash(path, kind)) != expected:
+            raise ValueError(f"{source.url} is not the expected file: {kind} {actual}, not {expected}")
     with path.open("rb") as file:
         start = file.read(256).lstrip().lower()
     if not start:
@@ -109,6 +113,7 @@ def check(path: Path, source: Source) -> None:
 
 
 def _hash(path: Path, kind: str) -> str:
+    """A file's hash ("md5" or "sha256"), as hexadecimal digits."""
     sha = hashlib.new(kind)
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
@@ -117,8 +122,11 @@ def _hash(path: Path, kind: str) -> str:
 
 
 def _download_drive(url: str, path: Path) -> None:
-    import gdown
-
+    """Downloads `gdrive:<id>` with gdown, which goes on from `<path>.part`; raises OSError where that fails."""
+    try:
+        import gdown
+    except ImportError as error:
+        raise OSError("downloads from Google Drive need gdown: pip install gdown") from error
     part = path.with_name(f"{path.name}.part")
     try:
         done = gdown.download(id=url.removeprefix("gdrive:"), output=str(part), resume=True)
@@ -130,10 +138,10 @@ def _download_drive(url: str, path: Path) -> None:
 
 
 def download(url: str, path: Path) -> None:
-    """Download over HTTP to `path`, which exists only when all of it is there.
+    """Downloads over HTTP to `path`, which exists only once it is whole.
 
-    What came is kept in `<path>.part`. A cut or stalled connection goes on from there, where the server can, in this
-    call and in a later one; a file that changed on the server in between starts anew.
+    Meanwhile the bytes are in `<path>.part`. After a cut or stalled connection the download goes on from them, if the
+    server can do that, in this call or a later one; if the file changed on the server it starts anew.
 
     Raises:
         OSError: the server refuses, cannot be reached, or brings no byte in ATTEMPTS attempts; or the disk is full.
@@ -155,7 +163,7 @@ def download(url: str, path: Path) -> None:
                 raise OSError(f"{url}: the server says {error.code} {error.reason}") from error
             reason = f"the server says {error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise OSError(f"{part.parent}: {error.strerror}; {part.name} is kept, to go on from") from error
             reason = str(getattr(error, "reason", error)) or type(error).__name__
         grown = (part.stat().st_size if part.exists() else 0) > before
@@ -164,18 +172,24 @@ def download(url: str, path: Path) -> None:
 
 
 def _attempt(url: str, part: Path, state: Path) -> bool:
-    """One connection; True when the file is whole."""
+    """Downloads over one connection; returns whether the file is whole.
+
+    Args:
+        url: of the file.
+        part: the file of the bytes so far, which grows.
+        state: a file with the server's tag or date of these bytes, by which it knows whether its file changed.
+    """
     have = part.stat().st_size if part.exists() else 0
-    known = state.read_text(encoding="utf-8") if state.exists() else ""
+    tag = state.read_text(encoding="utf-8") if state.exists() else ""
     headers = {"User-Agent": "promptkd-data/1"}
-    if have and known:
-        headers |= {"Range": f"bytes={have}-", "If-Range": known}
+    if have and tag:
+        headers |= {"Range": f"bytes={have}-", "If-Range": tag}
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # there is nothing after what we have: it is whole, or it is not that file
-            total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
-            if total == str(have):
+        if error.code == 416:  # the server has no byte behind ours: our file is whole, or another one
+            size = (error.headers.get("Content-Range") or "").rpartition("/")[2]
+            if size == str(have):
                 return True
             part.unlink(missing_ok=True)
             return False

@@ -1,4 +1,4 @@
-"""Where the data sets come from: for each part, what it is on disk and its sources in the order to try. Data only.
+"""The sources of the data sets: for each part, its files on disk and its sources in the order to try. Data only.
 
 Addresses and checksums are those of the authors, of CoOp's DATASETS.md and of torchvision; md5 sums are torchvision's,
 sha256 sums are of the mirror by PromptKD's author. Its other file names follow its pattern and were not verified.
@@ -28,12 +28,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Part:
-    """Something that a data set needs."""
+    """A part of a data set: its images, its split, or a list."""
 
-    present: tuple[str, ...]  # files that are the part, seen from the data set's folder or ROOT; (): the images
+    present: tuple[str, ...]  # its files, as patterns from the data set's folder or from ROOT; (): the images
     sources: tuple[Source, ...] = ()  # in the order to try; none: it has to be fetched by hand
     note: str = ""  # terms, or how to get it by hand
-    unless: str = ""  # a file beside which it is not needed
+    unless: str = ""  # a file that makes it unnecessary
 
 
 def _split(folder: str, name: str, drive: str) -> Part:

@@ -1,4 +1,4 @@
-"""Training images decoded at a fraction of their size, or kept decoded: two options for a loader that is too slow."""
+"""Two options for a loader that is too slow: images decoded at a fraction of their size, and images kept decoded."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from PIL import Image, ImageOps
 from yacs.config import CfgNode
 
 from dassl.utils import read_image
-from promptkd.data.images import OwnImages
+from promptkd.data.loading.user_images import UserImages
 
 GIB = 2**30
 
 
 def check_options(cfg: CfgNode) -> None:
-    """Raises ValueError for values of INPUT.DRAFT and DATALOADER's cache that cannot be meant."""
+    """Raises ValueError for impossible values of INPUT.DRAFT, DATALOADER's cache and DATALOADER.PREFETCH_FACTOR."""
     if cfg.INPUT.DRAFT and cfg.INPUT.DRAFT < 1:
         raise ValueError(f"INPUT.DRAFT {cfg.INPUT.DRAFT}: images would be smaller than INPUT.SIZE, set 1 or more, or 0")
     if cfg.DATALOADER.DECODED_CACHE_GB < 0:
@@ -34,26 +34,27 @@ def check_options(cfg: CfgNode) -> None:
         raise ValueError(f"DATALOADER.PREFETCH_FACTOR {cfg.DATALOADER.PREFETCH_FACTOR}: a worker has 1 batch or more")
 
 
-def wrapper(cfg: CfgNode, own: Callable[..., Any] | None) -> Callable[..., Any] | None:
-    """What DataManager makes items with: `own`, or where an option asks for it what decodes or keeps images here.
+def wrapper(cfg: CfgNode, image_wrapper: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """The class of a loader's items, for DataManager: DecodedImages where an option needs it, else `image_wrapper`.
 
     Args:
-        cfg: the run's; INPUT.DRAFT and DATALOADER.DECODED_CACHE_GB ask.
-        own: a data set's own wrapper, None for Dassl's.
+        cfg: the run's; INPUT.DRAFT and DATALOADER.DECODED_CACHE_GB are the options.
+        image_wrapper: the data set's class of items (UserImages), None for Dassl's.
     """
     if not cfg.INPUT.DRAFT and not cfg.DATALOADER.DECODED_CACHE_GB:
-        return own
-    return partial(DecodedImages, upright=own is not None)
+        return image_wrapper
+    return partial(DecodedImages, upright=image_wrapper is not None)
 
 
-class DecodedImages(OwnImages):
-    """Dassl's items, of training images that are decoded at a fraction of their size or kept decoded.
+class DecodedImages(UserImages):
+    """Dassl's items, whose training images are decoded at a fraction of their size, or kept decoded, or both.
 
     Test images are always decoded in full, each time.
 
     Args:
-        upright: whether images are read as a user's own are (`read_upright`), or as published.
         cfg, data_source, transform, is_train: see DatasetWrapper.
+        upright: whether images are read as a user's (by `read_upright`, which turns them by their EXIF tag), or as
+            published (by Dassl's `read_image`).
     """
 
     def __init__(
@@ -69,12 +70,13 @@ class DecodedImages(OwnImages):
             self._number = {item.impath: number for number, item in enumerate(data_source)}
 
     def read(self, path: str) -> Image.Image:
+        """An image as RGB: from the cache where there is one, else from its file."""
         if self.cache is None:
             return self.decode(path)
         return self.cache.get(self._number[path], lambda: self.decode(path))
 
     def decode(self, path: str) -> Image.Image:
-        """An image file as RGB; a JPEG at the smallest of its four sizes that INPUT.DRAFT allows.
+        """Decodes an image file as RGB; a JPEG at the smallest of its four sizes that INPUT.DRAFT allows.
 
         Raises:
             OSError: it cannot be read.
@@ -85,17 +87,18 @@ class DecodedImages(OwnImages):
 
 
 def read_draft(path: str, edge: int, upright: bool = False) -> Image.Image | None:
-    """A JPEG as RGB, decoded at 1/2, 1/4 or 1/8 of its size, the smallest with both sides at least `edge` pixels.
+    """Decodes a JPEG as RGB at 1/2, 1/4 or 1/8 of its size: the smallest with both sides at least `edge` pixels.
 
     The decoder then leaves out high frequencies of each 8x8 block, which is close to a box filter over the full image.
+    Example: a JPEG of 2000 x 1800 with `edge` 224 is decoded at 250 x 225 (1/8).
 
     Args:
-        path: any image file.
-        edge: pixels.
-        upright: whether the EXIF tag turns it.
+        path: of any image file.
+        edge: smallest side, in pixels.
+        upright: whether the image is turned by its EXIF tag.
 
     Returns:
-        None where it is no JPEG, would not get smaller, or cannot be read.
+        The image, or None where the file is no JPEG, would not get smaller, or cannot be read.
     """
     try:
         with Image.open(path) as image:
@@ -104,30 +107,37 @@ def read_draft(path: str, edge: int, upright: bool = False) -> Image.Image | Non
                 return None
             return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
-        return None  # to be read in full, which says what is wrong
+        return None  # reading it in full raises an error that names the fault
 
 
 class DecodedCache:
-    """Pixels of images by number, in one file that all workers of a loader map into memory; bounded, exact.
+    """A cache of decoded images: one file of pixels that all workers of a loader map into memory.
 
-    The file is reserved on disk at once, so that it cannot fill up later, and goes with the run. While memory lasts the
-    system keeps it there; in a folder of /dev/shm it is nowhere else.
+    The file begins with a table of int64, then come the pixels. Example with 2 images, of which image 1 (40 x 60
+    pixels, 7,200 bytes) came first and image 0 is not cached yet:
+
+        bytes used | image 0: place, height, width | image 1: place, height, width | pixels
+        7200       | 0      0       0              | 1      40      60             | 7,200 bytes of image 1, free space
+
+    The place on disk is reserved at once, so that the disk cannot be full later; the file is deleted at the end of the
+    run. The system holds it in memory as long as there is room; in a folder of /dev/shm it is in memory only.
 
     Args:
-        folder: where the file is made.
-        size: bytes of pixels; images that come when they are taken are decoded each time.
-        items: numbers go from 0 to here.
+        folder: of the file.
+        size: bytes of pixels; once they are used, further images are decoded each time.
+        items: number of images.
 
     Raises:
-        OSError: no such folder, or not so much room in it.
+        OSError: there is no such folder, or not enough room in it.
     """
 
     def __init__(self, folder: str, size: int, items: int) -> None:
         try:
             descriptor, name = tempfile.mkstemp(".part", "decoded-", Path(folder).expanduser())
         except OSError as error:
-            why = f"{folder}: {error.strerror}"
-            raise OSError(f"DATALOADER.DECODED_CACHE_DIR {why}; choose a folder that can be written to") from error
+            raise OSError(
+                f"DATALOADER.DECODED_CACHE_DIR {folder}: {error.strerror}; choose a folder that can be written to"
+            ) from error
         self.path, self.size, self.items = name, size, items
         head = (1 + 3 * items) * 8
         self._remove = weakref.finalize(self, _remove, name, os.getpid())
@@ -143,14 +153,16 @@ class DecodedCache:
             os.close(descriptor)
         self._open()
         if multiprocessing.get_start_method() == "fork":
-            self._remove()  # workers inherit it open; without a name it goes with the last process, however that ends
+            # Workers inherit the open file; without a name the system deletes it once no process has it open.
+            self._remove()
 
     def _open(self) -> None:
+        """Maps the file into memory: the table, and the pixels behind it."""
         head = (1 + 3 * self.items) * 8
         self._file = open(self.path, "r+b")
         table = np.memmap(self._file, np.int64, "r+", 0, (1 + 3 * self.items,))
-        self._used = table[:1]  # bytes that are taken
-        # where its pixels begin (0: not there, -1: being written, else 1 more than that), height, width
+        self._used = table[:1]  # bytes of pixels that are used
+        # A row an image: place, height, width. Place 0: not cached; -1: a worker is writing it; n + 1: it begins at n.
         self._places = table[1:].reshape(self.items, 3)
         self._pixels = np.memmap(self._file, np.uint8, "r+", head, (self.size,))
 
@@ -158,12 +170,13 @@ class DecodedCache:
         return {"path": self.path, "size": self.size, "items": self.items}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """For a worker that is not forked: the same file."""
+        """Opens the same file in a worker that is not forked."""
         self.__dict__.update(state)
         self._open()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """Holds the file's lock, so that one worker at a time reads or changes the table."""
         fcntl.lockf(self._file, fcntl.LOCK_EX)  # between processes, also forked ones
         try:
             yield
@@ -171,7 +184,12 @@ class DecodedCache:
             fcntl.lockf(self._file, fcntl.LOCK_UN)
 
     def get(self, number: int, decode: Callable[[], Image.Image]) -> Image.Image:
-        """An image (RGB) from the cache, else from `decode`, after which it is kept where there is room."""
+        """An image (RGB) from the cache, else from `decode`, whose result is cached where there is room.
+
+        Args:
+            number: of the image, from 0.
+            decode: gives the image.
+        """
         with self._locked():
             place, height, width = self._places[number].tolist()
         if place > 0:
@@ -182,7 +200,8 @@ class DecodedCache:
         with self._locked():
             start = int(self._used[0])
             if self._places[number, 0] != 0 or start + pixels.size > self.size:
-                return image
+                return image  # another worker was faster, or there is no room left
+            # The room is taken under the lock; the pixels are then written without it, side by side with other workers.
             self._used[0] += pixels.size
             self._places[number] = -1, *pixels.shape[:2]
         self._pixels[start : start + pixels.size] = pixels.reshape(-1)
@@ -192,5 +211,6 @@ class DecodedCache:
 
 
 def _remove(path: str, owner: int) -> None:
-    if os.getpid() == owner:  # not a forked worker
+    """Deletes a cache's file, in the process that made it alone: not in a forked worker that ends."""
+    if os.getpid() == owner:
         Path(path).unlink(missing_ok=True)

@@ -1,10 +1,10 @@
-"""From images on disk to batches on the device: parts of batches, loaders that are timed, evaluation in shares."""
+"""Batches on their way to the device: loaders that are timed, parts of batches, evaluation shared by processes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -13,15 +13,23 @@ from torch.utils.data import DataLoader, Sampler
 from promptkd import distributed
 
 STARVED = 0.2  # share of an epoch that the device may wait for images before a warning
-_ENOUGH = 10  # batches; fewer say nothing of a loader's rate
+_ENOUGH = 10  # batches that a measured rate needs
+
+Loader = TypeVar("Loader", bound=DataLoader)
 
 
 class TimedLoader(DataLoader):
-    """A DataLoader that knows how long each pass has waited for it, its first batch (workers start) left out."""
+    """A DataLoader that measures each pass over it, without its first batch, for which workers start.
 
-    waited, running, batches = 0.0, 0.0, 0  # seconds, seconds and batches of the last pass; a class's, so one a loader
+    Attributes:
+        waited: seconds of the last pass in which the device waited for images.
+        running: seconds of the last pass.
+        batches: batches of the last pass.
+    """
 
-    def __iter__(self) -> Iterator[Any]:
+    waited, running, batches = 0.0, 0.0, 0  # of the class, since DataLoader restricts what __init__ may set
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # any iterator of batches does
         batches = super().__iter__()
         self.waited, self.running, self.batches = 0.0, 0.0, 0
         first = next(batches, None)
@@ -41,54 +49,56 @@ class TimedLoader(DataLoader):
             yield batch
 
     def rates(self) -> tuple[float, float]:
-        """Images/s that the loader gives, and that the steps take while there are images; of all processes."""
+        """Images/s that the loader gives, and images/s that the steps take; of all processes together."""
         images = self.batches * (self.batch_size or 1) * distributed.world_size()
-        # With workers both go on side by side, so that a loader which is waited for is busy all of the time.
+        # Workers load while the device computes: if the device waits for them, they are busy all of the time.
         loading = self.running if self.num_workers else self.waited
         return images / max(loading, 1e-9), images / max(self.running - self.waited, 1e-9)
 
 
 def starvation(loader: TimedLoader) -> str | None:
-    """A line of advice where the last pass waited for images more than a fifth of its time; else None."""
+    """A warning where the device waited for images for more than a fifth of the last pass; else None."""
     if loader.batches < _ENOUGH or loader.waited < STARVED * loader.running:
         return None
     given, taken = loader.rates()
     return (
-        f"WARNING: the device waits for images {100 * loader.waited / loader.running:.0f} % of the time: the loader "
+        f"the device waits for images {100 * loader.waited / loader.running:.0f} % of the time: the loader "
         f"gives {given:.0f} images/s, the step takes {taken:.0f} images/s: raise DATALOADER.NUM_WORKERS "
         f"(now {loader.num_workers}), or see docs/scaling.md"
     )
 
 
-def rebuilt(loader: DataLoader, prefetch: int, kind: type[DataLoader] = DataLoader, **changes: Any) -> DataLoader:
+def rebuilt(loader: DataLoader, prefetch: int, kind: type[Loader], **changes: Any) -> Loader:
     """A loader like another one, with some of its arguments changed.
 
     Args:
-        loader: where dataset, batch size and so on come from.
+        loader: the one whose dataset, batch size and so on are taken.
         prefetch: batches that each worker has ready.
-        kind: class of the new one.
+        kind: class of the new loader.
         changes: arguments of DataLoader.
     """
-    workers = loader.num_workers
-    if workers:
-        changes = {"prefetch_factor": prefetch} | changes
+    arguments: dict[str, Any] = {
+        "dataset": loader.dataset,
+        "pin_memory": loader.pin_memory,
+        "generator": loader.generator,  # seeds the workers, and Dassl's samplers in our toolkit
+        "num_workers": loader.num_workers,
+    }
+    if loader.num_workers:
+        arguments["prefetch_factor"] = prefetch
     if "batch_sampler" not in changes:
-        own = {"batch_size": loader.batch_size, "sampler": loader.sampler, "drop_last": loader.drop_last}
-        changes = own | changes
-    # The generator seeds the workers, and Dassl's samplers in our toolkit.
-    own = {"dataset": loader.dataset, "pin_memory": loader.pin_memory, "generator": loader.generator}
-    return kind(**(own | {"num_workers": workers} | changes))
+        arguments |= {"batch_size": loader.batch_size, "sampler": loader.sampler, "drop_last": loader.drop_last}
+    return kind(**(arguments | changes))
 
 
 def micro_batches(batch: dict[str, Any], count: int) -> Iterator[tuple[float, dict[str, Any]]]:
-    """Cuts a batch of Dassl's into parts of nearly the same size.
+    """Cuts a batch of Dassl's into parts of nearly the same size. Example: 7 images in 3 parts are 2, 2 and 3.
 
     Args:
         batch: tensors and lists of B entries each.
-        count: parts, at most B.
+        count: number of parts, at most B.
 
     Yields:
-        A part, after its share of the images: a mean over the batch is the sum of share * mean over the part.
+        (share of the images, part): a mean over the batch is the sum of share * mean over the part.
     """
     size = len(batch["img"])
     edges = [size * number // count for number in range(count + 1)]
@@ -97,7 +107,10 @@ def micro_batches(batch: dict[str, Any], count: int) -> Iterator[tuple[float, di
 
 
 class _Turns(Sampler[list[int]]):
-    """Batches of a data set in its order, of which each process takes every Nth."""
+    """Batches of a data set in its order, of which process r of N takes number r, r + N, r + 2N, ...
+
+    Example: 7 images in batches of 2 are 4 batches; of 2 processes, one takes batches 0 and 2, the other 1 and 3.
+    """
 
     def __init__(self, items: int, batch_size: int) -> None:
         self.batches = [range(start, min(start + batch_size, items)) for start in range(0, items, batch_size)]
@@ -112,15 +125,16 @@ class _Turns(Sampler[list[int]]):
 def classified(
     loader: DataLoader, classify: Callable[[Tensor], Tensor], width: int, device: torch.device
 ) -> Iterator[tuple[list[str], Tensor, Tensor]]:
-    """Each test image once, in the loader's order, batch by batch.
+    """Classifies each test image once, in the loader's order, batch by batch.
 
-    Several processes classify a batch each in turn, the same batches as one would, and all of them get all results.
+    Several processes take turns: each classifies one batch of a round, and all of them get all results. The batches are
+    those of a single process.
 
     Args:
-        loader: over Dassl's items.
+        loader: of Dassl's items.
         classify: images (B, 3, H, W) -> logits (B, C).
-        width: C.
-        device: where images go.
+        width: C, the number of classes.
+        device: of the images.
 
     Yields:
         B paths, labels (B,), logits (B, C) float32 on the CPU.
@@ -130,12 +144,13 @@ def classified(
             logits = classify(batch["img"].to(device, non_blocking=True)).float().cpu()  # (B, C)
             yield list(batch["impath"]), batch["label"], logits
         return
-    items, turns = loader.dataset.data_source, _Turns(len(loader.dataset), loader.batch_size)
-    own = iter(rebuilt(loader, 2, batch_sampler=turns))
-    for first in range(0, len(turns.batches), distributed.world_size()):
-        batch = next(own, None)
-        logits = None if batch is None else classify(batch["img"].to(device, non_blocking=True)).float()
-        parts = distributed.gather_rows(logits, loader.batch_size, width, device)
-        for numbers, part in zip(turns.batches[first:], parts, strict=False):  # the last round has fewer batches
-            these = [items[number] for number in numbers]
-            yield [item.impath for item in these], torch.tensor([item.label for item in these]), part[: len(these)]
+    items, size = cast(Any, loader.dataset).data_source, cast(int, loader.batch_size)
+    turns = _Turns(len(items), size)
+    batches = iter(rebuilt(loader, 2, DataLoader, batch_sampler=turns))  # of this process
+    for first in range(0, len(turns.batches), distributed.world_size()):  # a round: one batch a process
+        batch = next(batches, None)  # None: the last round has fewer batches than processes
+        rows = None if batch is None else classify(batch["img"].to(device, non_blocking=True)).float()
+        gathered = distributed.gather_rows(rows, size, width, device)  # a table of each process, in their order
+        for numbers, table in zip(turns.batches[first:], gathered, strict=False):
+            chosen = [items[number] for number in numbers]
+            yield [item.impath for item in chosen], torch.tensor([item.label for item in chosen]), table[: len(chosen)]

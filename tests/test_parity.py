@@ -10,7 +10,7 @@ from parity_measure import Report
 
 from promptkd.teacher.cache import TeacherCache
 
-ARCHIVE = Path(__file__).parents[1] / "golden" / "set_a.tar.xz"
+ARCHIVE = Path(__file__).parent / "golden" / "set_a.tar.xz"
 
 
 @pytest.fixture(scope="module")

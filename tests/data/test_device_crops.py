@@ -12,7 +12,7 @@ from PIL import Image
 
 import train
 from dassl.data.transforms import build_transform
-from promptkd.data.loading import device_views
+from promptkd.data.loading import device_crops
 from promptkd.engine.task import loaders
 
 
@@ -27,7 +27,7 @@ def config(*words: str, root: str = ""):
 )
 def test_views_are_those_of_the_cpu(transforms: str):
     cfg = config("INPUT.TRANSFORMS", transforms)
-    whole, cropping = build_transform(cfg, is_train=True), device_views.Cropping(cfg)
+    whole, cropping = build_transform(cfg, is_train=True), device_crops.CropTransform(cfg)
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
     image = Image.fromarray(small).resize((90, 70), Image.Resampling.BICUBIC)
@@ -38,7 +38,7 @@ def test_views_are_those_of_the_cpu(transforms: str):
         torch.manual_seed(seed)
         crop = cropping(image)
         mirrored.add(crop.mirrored)
-        (got,) = device_views.finish(cfg, device_views.Crops.of([crop]), torch.device("cpu"))
+        (got,) = device_crops.finished_views(cfg, device_crops.CropBatch.of([crop]), torch.device("cpu"))
         levels = 255 * (cfg.INPUT.PIXEL_STD[0] if "normalize" in transforms else 1)
         difference = levels * (got - expected).abs()
         assert got.shape == expected.shape and difference.mean() < 0.5 and difference.quantile(0.99) < 1.5

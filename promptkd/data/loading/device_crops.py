@@ -1,4 +1,8 @@
-"""Training views whose last steps the device takes: workers decode and crop, the device resizes and normalises."""
+"""Training crops whose last steps run on the device: workers decode and crop, the device resizes and normalises.
+
+INPUT.ON_DEVICE. A crop has a size of its own until the device resizes it, so that a batch is no tensor (B, 3, H, W) on
+its way: its crops travel as one long row of bytes, a CropBatch.
+"""
 
 from __future__ import annotations
 
@@ -16,30 +20,33 @@ from yacs.config import CfgNode
 
 from dassl.data.transforms import INTERPOLATION_MODES
 
-SUPPORTED = ("random_resized_crop", "random_flip", "normalize")  # what a device does as torchvision does on the CPU
+SUPPORTED = ("random_resized_crop", "random_flip", "normalize")  # steps that a device takes as torchvision does
 
 
 class Crop(NamedTuple):
-    """A crop of its own size, as decoded: (3, h, w) uint8, and whether its view is mirrored."""
+    """A crop as decoded, (3, h, w) uint8 of any size, and whether its view is mirrored."""
 
     pixels: Tensor
     mirrored: bool
 
 
-class Crops:
-    """The crops of a batch, laid end to end: one tensor comes from a worker, not one, and one open file, an image.
+class CropBatch:
+    """The crops of a batch, laid end to end.
+
+    A worker hands over one tensor, in place of one tensor (and one open file) an image. Example: crops of 100 x 80 and
+    50 x 60 pixels are a row of 3 * 100 * 80 + 3 * 50 * 60 = 33,000 bytes and the shapes (3, 100, 80), (3, 50, 60).
 
     Args:
         pixels: all values, (N,) uint8.
         shapes: (3, h, w) of each crop.
-        mirrored: whether its view is.
+        mirrored: whether its view is mirrored.
     """
 
     def __init__(self, pixels: Tensor, shapes: Sequence[torch.Size], mirrored: Sequence[bool]) -> None:
         self.pixels, self.shapes, self.mirrored = pixels, shapes, mirrored
 
     @classmethod
-    def of(cls, crops: Sequence[Crop]) -> Crops:
+    def of(cls, crops: Sequence[Crop]) -> CropBatch:
         """Lays crops end to end."""
         shapes, mirrored = [crop.pixels.shape for crop in crops], [crop.mirrored for crop in crops]
         return cls(torch.cat([crop.pixels.flatten() for crop in crops]), shapes, mirrored)
@@ -47,42 +54,42 @@ class Crops:
     def __len__(self) -> int:
         return len(self.shapes)
 
-    def __getitem__(self, part: slice) -> Crops:
-        """Some that follow each other."""
+    def __getitem__(self, part: slice) -> CropBatch:
+        """The crops of a slice, without a copy of their pixels."""
         ends = [0, *accumulate(shape.numel() for shape in self.shapes)]
         start, stop, _ = part.indices(len(self))
-        return Crops(self.pixels[ends[start] : ends[stop]], self.shapes[part], self.mirrored[part])
+        return CropBatch(self.pixels[ends[start] : ends[stop]], self.shapes[part], self.mirrored[part])
 
-    def pin_memory(self) -> Crops:
-        """For the DataLoader."""
-        return Crops(self.pixels.pin_memory(), self.shapes, self.mirrored)
+    def pin_memory(self) -> CropBatch:
+        """A copy in pinned memory; the DataLoader calls it."""
+        return CropBatch(self.pixels.pin_memory(), self.shapes, self.mirrored)
 
     def on(self, device: torch.device) -> Iterator[Crop]:
-        """Each crop on a device, to which they go at once."""
+        """Yields each crop on a device, to which all go in one copy."""
         pieces = self.pixels.to(device, non_blocking=True).split([shape.numel() for shape in self.shapes])
         for piece, shape, mirrored in zip(pieces, self.shapes, self.mirrored, strict=True):
             yield Crop(piece.view(shape), mirrored)
 
 
-class Cropping:
+class CropTransform:
     """PIL image -> Crop, with the random numbers that torchvision's RandomResizedCrop and RandomHorizontalFlip draw.
 
-    So crops and mirrored views are those that the CPU would make of the same seed, epoch and image.
+    So crops and mirrored views are those that the CPU would make for the same seed, epoch and image.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
         size, scale = tuple(cfg.INPUT.SIZE), tuple(cfg.INPUT.RRCROP_SCALE)
-        self._draw = T.RandomResizedCrop(size, scale=scale)
+        self._crop = T.RandomResizedCrop(size, scale=scale)
         self._flips = "random_flip" in cfg.INPUT.TRANSFORMS
 
     def __call__(self, image: Image.Image) -> Crop:
-        top, left, height, width = self._draw.get_params(image, self._draw.scale, self._draw.ratio)
+        top, left, height, width = self._crop.get_params(image, list(self._crop.scale), list(self._crop.ratio))
         pixels = TF.pil_to_tensor(image.crop((left, top, left + width, top + height)))
         return Crop(pixels, self._flips and bool(torch.rand(1) < 0.5))
 
 
-def finish(cfg: CfgNode, crops: Crops, device: torch.device) -> Tensor:
-    """Crops on a device -> the batch (B, 3, H, W) that a model takes, as INPUT says."""
+def finished_views(cfg: CfgNode, crops: CropBatch, device: torch.device) -> Tensor:
+    """Resizes, mirrors and normalises crops on a device, as INPUT says: the batch (B, 3, H, W) that a model takes."""
     mode, views = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION], []
     for crop in crops.on(device):
         view = TF.resize(crop.pixels, list(cfg.INPUT.SIZE), mode, antialias=True)  # (3, H, W) uint8
@@ -94,7 +101,7 @@ def finish(cfg: CfgNode, crops: Crops, device: torch.device) -> Tensor:
 
 
 def check_options(cfg: CfgNode) -> None:
-    """Raises ValueError where INPUT.ON_DEVICE is asked for and a transform has no part on the device."""
+    """Raises ValueError where INPUT.ON_DEVICE is set and a transform has no part on the device."""
     if not cfg.INPUT.ON_DEVICE:
         return
     wanted = list(cfg.INPUT.TRANSFORMS)
@@ -107,6 +114,6 @@ def check_options(cfg: CfgNode) -> None:
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Dassl's batch, its crops end to end, since each has a size of its own."""
-    crops = Crops.of([item["img"] for item in items])
+    """Joins Dassl's items into a batch, whose "img" is a CropBatch."""
+    crops = CropBatch.of([item["img"] for item in items])
     return default_collate([{key: item[key] for key in item if key != "img"} for item in items]) | {"img": crops}

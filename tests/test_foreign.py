@@ -25,11 +25,11 @@ from dassl.data.datasets import Datum
 from datasets.oxford_pets import OxfordPets
 from promptkd.engine import checkpoints
 from promptkd.model.class_vectors import encode_prompts
-from promptkd.model.coupled import CompoundPrompts
+from promptkd.model.compound import CompoundPrompts
 from promptkd.model.prompts import Prompts
 from promptkd.model.zoo import from_state, load_clip
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 FOREIGN = ROOT / "tests/foreign"
 
 

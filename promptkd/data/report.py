@@ -1,10 +1,8 @@
-"""What a data set is like on this disk, and whether a run would start."""
+"""A report of a data set on this disk: its folders, images, classes and faults, and whether a run would start."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +12,20 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
-from promptkd.data.benchmark import OWN_IMAGES, BenchmarkDataset
-from promptkd.data.checks import missing_files
-from promptkd.data.download.sources import PARTS, Part
+from promptkd import logs
+from promptkd.data.benchmark import USER_DATASETS, BenchmarkDataset
+from promptkd.data.download.parts import advice, is_present
+from promptkd.data.download.sources import PARTS
+from promptkd.data.errors import one_line
 from promptkd.data.images import bad_images
+from promptkd.data.layout import missing_files
 from promptkd.data.splits import Listing
+from promptkd.home import shown_command
 
 
 @dataclass
 class Report:
-    """What `check` found. `ok`: a run would start. `whole`: and it has as many images as published."""
+    """The result of `check`. `ok`: a run would start. `whole`: also, it has as many images as published."""
 
     name: str
     root: str
@@ -37,33 +39,39 @@ class Report:
     classnames: list[str] = field(default_factory=list)
     missing: int = 0
     missing_first: list[str] = field(default_factory=list)
-    undecodable: dict[str, str] = field(default_factory=dict)  # path -> why
+    undecodable: dict[str, str] = field(default_factory=dict)  # path -> its fault
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     get: list[str] = field(default_factory=list)  # what to download, and where to put it
 
 
 def check(name: str, cfg: CfgNode, decode: bool = False) -> Report:
-    """Look at a data set as a run would, and go on where a run would stop."""
+    """Looks at a data set as a run would, and goes on where a run would stop.
+
+    Args:
+        name: the data set's registered name.
+        cfg: the part of a run's configuration that a data set reads, see `command.config`.
+        decode: whether every image is decoded as well.
+    """
     root = Path(cfg.DATASET.ROOT).expanduser().absolute()
-    report, printed = Report(name, str(root)), io.StringIO()
-    kind = DATASET_REGISTRY.get(name)
+    report, kind = Report(name, str(root)), DATASET_REGISTRY.get(name)
     readable = True
-    try:
-        with contextlib.redirect_stdout(printed):
-            (_check_own if name in OWN_IMAGES else _check_published)(kind, cfg, report, decode)
-    except Exception as error:  # one data set must not keep the others from being checked
-        readable = not isinstance(error, PermissionError)
-        report.problems.append(one_line(error))
-    report.notes += printed.getvalue().splitlines()
+    with logs.collected(logging.INFO) as messages:
+        try:
+            (_check_users if name in USER_DATASETS else _check_published)(kind, cfg, report, decode)
+        except Exception as error:  # one data set must not keep the others from being checked
+            readable = not isinstance(error, PermissionError)
+            report.problems.append(one_line(error))
+    report.notes += messages
     report.ok = not report.problems
     report.whole = report.ok and report.counts == (report.published or report.counts)
-    if readable and name not in OWN_IMAGES and not report.whole:  # else what is there may be whole
-        report.get = _to_get(kind, root, report)
+    if readable and name not in USER_DATASETS and not report.whole:  # an unreadable folder may hold all of it
+        report.get = _missing_parts(kind, root, report)
     return report
 
 
-def _to_get(kind: type[BenchmarkDataset], root: Path, report: Report) -> list[str]:
+def _missing_parts(kind: type[BenchmarkDataset], root: Path, report: Report) -> list[str]:
+    """A line for each part of a data set that has to be downloaded: its name, sources and place."""
     fewer = any(report.counts[part] < number for part, number in report.published.items())
     images_too = bool(report.missing or (report.counts and fewer))
     parts = PARTS.get(report.name, ())
@@ -73,6 +81,7 @@ def _to_get(kind: type[BenchmarkDataset], root: Path, report: Report) -> list[st
 
 
 def _check_published(kind: type[BenchmarkDataset], cfg: CfgNode, report: Report, decode: bool) -> None:
+    """Fills a report of a published data set, without building it: that would stop at the first fault."""
     layout = kind.find(Path(cfg.DATASET.ROOT))
     report.folder, report.images = str(layout.folder), str(layout.images)
     listing, report.split = kind.read(layout)
@@ -88,7 +97,8 @@ def _check_published(kind: type[BenchmarkDataset], cfg: CfgNode, report: Report,
     kind.check(kind.__new__(kind), listing)
 
 
-def _check_own(kind: type[BenchmarkDataset], cfg: CfgNode, report: Report, decode: bool) -> None:
+def _check_users(kind: type[BenchmarkDataset], cfg: CfgNode, report: Report, decode: bool) -> None:
+    """Fills a report of a user's own images."""
     data = kind(cfg)
     report.folder = report.images = str(data.layout.folder)
     report.split, report.classnames = data.split_source, data.all_classnames
@@ -98,6 +108,7 @@ def _check_own(kind: type[BenchmarkDataset], cfg: CfgNode, report: Report, decod
 
 
 def _count(listing: Listing, kind: type[BenchmarkDataset], report: Report) -> None:
+    """Fills in the numbers of images, and notes where they are odd."""
     report.counts = {part: len(items) for part, items in listing._asdict().items()}
     if any(kind.counts):
         report.published = dict(zip(Listing._fields, kind.counts, strict=True))
@@ -111,51 +122,13 @@ def _count(listing: Listing, kind: type[BenchmarkDataset], report: Report) -> No
 
 
 def _decode(paths: Sequence[str], report: Report) -> None:
+    """Decodes images, with a progress bar, and fills in those that fail."""
     bar = tqdm(bad_images(paths), total=len(paths), unit=" images", desc=f"decode {report.name}", disable=None)
     report.undecodable = {path: fault for path, fault in bar if fault}
     if report.undecodable:
         report.problems.append(
             f"{len(report.undecodable):,} images do not decode; replace them, or set DATASET.SKIP_BAD_IMAGES True"
         )
-
-
-def is_present(part: Part, kind: type[BenchmarkDataset], root: Path) -> bool:
-    """Whether a part of a data set is there, or not needed; of images, whether all that the split lists are.
-
-    Raises:
-        PermissionError: a folder cannot be read, so that nobody knows.
-    """
-    if part.present:
-        patterns = (*part.present, *filter(None, [part.unless]))
-        places = [place for place in (root, *kind.folders(root)) if os.path.isdir(place)]
-        return any(next(place.glob(pattern), None) for place in places for pattern in patterns)
-    try:
-        layout = kind.find(root)
-    except FileNotFoundError:
-        return False
-    if kind.listed_from_disk:
-        return True
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # that a split is built is no news here
-            listing, _ = kind.read(layout)
-    except PermissionError:
-        raise
-    except Exception:  # its lists are missing or damaged: another part
-        return True
-    return not missing_files(layout, listing)
-
-
-def advice(part: Part, kind: type[BenchmarkDataset]) -> str:
-    """What a part is, where it comes from and where it goes."""
-    what = part.present[0] if part.present else f"images of {kind.__name__}"
-    note = f" ({part.note})" if part.note else ""
-    sources = " or ".join(f"{address(source.url)} -> {source.to}" for source in part.sources)
-    return f"{what}{note}{': ' if sources else ''}{sources}"
-
-
-def address(url: str) -> str:
-    """An address that a browser opens."""
-    return url.replace("gdrive:", "https://drive.google.com/file/d/")
 
 
 def screen(report: Report) -> str:
@@ -173,10 +146,10 @@ def screen(report: Report) -> str:
     if report.split:
         lines.append(f"  split     {report.split}")
     if report.counts:
-        found = ", ".join(f"{part} {number:,}" for part, number in report.counts.items())
+        counts = ", ".join(f"{part} {number:,}" for part, number in report.counts.items())
         published = ", ".join(f"{part} {number:,}" for part, number in report.published.items())
         suffix = "" if report.counts == report.published or not published else f" (published: {published})"
-        lines.append(f"  images    {found}{suffix}")
+        lines.append(f"  images    {counts}{suffix}")
     if report.classnames:
         shown = ", ".join(report.classnames[:8]) + (", ..." if len(report.classnames) > 8 else "")
         lines.append(f"  classes   {len(report.classnames):,}: {shown}")
@@ -184,7 +157,7 @@ def screen(report: Report) -> str:
     if report.get:
         lines += [f"  get       {line}" for line in report.get]
         if report.name in PARTS:
-            lines.append(f"            or: python tools/data.py download {report.name} --root {report.root}")
+            lines.append(f"            or: {shown_command('data')} download {report.name} --root {report.root}")
     return "\n".join(lines)
 
 
@@ -193,18 +166,10 @@ def _verdict(report: Report) -> str:
 
 
 def table(reports: Sequence[Report]) -> str:
-    """Many reports, a line each."""
+    """Many reports as a table, one line each."""
     rows = []
     for report in reports:
         counts = [f"{report.counts[part]:,}" if report.counts else "-" for part in Listing._fields]
         remark = (report.problems or report.notes or [""])[0].removeprefix(f"{report.name}: ")
         rows.append([report.name, _verdict(report), *counts, remark if len(remark) < 80 else f"{remark[:77]}..."])
     return tabulate(rows, headers=["data set", "", *Listing._fields, "remark"], disable_numparse=True)
-
-
-def one_line(error: Exception) -> str:
-    """An error's message in one line."""
-    if isinstance(error, PermissionError) and error.filename:
-        return f"{error.filename}: {error.strerror}; see its permissions"
-    text = " ".join(str(error).split())
-    return text if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,40 @@
+"""Losses and weights that methods share: plain functions of tensors, each with its equation."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def mean_kl(logits: Tensor, target_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """`T^2 KL(softmax(target / T) || softmax(logits / T))`, summed and divided by B * C as in the published code.
+
+    PromptKD, arXiv 2403.02781, equation 3; PromptSRC, arXiv 2307.06948, equation 5.
+
+    Args:
+        logits: (B, C), any float type; the softmax is taken in float32.
+        target_logits: (B, C).
+        temperature: T.
+
+    Returns:
+        A scalar. An ordinary batch-mean KL is C times this.
+    """
+    log_p = F.log_softmax(logits.float() / temperature, dim=-1)
+    log_target = F.log_softmax(target_logits.float() / temperature, dim=-1)
+    return F.kl_div(log_p, log_target, reduction="sum", log_target=True) * temperature**2 / logits.numel()
+
+
+def gaussian_weights(epochs: int, mean: float, std: float) -> list[float]:
+    """`w_e` proportional to `N(e; mean, std^2)` for e = 1 .. epochs, of sum 1 (arXiv 2307.06948, equation 7).
+
+    Raises:
+        ValueError: std is not above 0.
+    """
+    if std <= 0:
+        raise ValueError(f"TRAINER.PROMPTSRC.GPA_STD {std}: a standard deviation is above 0")
+    # relative to the largest exponent, so that a mean far outside 1 .. epochs does not underflow to 0/0
+    exponents = [-0.5 * ((epoch - mean) / std) ** 2 for epoch in range(1, epochs + 1)]
+    weights = [math.exp(exponent - max(exponents)) for exponent in exponents]
+    return [weight / sum(weights) for weight in weights]

@@ -1,0 +1,157 @@
+"""The training of one run around Dassl's loop: steps, callbacks, checkpoints, the choice of an epoch, the results."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from yacs.config import CfgNode
+
+from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.utils import set_random_seed
+from promptkd import distributed
+from promptkd.data.loading import views
+from promptkd.engine.callbacks import Callback
+from promptkd.engine.checkpointer import Checkpointer
+from promptkd.engine.checkpoints import BEST
+from promptkd.engine.evaluator import Evaluator
+from promptkd.engine.progress import Progress
+from promptkd.engine.recording import log_learned, write_results
+from promptkd.engine.step import Losses, Step, scaled_rate
+from promptkd.engine.task import Task
+from promptkd.model.prompted_clip import PromptedClip
+
+log = logging.getLogger(__name__)
+
+
+class Training:
+    """What a run does at each moment of a training loop; whoever runs the loop calls its methods.
+
+    Args:
+        cfg: the run's configuration.
+        task: what it trains on and is measured on.
+        model: whose prompts learn.
+        losses: of the method.
+        folder: name of the folder of its checkpoints.
+        seed: of every random number.
+        learns: whether the method has something to learn.
+
+    Attributes:
+        optimizer, scheduler: of the prompts; None where nothing is learned.
+        callbacks: what the method adds around its epochs.
+        best: accuracy (percent) of the best epoch so far, where epochs are chosen.
+        step, progress, checkpointer, evaluation: see their classes.
+    """
+
+    def __init__(
+        self, cfg: CfgNode, task: Task, model: PromptedClip, losses: Losses, folder: str, seed: int, learns: bool = True
+    ) -> None:
+        self.cfg, self.task, self.model, self.seed = cfg, task, model, seed
+        optim = scaled_rate(cfg)
+        learned = log_learned(model.prompts, cfg.TRAINER.NAME, learns)
+        self.optimizer: Optimizer | None = None
+        self.scheduler: LRScheduler | None = None
+        if learned:
+            self.optimizer = build_optimizer(model.prompts, optim)
+            self.scheduler = build_lr_scheduler(self.optimizer, optim)
+        classes = tuple(task.classnames) if task.supervision.class_specific else ()
+        self.checkpointer = Checkpointer(Path(cfg.OUTPUT_DIR) / folder, model, classes)
+        self.evaluation = Evaluator(task, model.precision)
+        self.step = Step(cfg, model, losses, task.supervision.labels)
+        self.progress = Progress()
+        self.callbacks: Sequence[Callback] = ()
+        self.best = float("-inf")
+        self.start = time.time()
+
+    def resume(self, directory: str | Path) -> int:
+        """Goes on from the newest checkpoint of a run's directory; the number of finished epochs, 0 without one."""
+        assert self.optimizer is not None and self.scheduler is not None
+        folder = Path(directory) / self.checkpointer.folder.name
+        resumed = self.checkpointer.resume(folder, self.optimizer, self.scheduler)
+        if resumed is None:
+            return 0
+        epochs, run = resumed
+        self.seed, self.best = run["seed"], run["best_result"]
+        self.progress.load_state(run["spent"])
+        if run["scaler"]:  # empty where the run began without a scaled loss, as on a CPU
+            self.step.scaler.load_state_dict(run["scaler"])
+        for callback in self.callbacks:
+            callback.load_state(run)
+        if self.cfg.TEST.FINAL_MODEL != "last_step" and self.best > float("-inf"):
+            self.checkpointer.bring_best(folder)
+        return epochs
+
+    def begin(self, finished: int) -> None:
+        """Joins the processes of the run, which must have resumed from the same number of finished epochs."""
+        distributed.check_same(finished, "finished epochs:")
+        views.check_shares(self.task.train_loader)
+        self.step.join_processes()
+        self.start = time.time()
+        for callback in self.callbacks:
+            callback.before_train()
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Random numbers of an epoch depend on the seed and the epoch alone, so a resumed run draws the same."""
+        set_random_seed((self.seed * 100_003 + epoch) % 2**31)
+        views.set_epoch(self.task.train_loader, self.seed, epoch)
+        for callback in self.callbacks:
+            callback.before_epoch(epoch)
+
+    def take_step(self, batch: dict[str, Any]) -> dict[str, float]:
+        """One optimiser step on a batch of Dassl's; its losses, means over all processes."""
+        assert self.optimizer is not None
+        losses = self.step.take(batch, self.optimizer)
+        images = len(batch["img"]) * distributed.world_size()
+        self.progress.step(losses, images, self.optimizer.param_groups[0]["lr"])
+        return losses
+
+    def end_epoch(self, epoch: int) -> None:
+        """Keeps the newest checkpoint to resume from, each CHECKPOINT_FREQth, and the best where that is asked for."""
+        for callback in self.callbacks:
+            callback.after_epoch(epoch)
+        self.progress.warn_of_slow_loader(self.task.train_loader, self.model.device)
+        self.step.check_scale()
+        value = None
+        if self.cfg.TEST.FINAL_MODEL != "last_step" and not self.cfg.TEST.NO_TEST:
+            value = self.choosing_accuracy()
+            if value > self.best:
+                self.best = value
+                self.save(epoch, value, BEST)
+        self.save(epoch, value)
+        self.checkpointer.tidy(epoch + 1, self.cfg.TRAIN.CHECKPOINT_FREQ)
+
+    def end(self) -> None:
+        """Ends the training; loads the best epoch where one was chosen."""
+        for callback in self.callbacks:
+            callback.after_train()
+        if self.cfg.TEST.FINAL_MODEL != "last_step" and not self.cfg.TEST.NO_TEST:
+            log.info("The best epoch is deployed")
+            self.checkpointer.load_best()
+        log.info("Trained in %s", datetime.timedelta(seconds=round(time.time() - self.start)))
+
+    def save(self, epoch: int, value: float | None = None, file_name: str = "", folder: Path | None = None) -> None:
+        """Writes a checkpoint with everything that a resumed run needs; `value` is the accuracy that chooses."""
+        assert self.optimizer is not None and self.scheduler is not None
+        run: dict[str, Any] = {"seed": self.seed, "best_result": float(self.best)}
+        run |= {"scaler": self.step.scaler.state_dict(), "spent": self.progress.state()}
+        for callback in self.callbacks:
+            run |= callback.state()
+        self.checkpointer.save(epoch, self.optimizer, self.scheduler, run, value, file_name, folder)
+
+    def choosing_accuracy(self) -> float:
+        """The accuracy (percent) by which TEST.FINAL_MODEL chooses an epoch."""
+        self.model.prompts.eval()
+        if self.cfg.TEST.FINAL_MODEL == "best_val":
+            return self.evaluation.on_validation(self.model.classifier(self.task.classnames))
+        return self.evaluation.on_first_group(self.model.classifier(self.task.all_classnames))
+
+    def results(self, teacher: dict[str, Any] | None = None) -> float | None:
+        """Evaluates the model, writes its results, and returns the first class group's accuracy (percent)."""
+        self.model.prompts.eval()
+        return write_results(self.cfg, self.task, self.model, teacher, self.progress)
