@@ -51,7 +51,7 @@ def run_ray(
     try:
         import ray
     except ImportError as error:
-        raise ValueError("--engine ray needs Ray: pip install -r requirements-ray.txt") from error
+        raise ValueError("--engine ray needs Ray: pip install 'ray>=2.30'") from error
     folder = os.getcwd()
     _connect(ray, cluster)
     try:
