@@ -52,9 +52,9 @@ def test_features_and_gradients_are_those_of_whole_prompts(clip, depth, chunk):
     prompts.text_chunk = chunk
     weights = torch.randn(len(NAMES), 24)
     expected = whole_prompts(clip, prompts)
-    found = prompts.encode_text(clip, prompts.tokens(clip, NAMES))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    for ours, theirs in zip(gradients(prompts, found, weights), gradients(prompts, expected, weights), strict=True):
+    actual = prompts.encode_text(clip, prompts.tokens(clip, NAMES))
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(gradients(prompts, actual, weights), gradients(prompts, expected, weights), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
@@ -63,8 +63,8 @@ def test_a_context_around_the_name(clip, position, before):
     """Against a loop over the texts; contexts of 5 tokens, one for each class."""
     prompts = Prompts(clip, n_text=5, n_classes=len(NAMES), position=position)
     tokens = prompts.tokens(clip, NAMES)
-    found = insert_context(tokens, prompts.ctx, position)
-    for text, row, ctx, length in zip(found, tokens.embeddings, prompts.ctx, tokens.name_lengths, strict=True):
+    actual = insert_context(tokens, prompts.ctx, position)
+    for text, row, ctx, length in zip(actual, tokens.embeddings, prompts.ctx, tokens.name_lengths, strict=True):
         words, name, rest = row[:1], row[6 : 6 + length], row[6 + length :]
         torch.testing.assert_close(text, torch.cat([words, ctx[:before], name, ctx[before:], rest]), rtol=0, atol=0)
 
@@ -184,8 +184,8 @@ def test_compiled_image_encoder_gives_the_same(clips):
         compiling.compile_image_encoder(clip)
     except ValueError as error:
         pytest.skip(str(error))
-    found = encode_image(clip.visual, images, prompts)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    pairs = zip(*(torch.autograd.grad(f.square().sum(), prompts) for f in (found, expected)), strict=True)
+    actual = encode_image(clip.visual, images, prompts)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    pairs = zip(*(torch.autograd.grad(f.square().sum(), prompts) for f in (actual, expected)), strict=True)
     for ours, theirs in pairs:
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""What every data set of the benchmark shares: finding it, its split, few-shot lists, class groups, early checks."""
+"""The class of all data sets of the benchmark: folders on disk, split, few-shot lists, class groups, early checks."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class BenchmarkDataset(DatasetBase):
     """
 
     dataset_dir: ClassVar[str] = ""  # folder under DATASET.ROOT, as published
-    other_dirs: ClassVar[tuple[str, ...]] = ()  # what torchvision, Kaggle or a mirror call that folder
+    other_dirs: ClassVar[tuple[str, ...]] = ()  # other names of that folder: torchvision's, Kaggle's, a mirror's
     image_dirs: ClassVar[tuple[str, ...]] = ("images",)  # places of the images in it; the published one first
     marker: ClassVar[str] = "*"  # pattern of an entry by which the image folder is recognised
     split_file: ClassVar[str] = ""  # the published split file; "": none exists

@@ -19,7 +19,7 @@ class Layout:
 
     root: Path  # DATASET.ROOT
     folder: Path  # the data set's own folder
-    images: Path  # what the split's paths are relative to
+    images: Path  # folder from which the split's paths count
     moved: Mapping[str, str] = field(default_factory=dict)  # path in the split, or its first part -> place on this disk
 
     def path(self, relative: str) -> str:
