@@ -14,7 +14,6 @@ from open_clip.model import CLIP
 from PIL import Image
 from safetensors.torch import save_file
 from time_budget import TimeBudget
-from tiny_runs import FAST, LEARN
 
 from promptkd import logs
 from promptkd.home import ROOT
@@ -82,40 +81,29 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(root)
 
 
-@pytest.fixture
-def run(clips: dict[str, str], data_root: str) -> Callable[..., float]:
-    """`run(trainer, output_dir, KEY=VALUE or "--flag" words...)` -> what train.main returns; tiny and on the CPU."""
-    import train
-
-    def call(trainer: str, output: Path | str, *words: str, epochs: int = 2, seed: int = 1, backbone: str = ""):
-        flags = [word for word in words if word.startswith("--")]
-        rest = [word for word in words if not word.startswith("--")]
-        return train.main(
-            [
-                *("--root", data_root, "--seed", str(seed), "--trainer", trainer, "--output-dir", str(output)),
-                *("--dataset-config-file", "configs/datasets/eurosat.yaml", *flags),
-                *("MODEL.BACKBONE.NAME", backbone or clips["student"], "INPUT.SIZE", f"({SIZE}, {SIZE})"),
-                *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "4", "OPTIM.MAX_EPOCH", str(epochs)),
-                *("VERBOSE", "False", "USE_CUDA", "False", *rest),
-            ]
-        )
-
-    return call
-
-
 @pytest.fixture(scope="session")
-def argv(clips, data_root):
-    """`argv(trainer, output, words...)` -> the words of train.py for a tiny run."""
+def argv(clips: dict[str, str], data_root: str) -> Callable[..., list[str]]:
+    """`argv(trainer, output_dir, KEY, VALUE or "--flag" words...)` -> the words of train.py; tiny and on the CPU."""
 
-    def words(trainer: str, output: Path, *more: str) -> list[str]:
+    def words(trainer: str, output: Path | str, *more: str, epochs: int = 2, seed: int = 1, backbone: str = ""):
+        flags = [word for word in more if word.startswith("--")]
         return [
-            *("--root", data_root, "--seed", "1", "--trainer", trainer, "--output-dir", str(output)),
-            *("--dataset-config-file", str(ROOT / "configs/datasets/eurosat.yaml"), *more[: more.count("--eval-only")]),
-            *("MODEL.BACKBONE.NAME", clips["student"], "INPUT.SIZE", f"({SIZE}, {SIZE})", *FAST, *LEARN),
-            *("DATALOADER.TRAIN_X.BATCH_SIZE", "4", *more[more.count("--eval-only") :]),
+            *("--root", data_root, "--seed", str(seed), "--trainer", trainer, "--output-dir", str(output)),
+            *("--dataset-config-file", str(ROOT / "configs/datasets/eurosat.yaml"), *flags),
+            *("MODEL.BACKBONE.NAME", backbone or clips["student"], "INPUT.SIZE", f"({SIZE}, {SIZE})"),
+            *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "4", "OPTIM.MAX_EPOCH", str(epochs)),
+            *("VERBOSE", "False", "USE_CUDA", "False", *(word for word in more if word not in flags)),
         ]
 
     return words
+
+
+@pytest.fixture(scope="session")
+def run(argv: Callable[..., list[str]]) -> Callable[..., float]:
+    """What train.main returns for the words that `argv` makes of the same arguments."""
+    import train
+
+    return lambda *words, **options: train.main(argv(*words, **options))
 
 
 def result(directory: Path | str) -> dict:

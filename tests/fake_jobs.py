@@ -44,7 +44,7 @@ def run_all(jobs: list[Job], *words: str) -> dict[str, Outcome]:
     return {outcome.name: outcome for outcome in outcomes}
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Waits; fails where it does not happen."""
     end = time.monotonic() + seconds
     while not condition():

@@ -19,9 +19,7 @@ BASE = ["DATASET.SUBSAMPLE_CLASSES", "base", "DATASET.NUM_SHOTS", "4"]
 SRC = ["TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", "3", "TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", "3"]
 SRC += ["TRAINER.PROMPTSRC.GPA_MEAN", "2", "DATASET.SUBSAMPLE_CLASSES", "base", "DATASET.NUM_SHOTS", "4"]
 KD = ["TRAINER.PROMPTKD.PROMPT_DEPTH_VISION", "2", "TRAINER.PROMPTKD.KD_WEIGHT", "50"]
-# Test batches of 6 are three: one process has two of them, and the last is of three images.
-FAST = ["DATALOADER.NUM_WORKERS", "0", "VERBOSE", "False", "USE_CUDA", "False", "DATALOADER.TEST.BATCH_SIZE", "6"]
-LEARN = ["OPTIM.WARMUP_EPOCH", "0", "OPTIM.MAX_EPOCH", "2", "TRAIN.CHECKPOINT_FREQ", "1"]
+LEARN = ["OPTIM.WARMUP_EPOCH", "0", "TRAIN.CHECKPOINT_FREQ", "1"]
 
 
 @dataclass
@@ -71,6 +69,11 @@ METHODS = {
 
 def learned(directory: Path, epoch: int) -> dict[str, torch.Tensor]:
     return checkpoints.read_checkpoint(directory / "VLPromptLearner" / f"model.pth.tar-{epoch}")["state_dict"]
+
+
+def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether both hold the same tensors, and any."""
+    return bool(one) and one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def torchrun(*words: str) -> subprocess.CompletedProcess:

@@ -18,13 +18,14 @@ from promptkd.home import shown_command
 
 log = logging.getLogger(__name__)
 
-# Keys of cfg.DATASET that upstream Dassl does not have, beside NUM_SHOTS and SUBSAMPLE_CLASSES.
-DATASET_DEFAULTS: dict[str, object] = {
-    "CLASSNAMES": "",  # Folder: names of its class folders; Unlabeled: the class list; "": classnames.txt in ROOT
-    "FILES": "",  # Folder: a CSV or JSON file of path, class and split, in place of class folders
-    "TEST_DIR": "",  # Unlabeled: a folder with a folder of labelled test images per class; "": no evaluation
-    "SKIP_BAD_IMAGES": False,  # decode every image before the run and leave out those that fail
+# Keys of cfg.DATASET that upstream Dassl does not have, beside NUM_SHOTS and SUBSAMPLE_CLASSES -> default and meaning.
+DATASET_KEYS: dict[str, tuple[object, str]] = {
+    "CLASSNAMES": ("", 'Folder: names of its class folders; Unlabeled: the class list; "": classnames.txt in ROOT'),
+    "FILES": ("", "Folder: a CSV or JSON file of path, class and split, in place of class folders"),
+    "TEST_DIR": ("", 'Unlabeled: a folder with a folder of labelled test images per class; "": no evaluation'),
+    "SKIP_BAD_IMAGES": (False, "decode every image before the run and leave out those that fail"),
 }
+DATASET_DEFAULTS: dict[str, object] = {key: default for key, (default, _) in DATASET_KEYS.items()}
 USER_DATASETS = ("Folder", "Unlabeled")  # of images that a user brings, in place of a published data set
 
 

@@ -34,8 +34,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--output-dir", default="", help="where the run goes (OUTPUT_DIR)")
     p.add_argument("--resume", default="", help="run to continue, where it is not --output-dir")
     p.add_argument("--seed", type=int, default=None, help="0 or more fixes the run; negative: not fixed")
-    p.add_argument("--source-domains", nargs="+", default=None)
-    p.add_argument("--target-domains", nargs="+", default=None)
+    p.add_argument("--source-domains", nargs="+", default=None, help="of data sets that have domains; none here has")
+    p.add_argument("--target-domains", nargs="+", default=None, help="of data sets that have domains; none here has")
     p.add_argument("--transforms", nargs="+", default=None, help="training transforms (INPUT.TRANSFORMS)")
     p.add_argument("--config-file", default="", help="recipe of the method")
     p.add_argument("--dataset-config-file", default="", help="configs/datasets/<name>.yaml")
@@ -46,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--model-dir", default="", help="run to evaluate")
     p.add_argument("--load-epoch", type=int, default=None, help="its epoch; default: the best, else the last")
     p.add_argument("--no-train", action="store_true", help="build everything and stop: a check of the configuration")
+    p.add_argument(
+        "--options", action="store_true", help="print every option with its meaning, as docs/options.md, and stop"
+    )
     p.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, as TRAINER.PROMPTKD.KD_WEIGHT 200")
     return p
 
@@ -103,11 +106,23 @@ def main(argv: Sequence[str] | None = None) -> float | None:
     args = parser().parse_args(argv)  # before anything heavy is imported, so that --help answers at once
     from promptkd import distributed, logs
 
+    if args.options:
+        print(options(), end="")
+        return None
     with distributed.session():
         logs.show()
         cfg = configure(args)
         distributed.connect(cfg.USE_CUDA)
         return run(cfg, build_only=args.no_train)
+
+
+def options() -> str:
+    """The page of all options, docs/options.md, in Markdown."""
+    from promptkd import guests
+    from promptkd.engine.options_page import page
+
+    guests.register()
+    return page(parser())
 
 
 def run(cfg: CfgNode, build_only: bool = False) -> float | None:

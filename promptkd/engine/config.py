@@ -23,6 +23,27 @@ log = logging.getLogger(__name__)
 FINAL_MODELS = ("last_step", "best_val", "best_on_test_as_published")
 
 
+# Keys that Dassl does not have -> default and meaning; docs/options.md is made of them (promptkd.engine.options_page).
+KEYS: dict[str, tuple[Any, str]] = {
+    "TEMPLATE": ("", 'text with one {} of zero-shot CLIP, and of a plain CLIP as teacher; "" is the data set\'s own'),
+    "PROTOCOL": ("", 'fewshot, cross or dg, where a run belongs to those tables and cannot know it; "": by the data'),
+    "EVAL_ONLY": (False, "evaluate MODEL_DIR in place of training"),
+    "MODEL_DIR": ("", "directory of the run to evaluate"),
+    "LOAD_EPOCH": (-1, "its epoch; negative: the best where one was chosen, else the last"),
+    "OPTIM.SCALE_LR_TO_BATCH": (0, "batch size that LR is for: LR is multiplied by BATCH_SIZE / this; 0: LR as it is"),
+    "TRAIN.ACCUMULATE": (1, "parts of a batch that are computed one after the other, to save memory"),
+    "DATALOADER.PREFETCH_FACTOR": (2, "batches that each worker has ready"),
+    "DATALOADER.DECODED_CACHE_GB": (0.0, "decoded training images to keep, at most so many GiB a process; 0: none"),
+    "DATALOADER.DECODED_CACHE_DIR": ("", 'where they are kept; "" is the system\'s temporary folder'),
+    "INPUT.DRAFT": (0.0, "JPEGs are decoded at 1/2, 1/4 or 1/8 where both sides stay at least this x SIZE; 0: in full"),
+    "INPUT.ON_DEVICE": (False, "training crops are resized, mirrored and normalised on the device, not by workers"),
+    "TRAIN.TEXT_CHUNK": (0, "texts encoded at a time: 0 by the free memory, N, or -1 for all at once"),
+    "MODEL.COMPILE": (False, "torch.compile of the frozen image encoders, which costs a minute at the start"),
+    "TRAINER.MODAL": ("base2novel", "PromptKD: base2novel (evaluates base and new) or cross (evaluates all classes)"),
+    "DATASET.SUBSAMPLE_CLASSES": ("all", "classes whose images train: all, base or new; base also evaluates new"),
+}
+
+
 def default_config(dataset_defaults: Mapping[str, Any]) -> CfgNode:
     """Every key that exists, with its default.
 
@@ -30,22 +51,12 @@ def default_config(dataset_defaults: Mapping[str, Any]) -> CfgNode:
         dataset_defaults: keys of DATASET beside Dassl's (`promptkd.data.benchmark.DATASET_DEFAULTS`).
     """
     cfg = get_cfg_default()
-    cfg.TEMPLATE = ""  # prompt template of zero-shot CLIP and of a plain CLIP teacher; "" is the data set's own
-    cfg.PROTOCOL = ""  # "fewshot", "cross" or "dg" where a run belongs to those tables and cannot know it; else ""
-    cfg.EVAL_ONLY = False
-    cfg.MODEL_DIR = ""  # the run to evaluate
-    cfg.LOAD_EPOCH = -1  # its epoch; negative: the best if there is one, else the last
-    cfg.OPTIM.SCALE_LR_TO_BATCH = 0  # batch size that LR is for: LR is multiplied by BATCH_SIZE / this; 0: LR as it is
-    cfg.TRAIN.ACCUMULATE = 1  # parts of a batch that are computed one after the other, to save memory
-    cfg.DATALOADER.PREFETCH_FACTOR = 2  # batches that each worker has ready
-    cfg.DATALOADER.DECODED_CACHE_GB = 0.0  # decoded training images kept, at most so many GiB a process; 0: none
-    cfg.DATALOADER.DECODED_CACHE_DIR = ""  # where; "": the system's temporary folder
-    cfg.INPUT.DRAFT = 0.0  # JPEGs decoded at 1/2, 1/4 or 1/8 where both sides stay >= this x SIZE; 0: in full
-    cfg.INPUT.ON_DEVICE = False  # training crops are resized, mirrored and normalised on the device, not by workers
-    cfg.TRAIN.TEXT_CHUNK = 0  # texts encoded at a time: 0 by the free memory, N, or -1 for all at once (clip.memory)
-    cfg.MODEL.COMPILE = False  # torch.compile of the frozen image encoders (clip.compiling)
-    cfg.TRAINER.MODAL = "base2novel"  # PromptKD: "base2novel" or "cross"
-    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # classes that train: "all", "base" or "new"
+    for name, (default, _) in KEYS.items():
+        *sections, key = name.split(".")
+        node = cfg
+        for section in sections:
+            node = node[section]
+        node[key] = default
     for key, value in dataset_defaults.items():
         cfg.DATASET[key] = value
     for name in TRAINER_REGISTRY.registered_names():

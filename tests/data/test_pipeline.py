@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import CLASSES
 from PIL import Image
-from tiny_runs import SRC
+from tiny_runs import LEARN, SRC, learned
 from torch.utils.data import Dataset
 
 import benchmarks.loader
@@ -26,11 +26,7 @@ from promptkd.engine.step import scaled_rate
 from promptkd.home import ROOT
 from promptkd.model.precision import Precision
 
-LEARN = ["OPTIM.WARMUP_EPOCH", "0", "TRAIN.CHECKPOINT_FREQ", "1", "OPTIM.LR", "0.05"]
-
-
-def learned(run: Path, epoch: int) -> dict[str, torch.Tensor]:
-    return checkpoints.read_checkpoint(run / "VLPromptLearner" / f"model.pth.tar-{epoch}")["state_dict"]
+FAR = [*LEARN, "OPTIM.LR", "0.05"]
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -43,13 +39,13 @@ def assert_same(one: Path, other: Path) -> None:
 def test_parts_of_a_batch_add_up(run, tmp_path):
     """Batches of 4 in parts of 1, 1 and 2; PromptSRC's loss on the text, which no image enters, counts once."""
     for parts in ("1", "3"):
-        run("PromptSRC", tmp_path / parts, *SRC, *LEARN, "TRAIN.ACCUMULATE", parts)
+        run("PromptSRC", tmp_path / parts, *SRC, *FAR, "TRAIN.ACCUMULATE", parts)
     assert_same(tmp_path / "1", tmp_path / "3")
 
 
 def test_parts_of_a_batch_with_a_scaled_loss(run, clips, tmp_path, monkeypatch):
     """As fp16 has it; the projector without BatchNorm, whose statistics would be those of each part."""
-    words = ["TRAINER.PROMPTKD.TEACHER", clips["teacher"], "TRAINER.PROMPTKD.PROMPT_DEPTH_VISION", "2", *LEARN]
+    words = ["TRAINER.PROMPTKD.TEACHER", clips["teacher"], "TRAINER.PROMPTKD.PROMPT_DEPTH_VISION", "2", *FAR]
     words += ["TRAINER.PROMPTKD.EVALUATE_TEACHER", "False", "TRAINER.PROMPTKD.KD_WEIGHT", "50"]
     words += ["TRAINER.PROMPTKD.PROJECT_LAYER", "1"]
     run("PromptKD", tmp_path / "whole", *words)

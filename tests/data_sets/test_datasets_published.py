@@ -193,13 +193,18 @@ def test_caltech_leaves_out_two_folders(tmp_path: Path):
     assert len(files) == 40 and not any("BACKGROUND" in file or "easy" in file for file in files)
 
 
+def write_both(layout: str, root: Path) -> tuple[BenchmarkDataset, str]:
+    """Writes a data set to root/published and, in another layout, to root/other; the published one, and its name."""
+    name = layout.split()[0]
+    for place in ("published", "other"):
+        WRITERS[name](root / place)
+    OTHER_LAYOUTS[layout](root / "other")
+    return load(name, root / "published"), name
+
+
 @pytest.mark.parametrize("layout", OTHER_LAYOUTS)
 def test_other_layout_gives_the_same_items(layout: str, tmp_path: Path):
-    name = layout.split()[0]
-    WRITERS[name](tmp_path / "published")
-    expected = load(name, tmp_path / "published")
-    WRITERS[name](tmp_path / "other")
-    OTHER_LAYOUTS[layout](tmp_path / "other")
+    expected, name = write_both(layout, tmp_path)
     data = load(name, tmp_path / "other")
     assert data.classnames == expected.classnames
     assert everything(data) == everything(expected)
@@ -208,11 +213,7 @@ def test_other_layout_gives_the_same_items(layout: str, tmp_path: Path):
 
 @pytest.mark.parametrize("layout", ["StanfordCars Kaggle", "StanfordCars by class", "SUN397 one folder"])
 def test_published_split_file_fits_other_layouts(layout: str, tmp_path: Path):
-    name = layout.split()[0]
-    WRITERS[name](tmp_path / "published")
-    published = load(name, tmp_path / "published")
-    WRITERS[name](tmp_path / "other")
-    OTHER_LAYOUTS[layout](tmp_path / "other")
+    published, name = write_both(layout, tmp_path)
     folder = load(name, tmp_path / "other").layout.folder
     kept = next((tmp_path / "published").rglob("split_built_*.json"))
     shutil.copy(kept, folder / published.split_file)

@@ -10,7 +10,6 @@ import torch
 from conftest import CLASSES, result
 from tiny_runs import KD, SRC, learned
 
-import train
 from promptkd.engine import checkpoints
 from promptkd.engine.evaluator import Evaluator
 from promptkd.model.class_vectors import FILE_NAME, ClassVectors
@@ -20,18 +19,10 @@ from trainers.promptsrc import PromptSRC
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory, request) -> Path:
+def teacher(run, clips, tmp_path_factory) -> Path:
     """A finished PromptSRC run on the teacher CLIP."""
     folder = tmp_path_factory.mktemp("teacher") / "run"
-    clips, data_root = request.getfixturevalue("clips"), request.getfixturevalue("data_root")
-    train.main(
-        [
-            *("--root", data_root, "--seed", "1", "--trainer", "PromptSRC", "--output-dir", str(folder)),
-            *("--dataset-config-file", "configs/datasets/eurosat.yaml", "MODEL.BACKBONE.NAME", clips["teacher"]),
-            *("INPUT.SIZE", "(32, 32)", "DATALOADER.NUM_WORKERS", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "4"),
-            *("OPTIM.MAX_EPOCH", "2", "VERBOSE", "False", "USE_CUDA", "False", *SRC),
-        ]
-    )
+    run("PromptSRC", folder, *SRC, backbone=clips["teacher"])
     return folder
 
 

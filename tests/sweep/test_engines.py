@@ -51,7 +51,7 @@ def test_runs_see_their_gpu_and_no_two_at_a_time_share_one(tmp_path, monkeypatch
     seen = {(one.directory / "starts").read_text().split()[1] for one in jobs}
     for one in jobs:
         (one.directory / "go").touch()
-    thread.join(30)
+    thread.join(60)
     assert seen == {"4", "7"}
 
 
@@ -296,7 +296,7 @@ def test_a_slurm_task_waits_for_what_another_sweep_runs(tmp_path):
     until(lambda: starts(one) == [1])
     threading.Timer(0.5, (one.directory / "go").touch).start()
     assert executing.main([str(listed), "0"]) == 0
-    sweeping.join(30)
+    sweeping.join(60)
     assert starts(one) == [1]
 
 

@@ -211,7 +211,7 @@ def test_a_script_waits_for_what_a_sweep_runs(launches, tmp_path):
     until(lambda: starts(one) == [1])
     threading.Timer(1.5, (one.directory / "go").touch).start()
     code, out, _ = launches([one])
-    sweeping.join(30)
+    sweeping.join(60)
     assert code == 0 and starts(one) == [1]
     assert out.startswith(f"Waiting for {one.directory}: process {os.getpid()}")
     assert f"Done already: {one.directory}" in out

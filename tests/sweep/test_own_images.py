@@ -20,15 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import CLASSES, SIZE, result
 from PIL import Image
+from tiny_runs import learned, same_bits
 from trees import write_lines
 
 import train
 from datasets.emoji import ARCHIVE
 from promptkd.deploy import predict
-from promptkd.engine.checkpoints import read_checkpoint
 from promptkd.home import ROOT
 from promptkd.sweep import execute as executing
 from promptkd.sweep import launch, own_images
@@ -184,16 +183,11 @@ def test_order_of_the_class_list_does_not_matter(distil, tiny, pool, classes):
 
 
 @pytest.fixture(scope="module")
-def teacher_run(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+def teacher_run(run: Callable[..., float], clips: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PromptSRC run on the labelled images."""
-    clips, data_root = request.getfixturevalue("clips"), request.getfixturevalue("data_root")
     folder = tmp_path_factory.mktemp("teacher") / "run"
-    arguments = ["--root", data_root, "--trainer", "PromptSRC", "--output-dir", str(folder), "--seed", "1"]
-    options = {"MODEL.BACKBONE.NAME": clips["teacher"], "INPUT.SIZE": f"({SIZE}, {SIZE})", "OPTIM.MAX_EPOCH": "2"}
-    options |= {"DATALOADER.NUM_WORKERS": "0", "USE_CUDA": "False", "VERBOSE": "False", "DATASET.NUM_SHOTS": "4"}
-    options |= {f"TRAINER.PROMPTSRC.PROMPT_DEPTH_{side}": "2" for side in ("VISION", "TEXT")}
-    words = [word for pair in options.items() for word in pair]
-    train.main([*arguments, "--dataset-config-file", "configs/datasets/eurosat.yaml", *words])
+    depths = [f"TRAINER.PROMPTSRC.PROMPT_DEPTH_{side}" for side in ("VISION", "TEXT")]
+    run("PromptSRC", folder, "DATASET.NUM_SHOTS", "4", depths[0], "2", depths[1], "2", backbone=clips["teacher"])
     return folder
 
 
@@ -270,8 +264,7 @@ def test_same_student_with_labels_and_without(distil, tiny, data_root, classes, 
     directory, _ = distil(root, classes, *tiny)
     assert result(directory)["unlabelled_images"] == labelled["unlabelled_images"] == 30
     assert result(directory)["metrics"] == labelled["metrics"]
-    states = [read_checkpoint(run / "VLPromptLearner" / "model.pth.tar-2") for run in (directory, tmp_path / "with")]
-    assert all(torch.equal(value, states[1]["state_dict"][key]) for key, value in states[0]["state_dict"].items())
+    assert same_bits(learned(directory, 2), learned(tmp_path / "with", 2))
 
 
 def test_emoji_without_labels(distil, tmp_path: Path, monkeypatch):

@@ -158,8 +158,8 @@ def test_a_sweep_waits_for_what_another_runs_and_takes_its_failure(tmp_path):
     second.start()
     until(lambda: holder(teacher.directory))
     (teacher.directory / "go").touch()
-    first.join(30)
-    second.join(30)
+    first.join(60)
+    second.join(60)
     assert {name: outcome.state for name, outcome in found[0].items()} == {"teacher": "done", "student": "done"}
     assert starts(teacher, student) == [1, 1]
 
@@ -211,7 +211,7 @@ def test_what_a_killed_launcher_left_running_is_one_of_the_workers(tmp_path, cap
     time.sleep(1.5)  # a poll and a half
     assert starts(other) == [0], "two at a time, where one was asked for"
     (orphan.directory / "go").touch()
-    sweeping.join(30)
+    sweeping.join(60)
     said += capsys.readouterr().out
     assert starts(orphan, other) == [1, 1]
     assert said.splitlines()[0].startswith("waiting for orphan: process") and "started orphan" not in said
@@ -248,7 +248,7 @@ def test_stopping_twice_kills(tmp_path):
     os.kill(process.pid, signal.SIGSTOP)  # it cannot end by itself
     stop.now()
     stop.now()
-    thread.join(20)
+    thread.join(60)
     assert found[0].state == "interrupted" and process.returncode == -signal.SIGKILL
 
 

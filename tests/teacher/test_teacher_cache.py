@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import result, tiny_config, write_clip
 from PIL import Image
-from tiny_runs import KD, learned
+from tiny_runs import KD, learned, same_bits
 
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.teacher import cache_store
@@ -50,10 +50,6 @@ def distil(run, clips, tmp_path, encoded):
     return call
 
 
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(value, other[name]) for name, value in one.items())
-
-
 def counts(found: dict) -> tuple[int, int]:
     return found["teacher"]["cache"]["read"], found["teacher"]["cache"]["computed"]
 
@@ -69,7 +65,7 @@ def test_exact_is_exact_filling_and_filled(distil, encoded, tmp_path, capsys, pr
     filled, second = distil("filled", *words)
     assert counts(filled) == (2 * IMAGES, 0) and encoded == []
     assert "Teacher images: 60 read from the cache, 0 computed" in capsys.readouterr().out
-    assert same(expected, first) and same(expected, second)
+    assert same_bits(expected, first) and same_bits(expected, second)
     assert plain["metrics"] == filling["metrics"] == filled["metrics"]
     assert plain["config_hash"] == filled["config_hash"]  # the same run, however it was computed
     views = sorted((tmp_path / "cache").glob("*/view-*"))
@@ -81,7 +77,7 @@ def test_another_loss_and_student_use_the_same_features(distil, encoded):
     words = ("KD_WEIGHT", "7", OPTION + "TEMPERATURE", "2.0", OPTION + "PROJECT_LAYER", "3")
     _, expected = distil("plain", OPTION + words[0], *words[1:], mode="")
     found, weights = distil("other", OPTION + words[0], *words[1:])
-    assert counts(found) == (2 * IMAGES, 0) and encoded == [] and same(expected, weights)
+    assert counts(found) == (2 * IMAGES, 0) and encoded == [] and same_bits(expected, weights)
 
 
 def test_workers_and_longer_runs_share(distil):
@@ -120,7 +116,7 @@ def test_a_changed_image_misses(distil, data_root, tmp_path):
     os.truncate(image, before.st_size)
     os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))  # as rsync -t and cp -p do
     _, weights = distil("changed", *words, epochs=1)
-    assert same(weights, distil("plain", *words, epochs=1, mode="")[1])
+    assert same_bits(weights, distil("plain", *words, epochs=1, mode="")[1])
     moved = tmp_path / "moved"
     root.rename(moved)
     assert counts(distil("moved", "DATASET.ROOT", str(moved), epochs=1)[0])[1] == 0
@@ -147,7 +143,7 @@ def test_views_come_again(distil, encoded, monkeypatch):
         assert all(torch.equal(seen[epoch][n], seen[epoch + 2][n]) for n in range(IMAGES))
         assert list(seen[epoch]) != list(seen[epoch + 2])  # in another order
     assert not any(torch.equal(seen[0][n], seen[1][n]) for n in range(IMAGES))
-    assert not same(weights, distil("plain", mode="", epochs=4)[1])
+    assert not same_bits(weights, distil("plain", mode="", epochs=4)[1])
     assert found["settings"][OPTION + "CACHE_VIEWS"] == 2
     again, _ = distil("again", OPTION + "CACHE_VIEWS", "3", mode="views", epochs=4)
     assert counts(again) == (3 * IMAGES, IMAGES)  # the first two views, and the first once more
@@ -180,7 +176,7 @@ def test_resumed_run_equals_uninterrupted(distil, tmp_path, monkeypatch):
         distil("broken")
     monkeypatch.setattr(PromptKD, "forward_backward", step)
     found, weights = distil("broken")
-    assert same(weights, expected) and counts(found) == (10, 2 * IMAGES - 10)
+    assert same_bits(weights, expected) and counts(found) == (10, 2 * IMAGES - 10)
 
 
 def test_size_is_bounded_and_a_live_entry_stays(distil, tmp_path, capsys):
@@ -198,7 +194,7 @@ def test_size_is_bounded_and_a_live_entry_stays(distil, tmp_path, capsys):
         found, weights = distil("seed 4", *bound, epochs=2, seed=4)
     said = capsys.readouterr().out
     assert second.is_file() and said.count("no room for a view") == 1
-    assert same(weights, distil("plain", mode="", seed=4)[1]) and counts(found) == (0, 2 * IMAGES)
+    assert same_bits(weights, distil("plain", mode="", seed=4)[1]) and counts(found) == (0, 2 * IMAGES)
     taken = sum(path.stat().st_size for path in (tmp_path / "cache").glob("*/view-*"))
     assert taken == 2 * one_view
 
@@ -223,7 +219,7 @@ def test_a_damaged_file_is_named_and_made_anew(distil, tmp_path, capsys, damage)
     found, weights = distil("two")
     assert f"Teacher cache: {named} " in capsys.readouterr().out
     computed = {"cut": IMAGES, "bits": 5, "key": 2 * IMAGES, "name": IMAGES}[damage]
-    assert same(weights, expected) and counts(found) == (2 * IMAGES - computed, computed)
+    assert same_bits(weights, expected) and counts(found) == (2 * IMAGES - computed, computed)
     assert counts(distil("three")[0]) == (2 * IMAGES, 0)
 
 
@@ -234,7 +230,7 @@ def test_a_full_disk_stops_the_cache_not_the_run(distil, monkeypatch, capsys):
     monkeypatch.setattr(cache_store.os, "pwrite", full)
     found, weights = distil("full")
     assert "Teacher cache: No space left on device" in capsys.readouterr().out
-    assert same(weights, distil("plain", mode="")[1]) and counts(found) == (0, 2 * IMAGES)
+    assert same_bits(weights, distil("plain", mode="")[1]) and counts(found) == (0, 2 * IMAGES)
 
 
 @pytest.mark.parametrize(
