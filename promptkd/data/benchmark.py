@@ -62,7 +62,7 @@ class BenchmarkDataset(DatasetBase):
         ValueError: a split that cannot be used, see `check_listing`.
     """
 
-    dataset_dir: ClassVar[str] = ""  # folder under DATASET.ROOT, as published
+    dataset_dir: str = ""  # folder under DATASET.ROOT, as published
     other_dirs: ClassVar[tuple[str, ...]] = ()  # other names of that folder: torchvision's, Kaggle's, a mirror's
     image_dirs: ClassVar[tuple[str, ...]] = ("images",)  # places of the images in it; the published one first
     marker: ClassVar[str] = "*"  # pattern of an entry by which the image folder is recognised

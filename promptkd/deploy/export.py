@@ -1,10 +1,10 @@
 """A finished run's checkpoint under the published key names, for the published code.
 
-    python -m tools.export RUN [DIRECTORY] [--epoch N]
+    promptkd export RUN [DIRECTORY] [--epoch N]
 
-writes DIRECTORY/<model name>/model.pth.tar-<epoch> (DIRECTORY is RUN/published where it is not given), which the
-published trainers load with --model-dir DIRECTORY --load-epoch <epoch>. It holds what was learned; frozen CLIP weights,
-which they make anew, are left out.
+(in a checkout: `python tools/export.py`) writes DIRECTORY/<model name>/model.pth.tar-<epoch>, which the published
+trainers load with --model-dir DIRECTORY --load-epoch <epoch>; DIRECTORY is RUN/published where it is not given. The
+file holds what was learned; frozen CLIP weights, which they make anew, are left out.
 """
 
 from __future__ import annotations

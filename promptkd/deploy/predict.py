@@ -1,6 +1,8 @@
 """Classifies images with a finished run.
 
-    python -m tools.predict RUN IMAGE ... [--top 5] [--classes A B] [--json]
+    promptkd predict RUN IMAGE ... [--top 5] [--classes A B] [--json]
+
+In a checkout that is `python tools/predict.py`.
 
 A folder stands for all images in it and below it. Images are read as those of a user's data sets are.
 """

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from yacs.config import CfgNode
+if TYPE_CHECKING:  # imported where it is used: nothing of this package loads PyTorch by being imported
+    from yacs.config import CfgNode
 
-from dassl.config import get_cfg_default
-from dassl.data.transforms import build_transform
-from promptkd.model.prompted_clip import PromptedClip
-from promptkd.model.prompting import shape_of
-from promptkd.model.zoo import image_statistics
+    from promptkd.model.prompted_clip import PromptedClip
 
 
 def transform_of_run(config: CfgNode) -> Any:
     """A run's test transform, from its configuration: an RGB image -> (3, H, W)."""
+    from dassl.config import get_cfg_default
+    from dassl.data.transforms import build_transform
+
     cfg = get_cfg_default()
     for key, value in config.INPUT.items():
         if key not in cfg.INPUT:  # ours, and of training
@@ -26,6 +26,11 @@ def transform_of_run(config: CfgNode) -> Any:
 
 def transform_of_model(model: PromptedClip) -> Any:
     """The test transform of the field for a model: bicubic resize, centre crop, its own size, mean and deviation."""
+    from yacs.config import CfgNode
+
+    from promptkd.model.prompting import shape_of
+    from promptkd.model.zoo import image_statistics
+
     mean, std = image_statistics(model.clip)
     size = shape_of(model.clip).resolution
     fields = {"SIZE": (size, size), "INTERPOLATION": "bicubic", "PIXEL_MEAN": list(mean), "PIXEL_STD": list(std)}
