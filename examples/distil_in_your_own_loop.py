@@ -51,15 +51,15 @@ def emoji(root: str) -> tuple[list[Item], list[Item], list[str]]:
 
 @torch.no_grad()
 def compare(student: promptkd.PromptedClip, teacher: promptkd.PromptedClip, loader: DataLoader) -> str:
-    """How often the student says what the teacher says, and how often each is right."""
+    """How often the student's class is the teacher's, and how often each is right, as a line."""
     student.prompts.eval()
-    agreed = right = teacher_right = total = 0
+    counts = torch.zeros(3)
     for images, labels in loader:
-        said, taught = student.logits(images).argmax(-1), teacher.logits(images).argmax(-1)  # (B,) each
-        agreed, right = agreed + int((said == taught).sum()), right + int((said == labels).sum())
-        teacher_right, total = teacher_right + int((taught == labels).sum()), total + len(labels)
-    shares = (f"{100 * count / total:.1f} %" for count in (agreed, right, teacher_right))
-    return "agreement {}, student right {}, teacher right {}".format(*shares)
+        by_student, by_teacher = student.logits(images).argmax(-1), teacher.logits(images).argmax(-1)  # (B,) each
+        pairs = ((by_student, by_teacher), (by_student, labels), (by_teacher, labels))
+        counts += torch.tensor([int((one == other).sum()) for one, other in pairs])
+    shares = 100 * counts / len(loader.dataset)  # type: ignore[arg-type]
+    return "agreement {:.1f} %, student right {:.1f} %, teacher right {:.1f} %".format(*shares.tolist())
 
 
 def main() -> None:
