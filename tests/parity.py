@@ -56,9 +56,18 @@ def replays(golden: Golden) -> dict[str, Callable[[], Report]]:
             found[name] = lambda name=name: replay(golden, name)
         elif "all" in meta:
             found[name] = lambda name=name: replay_tree(golden, name)
-        else:
+        elif any(f"{role}/logits_per_image" in meta.get("arrays", ()) for role in ("student", "teacher")):
             found[name] = lambda name=name: replay_plain_clip(golden, name)
+        else:
+            found[name] = lambda name=name: missing(name)
     return found
+
+
+def missing(name: str) -> Report:
+    """The report on a recording of which nothing here is a replay."""
+    report = Report(name)
+    report.fail("missing: no replay of such a recording")
+    return report
 
 
 def run(directory: Path, wanted: Sequence[str] = (), options: Sequence[str] = ()) -> Iterator[Report]:

@@ -111,3 +111,28 @@ def test_no_set_and_no_fixture_are_errors(tmp_path: Path, capsys):
     shutil.copytree(ARCHIVE.parent, tmp_path / "set" / "fixtures")
     assert parity.main([str(tmp_path / "set"), "unheard"]) == 1
     assert "no fixture 'unheard'" in capsys.readouterr().err
+
+
+def test_plain_clip_reads_names_with_underscores_and_needs_no_tokens(golden: Path, tmp_path: Path, capsys):
+    """A recording without token ids, whose list of classes has underscores that its texts had not."""
+    names = json.loads((golden / "fixtures" / "openai_clip.json").read_text())["classnames"]
+    underscored = [name.replace(" ", "_") for name in names]
+    directory = altered(golden, tmp_path / "set", "openai_clip", {}, classnames=underscored)
+    assert parity.main([str(directory)]) == 0, capsys.readouterr()
+    file = directory / "fixtures" / "openai_clip.npz"
+    arrays = {key: value for key, value in np.load(file).items() if key != "tokens"}
+    np.savez(file, **arrays)
+    assert parity.main([str(directory)]) == 0, capsys.readouterr()
+
+
+def test_the_limit_of_a_change_grows_with_the_recorded_noise():
+    quiet, noisy = Report("x"), Report("x", noise={"f64": {"final": {"max_abs": 1e-4, "max_rel_to_max": 1e-5}}})
+    start = np.ones((8, 8))
+    want = start + 1e-3  # a small change, in which noise of 1e-4 is a tenth
+    got = want + 1e-4 * np.sign(np.random.default_rng(0).normal(size=(8, 8)))
+    for report in (quiet, noisy):
+        report.compare_weight("ctx", got, want, start, False)
+    assert noisy.ok and not quiet.ok
+    still = Report("x", noise=noisy.noise)
+    still.compare_weight("ctx", start, want, start, False)
+    assert not still.ok, "a tensor that did not move"
