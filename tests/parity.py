@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
 
+import parity_unsupervised  # noqa: E402
 import torch  # noqa: E402
 from parity_measure import Golden, Report, read_json  # noqa: E402
 from parity_parts import (  # noqa: E402
@@ -52,7 +53,9 @@ def replays(golden: Golden) -> dict[str, Callable[[], Report]]:
     }
     for name in golden.fixtures():
         meta = read_json(golden.directory / "fixtures" / f"{name}.json")
-        if "trainer" in meta:
+        if meta.get("trainer") in parity_unsupervised.REPLAYS:
+            found[name] = lambda name=name, kind=meta["trainer"]: parity_unsupervised.REPLAYS[kind](golden, name)
+        elif "trainer" in meta:
             found[name] = lambda name=name: replay(golden, name)
         elif "all" in meta:
             found[name] = lambda name=name: replay_tree(golden, name)

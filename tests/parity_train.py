@@ -63,7 +63,9 @@ class Batches:
             yield {"img": self.images[step], "label": self.labels[step], "index": numbers}
 
 
-def replaying(kind: type, meta: dict[str, Any], batches: Batches, record: dict[str, list[Any]]) -> type:
+def replaying(
+    kind: type, meta: dict[str, Any], batches: Batches, record: dict[str, list[Any]], observing: bool = True
+) -> type:
     """The trainer class `kind`, fed with recorded batches and writing down what it computes."""
 
     class Replay(kind):
@@ -80,7 +82,8 @@ def replaying(kind: type, meta: dict[str, Any], batches: Batches, record: dict[s
         def forward_backward(self, batch: dict[str, Tensor]) -> dict[str, float]:
             step = self.epoch * batches.per_epoch + self.batch_idx
             record["lr"].append(self.get_current_lr())
-            observe_batch(Observed(self), batch["img"], record, "train/logits" in meta["arrays"])
+            if observing:
+                observe_batch(Observed(self), batch["img"], record, "train/logits" in meta["arrays"])
             with observed_projector(Observed(self), record):
                 summary = super().forward_backward(batch)
             record["losses"].append(summary)

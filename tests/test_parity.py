@@ -136,3 +136,19 @@ def test_the_limit_of_a_change_grows_with_the_recorded_noise():
     still = Report("x", noise=noisy.noise)
     still.compare_weight("ctx", start, want, start, False)
     assert not still.ok, "a tensor that did not move"
+
+
+@pytest.fixture(scope="module")
+def unsupervised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both archives in one folder."""
+    directory = tmp_path_factory.mktemp("unsupervised")
+    for archive in (ARCHIVE, ARCHIVE.with_name("unsupervised.tar.xz")):
+        with tarfile.open(archive) as content:
+            content.extractall(directory, filter="data")
+    return directory
+
+
+@pytest.mark.parametrize("method", ["kdpl"])
+def test_methods_without_labels_are_the_recorded_ones(unsupervised: Path, method: str, capsys):
+    names = sorted(path.stem for path in (unsupervised / "fixtures").glob(f"{method}*.json"))
+    assert names and parity.main([str(unsupervised), *names]) == 0, capsys.readouterr()

@@ -18,7 +18,7 @@ from promptkd.engine.callbacks import Callback
 from promptkd.engine.checks import check_config
 from promptkd.engine.config import FINAL_MODELS
 from promptkd.engine.model import build_model
-from promptkd.engine.options import MethodOptions, read_options
+from promptkd.engine.options import MethodOptions, read_options, read_section
 from promptkd.engine.task import Supervision, Task
 from promptkd.engine.training import Training
 from promptkd.model.class_vectors import ClassVectors
@@ -26,7 +26,9 @@ from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
+from promptkd.results.settings import sections_of
 from promptkd.teacher.teaching import Teaching
+from promptkd.teacher.vocabulary import VocabularyTeacher
 
 
 class PromptTrainer(TrainerX):
@@ -37,10 +39,12 @@ class PromptTrainer(TrainerX):
         task: what it trains on and is measured on.
         model: the frozen CLIP with what is learned.
         teaching: the teacher's side, of a method that is taught.
+        vocabulary: the teacher of a method that distils texts of its own.
         training: what happens around Dassl's loop.
     """
 
     Options: ClassVar[type[MethodOptions]] = MethodOptions
+    AddedOptions: ClassVar[tuple[type[MethodOptions], ...]] = ()  # of further sections: TRAINER.KDPL of CoOp_KDPL
     registered_name: ClassVar[str] = "prompt_learner"  # the folder of its checkpoints, as published
     learns: ClassVar[bool] = True  # whether there is anything to train
     needs_text: ClassVar[bool] = True  # whether the text encoder is loaded
@@ -49,6 +53,7 @@ class PromptTrainer(TrainerX):
     model: PromptedClip  # type: ignore[assignment]  # Dassl's own is a network of its own
     options: Any
     teaching: Teaching | None = None
+    vocabulary: VocabularyTeacher | None = None  # a teacher of names, beside whom the method has texts of its own
     final_accuracy: float | None = None
 
     # ---- what a method says
@@ -76,11 +81,15 @@ class PromptTrainer(TrainerX):
         """What it adds around its epochs."""
         return []
 
+    def prepare(self) -> None:
+        """What it makes once before it trains, with its model: a teacher, labels for images that have none."""
+
     # ---- Dassl's hooks
 
     def check_cfg(self, cfg: CfgNode) -> None:
         check_config(cfg, self.final_models)
-        read_options(self.Options, cfg.TRAINER.NAME, cfg).check(cfg)
+        for section, kind in zip(sections_of(cfg.TRAINER.NAME), (self.Options, *self.AddedOptions), strict=True):
+            read_section(kind, section, cfg).check(cfg)
 
     def build_data_loader(self) -> None:
         self.task = Task.build(self.cfg, self.supervision(self.cfg))
@@ -106,6 +115,8 @@ class PromptTrainer(TrainerX):
             templates=self.templates(),
             find_vectors=find_vectors if self.taught else None,
         )
+        if not cfg.EVAL_ONLY:
+            self.prepare()
         self.training = Training(cfg, task, self.model, self.losses, self.registered_name, seed, self.learns)
         self.training.callbacks = [*([self.teaching] if self.teaching else []), *self.callbacks()]
         learned = (self.model.prompts, self.training.optimizer, self.training.scheduler)
@@ -150,7 +161,8 @@ class PromptTrainer(TrainerX):
 
     def test(self, split: str | None = None) -> float | None:  # type: ignore[override]
         """Accuracy (percent) of the first reported class group; writes the results."""
-        self.final_accuracy = self.training.results(self.teaching.result() if self.teaching else None)
+        teacher = self.teaching or self.vocabulary
+        self.final_accuracy = self.training.results(teacher.result() if teacher else None)
         return self.final_accuracy
 
     def save_model(

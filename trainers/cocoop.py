@@ -28,16 +28,19 @@ class CoCoOpOptions(MethodOptions):
     ctx_init: str = option("", 'words to start from, one token each, in the place of N_CTX; "" starts at random')
 
 
+def conditional_spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:
+    """A context that each image moves."""
+    n_text = context_length(options.ctx_init, options.n_ctx)
+    return PromptSpec(kind="conditional", n_text=n_text, phrase=options.ctx_init)
+
+
 @TRAINER_REGISTRY.register()
 class CoCoOp(PromptTrainer):
     """CoOp's context, moved for each image by a small network that sees the image's feature."""
 
     Options = CoCoOpOptions
 
-    @staticmethod
-    def spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:
-        n_text = context_length(options.ctx_init, options.n_ctx)
-        return PromptSpec(kind="conditional", n_text=n_text, phrase=options.ctx_init)
+    spec = staticmethod(conditional_spec)
 
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
         logits = model.conditional_logits(batch.images, self.task.classnames)  # (B, C)

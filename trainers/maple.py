@@ -23,6 +23,12 @@ class MaPLeOptions(MethodOptions):
     prompt_depth: int = option(9, "blocks of both encoders with prompts")
 
 
+def compound_spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:
+    """Context and deep prompts, and maps of them for the image encoder."""
+    depth = options.prompt_depth
+    return PromptSpec(kind="compound", n_text=options.n_ctx, depth_text=depth, phrase=options.ctx_init)
+
+
 @TRAINER_REGISTRY.register()
 class MaPLe(PromptTrainer):
     """Context and deep prompts for the text; those of the image are linear maps of them."""
@@ -30,7 +36,4 @@ class MaPLe(PromptTrainer):
     Options = MaPLeOptions
     registered_name = "MultiModalPromptLearner"
 
-    @staticmethod
-    def spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:
-        depth = options.prompt_depth
-        return PromptSpec(kind="compound", n_text=options.n_ctx, depth_text=depth, phrase=options.ctx_init)
+    spec = staticmethod(compound_spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +33,45 @@ class PromptSRCOptions(IVLPOptions):
     gpa_std: float = option(1.0, "spread of that average, in epochs", above=0, hint="a standard deviation is above 0")
 
 
+def frozen_text_features(model: PromptedClip, classnames: Sequence[str]) -> Tensor:
+    """Frozen CLIP's features, the mean over 60 templates before it is normalised: (C, D) of unit norm."""
+    return model.template_features(classnames, PROMPTSRC_TEMPLATES, normalize_each=False)
+
+
+def kept_near(
+    options: PromptSRCOptions, model: PromptedClip, images: Tensor, text: Tensor, frozen_text: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The logits of a batch, and the three losses that keep prompts near frozen CLIP (section 3.2 of the paper).
+
+    Args:
+        options: the weights.
+        model: whose prompts learn.
+        images: (B, 3, H, W).
+        text: (C, D) features of the classes, with prompts.
+        frozen_text: (C, D) of unit norm, without.
+
+    Returns:
+        (B, C), and the named losses.
+    """
+    text = F.normalize(text.float(), dim=-1)  # (C, D)
+    image = F.normalize(model.image_features(images).float(), dim=-1)  # (B, D)
+    with torch.no_grad():
+        frozen_image = F.normalize(model.frozen_image_features(images).float(), dim=-1)  # (B, D)
+        frozen_logits = cosine_logits(frozen_image, frozen_text, model.logit_scale)  # (B, C)
+    logits = cosine_logits(image, text, model.logit_scale)  # (B, C)
+    return logits, {
+        "loss_scl_text": options.text_loss_weight * F.l1_loss(text, frozen_text),
+        "loss_scl_image": options.image_loss_weight * F.l1_loss(image, frozen_image),
+        "loss_scl_logits": mean_kl(logits, frozen_logits),
+    }
+
+
+def averaged_epochs(trainer: PromptTrainer) -> list[Callback]:
+    """The average of prompts over epochs (GPA), of a trainer with PromptSRC's options."""
+    weights = gaussian_weights(trainer.max_epoch, trainer.options.gpa_mean, trainer.options.gpa_std)
+    return [AveragedPrompts(trainer.model.prompts, weights)]
+
+
 @TRAINER_REGISTRY.register()
 class PromptSRC(PromptTrainer):
     """IVLP's prompts, kept near frozen CLIP by three losses, averaged over epochs (GPA)."""
@@ -42,23 +82,13 @@ class PromptSRC(PromptTrainer):
 
     @cached_property
     def frozen_text(self) -> Tensor:
-        """Frozen CLIP's features, the mean over 60 templates before it is normalised: (C, D) of unit norm."""
-        return self.model.template_features(self.task.classnames, PROMPTSRC_TEMPLATES, normalize_each=False)
+        """Of the classes that train; see `frozen_text_features`."""
+        return frozen_text_features(self.model, self.task.classnames)
 
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
-        text = F.normalize(model.text_features(self.task.classnames).float(), dim=-1)  # (C, D)
-        image = F.normalize(model.image_features(batch.images).float(), dim=-1)  # (B, D)
-        with torch.no_grad():
-            frozen_image = F.normalize(model.frozen_image_features(batch.images).float(), dim=-1)  # (B, D)
-            frozen_logits = cosine_logits(frozen_image, self.frozen_text, model.logit_scale)  # (B, C)
-        logits = cosine_logits(image, text, model.logit_scale)  # (B, C)
-        return {
-            "loss_ce": F.cross_entropy(logits, batch.known_labels),
-            "loss_scl_text": self.options.text_loss_weight * F.l1_loss(text, self.frozen_text),
-            "loss_scl_image": self.options.image_loss_weight * F.l1_loss(image, frozen_image),
-            "loss_scl_logits": mean_kl(logits, frozen_logits),
-        }
+        text = model.text_features(self.task.classnames)  # (C, D)
+        logits, near = kept_near(self.options, model, batch.images, text, self.frozen_text)
+        return {"loss_ce": F.cross_entropy(logits, batch.known_labels)} | near
 
     def callbacks(self) -> list[Callback]:
-        weights = gaussian_weights(self.max_epoch, self.options.gpa_mean, self.options.gpa_std)
-        return [AveragedPrompts(self.model.prompts, weights)]
+        return averaged_epochs(self)

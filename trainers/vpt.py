@@ -23,13 +23,16 @@ class VPTOptions(MethodOptions):
     prompt_depth_vision: int = option(12, "blocks of the image encoder with learned tokens")
 
 
+def visual_spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:
+    """Visual tokens; the words around class names are fixed."""
+    depth = options.prompt_depth_vision
+    return PromptSpec(n_vision=options.n_ctx_vision, depth_vision=depth, phrase=options.ctx_init)
+
+
 @TRAINER_REGISTRY.register()
 class VPT(PromptTrainer):
     """Learned tokens beside the patches, at the input and before each of the first blocks."""
 
     Options = VPTOptions
 
-    @staticmethod
-    def spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:
-        depth = options.prompt_depth_vision
-        return PromptSpec(n_vision=options.n_ctx_vision, depth_vision=depth, phrase=options.ctx_init)
+    spec = staticmethod(visual_spec)

@@ -16,7 +16,7 @@ from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.options import defaults_of
 from promptkd.engine.published_options import OPTIONS, SECTIONS
-from promptkd.results.settings import node_of
+from promptkd.results.settings import node_of, sections_of
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ def default_config(dataset_defaults: Mapping[str, Any]) -> CfgNode:
     for name in TRAINER_REGISTRY.registered_names():
         trainer = TRAINER_REGISTRY.get(name)
         if hasattr(trainer, "Options"):
-            cfg.TRAINER[node_of(name)] = defaults_of(trainer.Options)
+            for section, kind in zip(sections_of(name), (trainer.Options, *trainer.AddedOptions), strict=True):
+                cfg.TRAINER[section] = defaults_of(kind)
     return cfg
 
 

@@ -26,6 +26,41 @@ def mean_kl(logits: Tensor, target_logits: Tensor, temperature: float = 1.0) -> 
     return F.kl_div(log_p, log_target, reduction="sum", log_target=True) * temperature**2 / logits.numel()
 
 
+def symmetric_kl(logits: Tensor, target_logits: Tensor) -> Tensor:
+    """`(KL(p_T || p_S) + KL(p_S || p_T)) / 2`, summed over the classes, the mean over the images.
+
+    KDPL, arXiv 2407.03056, section 3.2.
+
+    Args:
+        logits: z_S, (B, C), any float type; the softmax is taken in float32.
+        target_logits: z_T, (B, C).
+
+    Returns:
+        A scalar.
+    """
+    log_student = F.log_softmax(logits.float(), dim=-1)
+    log_teacher = F.log_softmax(target_logits.float(), dim=-1)
+    forward = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    reverse = F.kl_div(log_teacher, log_student, reduction="batchmean", log_target=True)
+    return 0.5 * (forward + reverse)
+
+
+def likeliest_classes(logits: Tensor, count: int) -> Tensor:
+    """The `count` classes that a batch's images are likeliest to show: their mean probability is highest.
+
+    KDPL, arXiv 2407.03056, section 3.3: the classes of which a step takes its loss where there are thousands.
+
+    Args:
+        logits: (B, C).
+        count: at least 1; all C classes where it is C or more.
+
+    Returns:
+        (min(count, C),) int64, ascending.
+    """
+    mean = logits.float().softmax(dim=-1).mean(dim=0)  # (C,)
+    return mean.topk(min(count, len(mean))).indices.sort().values
+
+
 def gaussian_weights(epochs: int, mean: float, std: float) -> list[float]:
     """`w_e` proportional to `N(e; mean, std^2)` for e = 1 .. epochs, of sum 1 (arXiv 2307.06948, equation 7).
 

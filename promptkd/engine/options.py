@@ -59,10 +59,15 @@ def read_options(kind: type[MethodOptions], trainer: str, cfg: CfgNode) -> Any:
     Raises:
         ValueError: a value that cannot be meant; the message names the key and what it may be.
     """
-    node = cfg.TRAINER.get(node_of(trainer), CfgNode())
+    return read_section(kind, node_of(trainer), cfg)
+
+
+def read_section(kind: type[MethodOptions], section: str, cfg: CfgNode) -> Any:
+    """The options in a section of cfg.TRAINER, checked; raises what `read_options` does."""
+    node = cfg.TRAINER.get(section, CfgNode())
     values = {entry.name: node.get(entry.name.upper(), entry.default) for entry in fields(kind)}
     for entry in fields(kind):
-        _check(f"TRAINER.{node_of(trainer)}.{entry.name.upper()}", values[entry.name], entry)
+        _check(f"TRAINER.{section}.{entry.name.upper()}", values[entry.name], entry)
     return kind(**values)
 
 

@@ -16,7 +16,7 @@ from promptkd.engine import config
 from promptkd.engine.checks import NOT_READ, value_of
 from promptkd.engine.options import MethodOptions
 from promptkd.home import ROOT
-from promptkd.results.settings import node_of
+from promptkd.results.settings import sections_of
 
 INTRODUCTION = """\
 # Options
@@ -147,8 +147,13 @@ def page(flags: argparse.ArgumentParser) -> str:
     for name in sorted(TRAINER_REGISTRY.registered_names()):
         trainer = TRAINER_REGISTRY.get(name)
         if hasattr(trainer, "Options"):
-            parts += [f"### {name}: `TRAINER.{node_of(name)}.`\n", f"{_first_line(trainer)}\n"]
-            parts.append(_table(["option", "default", "meaning"], _method_rows(trainer.Options)))
+            sections = sections_of(name)
+            parts += [f"### {name}: `TRAINER.{sections[0]}.`\n", f"{_first_line(trainer)}\n"]
+            if len(sections) > 1:
+                base = name.rpartition("_")[0]
+                parts.append(f"The options of {base}, and in `TRAINER.{sections[1]}.`:\n")
+            kind = (trainer.Options, *trainer.AddedOptions)[-1]
+            parts.append(_table(["option", "default", "meaning"], _method_rows(kind)))
     ours = config.KEYS | {f"DATASET.{key}": entry for key, entry in DATASET_KEYS.items()}
     rows = [(f"`{key}`", _shown(value_of(base, key)), meaning) for key, (_, meaning) in ours.items()]
     parts += ["## Keys of this project\n", _table(["key", "default", "meaning"], rows)]

@@ -66,6 +66,7 @@ def describe(
     train_images = len(task.train_loader.dataset)
     images = len(task.evaluation_loader.dataset) if task.evaluation_loader else train_images
     learned_on = _learned_on(cfg, model)
+    learns = any(True for _ in model.prompts.parameters())
     return RunRecord(
         trainer=cfg.TRAINER.NAME,
         backbone=cfg.MODEL.BACKBONE.NAME,
@@ -78,7 +79,7 @@ def describe(
         shots=_labelled_shots(cfg, model),
         fewshot_sha256=getattr(getattr(task.manager.dataset, "fewshot", None), "sha256", None),
         train_images=train_images,
-        unlabelled_images=train_images if task.supervision.pool else 0,
+        unlabelled_images=train_images if learns and not task.supervision.labels else 0,
         seed=cfg.SEED,
         epochs=cfg.OPTIM.MAX_EPOCH,
         selection=SELECTION[cfg.TEST.FINAL_MODEL],

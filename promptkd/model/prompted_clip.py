@@ -90,12 +90,21 @@ class PromptedClip:
             self._tokens[key] = self.prompts.tokens(self.clip, key)
         return self._tokens[key]
 
-    def text_features(self, classnames: Sequence[str]) -> Tensor:
+    def text_features(self, classnames: Sequence[str], rows: Tensor | None = None) -> Tensor:
         """Text features of C classes: (C, D), not normalised; computed once where nothing of the text is learned.
+
+        Args:
+            classnames: C names.
+            rows: (K,) numbers of some of the classes, whose features alone are computed and returned: (K, D).
 
         Raises:
             ValueError: a class that has no stored class vector.
         """
+        learned = self.vectors is None and not self.templates and self.prompts.ctx is not None
+        if rows is not None:
+            if not learned:
+                return self.text_features(classnames)[rows]
+            return self.prompts.encode_text(self.clip, self.tokens(classnames).take(rows.tolist()))
         if self.vectors is not None:
             return self.vectors.select(classnames).features
         if self.templates:
@@ -108,10 +117,18 @@ class PromptedClip:
                 self._fixed_text[key] = self.prompts.encode_text(self.clip, self.tokens(classnames))
         return self._fixed_text[key]
 
-    def text_features_for(self, image_features: Tensor, classnames: Sequence[str]) -> Tensor:
-        """Text features of C classes for each image (CoCoOp): (B, D) of unit norm -> (B, C, D), not normalised."""
+    def text_features_for(
+        self, image_features: Tensor, classnames: Sequence[str], rows: Tensor | None = None
+    ) -> Tensor:
+        """Text features of C classes for each image (CoCoOp): (B, D) of unit norm -> (B, C, D), not normalised.
+
+        With `rows`, (K,) numbers of some of the classes, those alone: (B, K, D).
+        """
         assert isinstance(self.prompts, ConditionalPrompts)
-        return self.prompts.encode_text_for(self.clip, self.tokens(classnames), image_features)
+        tokens = self.tokens(classnames)
+        return self.prompts.encode_text_for(
+            self.clip, tokens if rows is None else tokens.take(rows.tolist()), image_features
+        )
 
     def template_features(
         self, classnames: Sequence[str], templates: Sequence[str], normalize_each: bool = True
@@ -149,10 +166,10 @@ class PromptedClip:
             text_features = self.vectors.features
         return cosine_logits(self.image_features(images), text_features, self.logit_scale)
 
-    def conditional_logits(self, images: Tensor, classnames: Sequence[str]) -> Tensor:
-        """`s cos(f, g(f))` of CoCoOp: (B, 3, H, W) -> (B, C) float32."""
+    def conditional_logits(self, images: Tensor, classnames: Sequence[str], rows: Tensor | None = None) -> Tensor:
+        """`s cos(f, g(f))` of CoCoOp: (B, 3, H, W) -> (B, C) float32, or (B, K) of the classes `rows`."""
         image = F.normalize(self.image_features(images).float(), dim=-1)  # (B, D)
-        return cosine_logits(image, self.text_features_for(image, classnames), self.logit_scale)
+        return cosine_logits(image, self.text_features_for(image, classnames, rows), self.logit_scale)
 
     def classifier(self, classnames: Sequence[str]) -> Callable[[Tensor], Tensor]:
         """What maps images (B, 3, H, W) to logits (B, C); everything that no image enters is computed here."""

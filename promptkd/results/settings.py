@@ -18,9 +18,20 @@ _WITHOUT_EFFECT = {
 _CACHE = ("TRAINER.PROMPTKD.TEACHER_CACHE", "TRAINER.PROMPTKD.CACHE_VIEWS")
 
 
+_ADDED = "_KDPL"  # a method with another loss has the options of the method, and those of the loss beside them
+
+
 def node_of(trainer: str) -> str:
-    """The name of the section of cfg.TRAINER with a trainer's options: its own name in upper case, as in Dassl."""
-    return trainer.upper()
+    """The name of the section of cfg.TRAINER with a method's options: its name in upper case, as in Dassl.
+
+    CoOp_KDPL has CoOp's section, as published: TRAINER.COOP.
+    """
+    return trainer.upper().removesuffix(_ADDED)
+
+
+def sections_of(trainer: str) -> tuple[str, ...]:
+    """The sections of cfg.TRAINER that a trainer reads: its method's, and of CoOp_KDPL also TRAINER.KDPL."""
+    return (node_of(trainer), *([_ADDED.strip("_")] if trainer.upper().endswith(_ADDED) else []))
 
 
 def as_dict(cfg: CfgNode) -> dict[str, Any]:
@@ -39,7 +50,7 @@ def relevant(cfg: CfgNode) -> dict[str, Any]:
         for key, value in node.items():
             name = f"{prefix}{key}"
             if isinstance(value, dict):
-                if prefix != "TRAINER." or key == node_of(cfg.TRAINER.NAME):
+                if prefix != "TRAINER." or key in sections_of(cfg.TRAINER.NAME):
                     walk(value, f"{name}.")
             elif name not in _WITHOUT_EFFECT:
                 flat[name] = value

@@ -70,7 +70,9 @@ class _Builder:
                 needs = (self.teacher(protocol, dataset, backbone, shots, given, point),)
                 teacher = str(self.jobs[needs[0]].directory)
             options[f"TRAINER.{trainer.upper()}.TEACHER"] = teacher
-        elif elsewhere and dataset != plan.source and trainer not in LEARNS_NOTHING:
+        elif plan.teacher and trainer.endswith("_KDPL"):
+            options["TRAINER.KDPL.TEACHER"] = plan.teacher
+        if elsewhere and trainer not in STUDENTS and dataset != plan.source and trainer not in LEARNS_NOTHING:
             needs = (self.run(protocol, plan.source, trainer, shots, seed, point),)
             extra = ["--eval-only", "--model-dir", str(self.jobs[needs[0]].directory)]
         learned_on = plan.source if elsewhere else dataset

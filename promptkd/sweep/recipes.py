@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from promptkd.home import ROOT
+from promptkd.results.settings import sections_of
 
 CONFIGS = ROOT / "configs"
 PROTOCOLS = ("base2new", "fewshot", "cross", "dg")
@@ -42,6 +43,15 @@ RECIPES: dict[str, dict[str, str]] = {
         "base2new": "vit_b16_c2_ep20_batch8_4+4ctx",
         "cross": "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets",
         "dg": "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets",
+    },
+    "CoOp_KDPL": {"base2new": "vit_b32_ctxv1"},
+    "CoCoOp_KDPL": {"base2new": "vit_b32_c4_ep10_batch1_ctxv1"},
+    "VPT_KDPL": {"base2new": "vit_b32_c2_ep5_batch4_4"},
+    "MaPLe_KDPL": {"base2new": "vit_b32_c2_ep5_batch4_2ctx"},
+    "PromptSRC_KDPL": {
+        "base2new": "vit_b32_c2_ep20_batch4_4+4ctx",
+        "cross": "vit_b32_c2_ep20_batch4_4+4ctx_cross_datasets",
+        "dg": "vit_b32_c2_ep20_batch4_4+4ctx_cross_datasets",
     },
 }
 FULL_DATA = {"PromptKD"}  # learns from all training images, without labels; the others from few images a class
@@ -114,7 +124,7 @@ def belongs(key: str, trainer: str) -> bool:
     parts = key.split(".")
     if parts[0] == "TEACHER":
         return trainer in STUDENTS
-    return parts[0] != "TRAINER" or len(parts) < 3 or parts[1] == trainer.upper()
+    return parts[0] != "TRAINER" or len(parts) < 3 or parts[1] in sections_of(trainer)
 
 
 def check(name: str, choices: list[str], what: str) -> None:

@@ -29,6 +29,7 @@ def load_teacher(
     backbone: str = "ViT-L/14",
     phrase: str = "a photo of a",
     precision: Precision | None = None,
+    stored: bool = False,
 ) -> PromptedClip:
     """A teacher from a run's directory, a published checkpoint, or a plain CLIP's name; its `about` describes it.
 
@@ -40,14 +41,16 @@ def load_teacher(
         backbone: CLIP of a published checkpoint, which does not say it itself.
         phrase: words that the published checkpoint's context stood for.
         precision: arithmetic and device; None for float32 on the CPU.
+        stored: whether a run that makes no class vectors itself (a student, class-specific contexts) may teach the
+            classes whose vectors it has left.
 
     Raises:
         FileNotFoundError: the directory holds no checkpoint.
-        ValueError: the checkpoint is of another backbone or method.
+        ValueError: the checkpoint is of another backbone or method, or has no vector of a class.
     """
     path, precision = Path(source), precision or Precision.choose("fp32", torch.device("cpu"))
     if (path / "config.yaml").is_file():
-        teacher = _from_run(path, precision, templates)
+        teacher = _from_run(path, precision, templates, stored)
     elif path.is_dir() or ".pth" in path.name:  # model.pth.tar-20; any other file is a CLIP
         teacher = _from_published(path, backbone, phrase, precision)
     else:
@@ -84,11 +87,12 @@ def class_note(source: str, classnames: Sequence[str]) -> str:
     )
 
 
-def _from_run(directory: Path, precision: Precision, templates: Sequence[str]) -> PromptedClip:
+def _from_run(directory: Path, precision: Precision, templates: Sequence[str], stored: bool) -> PromptedClip:
     run = read_run(directory)
-    if run.spec.projector_layers:
+    left = ClassVectors.load(directory / FILE_NAME) if stored and not run.spec.any_class else None
+    if left is None and run.spec.projector_layers:
         raise ValueError(f"{directory} is a {run.trainer} run: it has no text encoder to make class vectors with")
-    if not run.spec.any_class:
+    if left is None and not run.spec.any_class:
         raise ValueError(f"{directory} is a {run.trainer} run without class vectors for any class: no teacher")
     about: dict[str, Any] = {"source": str(directory), "backbone": run.backbone, "trainer": run.trainer}
     clip = load_clip(run.backbone)
@@ -96,7 +100,7 @@ def _from_run(directory: Path, precision: Precision, templates: Sequence[str]) -
         return PromptedClip(clip, run.spec, precision, templates=templates, about=about)
     about |= {"dataset": run.config.DATASET.NAME, "shots": run.config.DATASET.NUM_SHOTS}
     about |= {"checkpoint": run.checkpoint.name, "epoch": run.content["epoch"]}
-    teacher = PromptedClip(clip, run.spec, precision, about=about)
+    teacher = PromptedClip(clip, run.spec, precision, vectors=left, about=about)
     checkpoints.load_learned(teacher.prompts, run.content["state_dict"], run.checkpoint)
     return teacher
 

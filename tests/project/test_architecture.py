@@ -39,7 +39,7 @@ ARROWS = """
   deploy      | home files logs results                                     | model data engine guests dassl
   clip        | files model                                                 |
   datasets    | home files logs data dassl                                  |
-  trainers    | home files logs distributed model data engine teacher dassl face |
+  trainers    | home files logs distributed model data results engine teacher dassl face |
 """
 # These answer --help and are imported by every command: not even by what they import do they load one of HEAVY.
 LIGHT = ("__init__", "__main__", "guests", "home", "files", "logs", "results", "tables", "sweep", "deploy")

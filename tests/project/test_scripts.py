@@ -19,6 +19,7 @@ METHODS = {
     "cocoop": "CoCoOp",
     "coop": "CoOp",
     "ivlp": "IVLP",
+    "kdpl": "CoOp_KDPL",
     "kgcoop": "KgCoOp",
     "maple": "MaPLe",
     "promptkd": "PromptKD",
@@ -38,7 +39,9 @@ THIN = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "scripts").g
 
 def bash(words: list[str], place: Path, **environment: str) -> subprocess.CompletedProcess:
     """A command from another directory, with only its own DATA, OUTPUT and so on."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("TEACHER", "RECIPE", "SHOTS", "SOURCE")}
+    kept = {
+        key: value for key, value in os.environ.items() if key not in ("BASE", "TEACHER", "RECIPE", "SHOTS", "SOURCE")
+    }
     kept |= {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"} | environment
     return subprocess.run(["bash", *words], cwd=place, env=kept, capture_output=True, text=True)
 

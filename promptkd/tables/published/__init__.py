@@ -31,6 +31,8 @@ AVERAGED = {
     "base2new": TARGETS | {"ImageNet"}, "fewshot": TARGETS | {"ImageNet"}, "cross": TARGETS,
     "dg": frozenset({"ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"}),
 }  # fmt: skip
+# The teacher of the published KDPL tables.
+_KDPL_TEACHER = "ZeroshotCLIP ViT-H-14-quickgelu:dfn5b"
 # The teacher of the published PromptKD tables, which name none: trained here, or their released checkpoint.
 _KD_TEACHERS = ("PromptSRC ViT-L/14", "published checkpoint ViT-L/14")
 
@@ -61,6 +63,8 @@ def find(method: Method, datasets: Iterable[str], metric: str) -> Published | No
         return None
     if name is None or (method.trainer == "PromptKD" and method.teacher not in _KD_TEACHERS):
         return None
+    if method.trainer.endswith("_KDPL") and method.teacher != _KDPL_TEACHER:
+        return None
     key = (_name(method), method.backbone, method.protocol, name, {"all": "acc"}.get(metric, metric))
     for shots in (method.shots, None):
         number = _numbers().get((*key, method.transductive, shots))
@@ -72,7 +76,7 @@ def find(method: Method, datasets: Iterable[str], metric: str) -> Published | No
 def _name(method: Method) -> str:
     if (method.trainer, method.backbone) == ("PromptSRC", "ViT-L/14"):
         return "PromptSRC teacher"
-    return METHODS.get(method.trainer, method.trainer)
+    return METHODS.get(method.trainer, method.trainer.replace("_KDPL", "+KDPL"))
 
 
 @lru_cache(maxsize=1)
@@ -82,6 +86,7 @@ def _numbers() -> dict[tuple[str, str, str, str, str, bool, int | None], Publish
     with PATH.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             learned = "unlabelled" in row["shots"] or row["method"].startswith("PromptKD")
+            learned = learned and "+KDPL" not in row["method"]  # its images are of the classes that train
             number = Published(float(row["value"]), row["paper_source"], row["verified"] == "yes", row["source"])
             for shots in _shots(row["method"], row["shots"]) if row["setting"] in AVERAGED else ():
                 key = (row["method"], row["backbone"], row["setting"], row["dataset"], row["metric"], learned, shots)

@@ -1,0 +1,174 @@
+"""Replays recorded runs of methods that learn without labels (the set's UNSUPERVISED.md) with the real trainers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from parity_compare import compare_evaluation
+from parity_measure import Arrays, Golden, Report
+from parity_train import Batches, Observed, replaying
+from torch import Tensor
+from torch.nn import functional as F
+from yacs.config import CfgNode
+
+from dassl.engine import TRAINER_REGISTRY
+from promptkd.data.benchmark import DATASET_DEFAULTS
+from promptkd.engine import checkpoints, config
+from promptkd.engine.losses import likeliest_classes
+from promptkd.model.class_vectors import cosine_logits
+from promptkd.model.tokens import class_prompt, tokenize
+from train import BASE
+
+
+def configuration(golden: Golden, recorded: Mapping[str, Any], name: str, trainer: str, changes: dict) -> CfgNode:
+    """What train.py would build from recorded options and changes of ours."""
+    cfg = config.default_config(DATASET_DEFAULTS)
+    config.merge_file(cfg, BASE)
+    config.merge(cfg, recorded, name)
+    ours: dict[str, Any] = {
+        "OUTPUT_DIR": str(golden.work / name), "USE_CUDA": False, "VERBOSE": False,
+        "TEST": {"NO_TEST": True, "FINAL_MODEL": "last_step"}, "TRAINER": {"NAME": trainer},
+    }  # fmt: skip
+    config.merge(cfg, ours, "parity")
+    config.merge(cfg, changes, "parity")
+    config.merge_options(cfg, golden.options)
+    cfg.freeze()
+    return cfg
+
+
+def start(trainer: Any, init: Mapping[str, Any], name: str) -> None:
+    """Gives a trainer the recorded start, and zero-filled buffers their own values back."""
+    own = trainer.model.prompts.state_dict()
+    buffers = {key: own[key] for key, _ in trainer.model.prompts.named_buffers()}
+    recorded = {key: torch.from_numpy(value) for key, value in init.items()}
+    if projections := [key for key in recorded if "projections.0." in key]:  # copies of one layer, stored once
+        for key in projections:
+            for number in range(1, len(trainer.model.prompts.projections) - 1):
+                recorded.setdefault(key.replace("projections.0.", f"projections.{number}."), recorded[key])
+    checkpoints.load_learned(trainer.model.prompts, buffers | recorded, name)
+
+
+def compare_steps(report: Report, trainer: Any, arrays: Arrays, record: dict[str, list[Any]], prefix: str = "") -> None:
+    """Losses, rates, first gradients, and what was learned after the last step."""
+    report.compare("losses", "loss", [step["loss"] for step in record["losses"]], arrays[f"{prefix}train/loss"])
+    report.compare("rates", "learning rate", record["lr"], arrays[f"{prefix}train/lr"])
+    report.compare("rates", "rate after training", trainer.get_current_lr(), arrays[f"{prefix}train/lr_after"])
+    gradients = checkpoints.to_published(record["gradients"][0])
+    for name, value in arrays.group(f"{prefix}grad_step1").items():
+        report.compare("gradients", f"gradient of {name}", gradients[name], value)
+    init = arrays.group(f"{prefix}init")
+    final = checkpoints.to_published(trainer.model.prompts.state_dict())
+    begun = checkpoints.to_published(record["start"][0])
+    for name, value in arrays.group(f"{prefix}final").items():
+        report.compare_weight(name, final[name], value, init.get(name, as_numpy(begun[name])), False)
+
+
+def as_numpy(value: Tensor) -> Any:
+    """A tensor's values, apart from it."""
+    return value.detach().clone().numpy()
+
+
+def replay_kdpl(golden: Golden, name: str) -> Report:
+    """A prompt learner distilled from a teacher, over its classes or over a list of names."""
+    meta, arrays = golden.fixture(name)
+    report = golden.report(name)
+    trainer_name, names = meta["trainer"], list(meta["training_classnames"])
+    list_of_names = golden.work / f"{name}.txt"
+    list_of_names.write_text("\n".join(names) + "\n")
+    changes = {
+        "MODEL": {"BACKBONE": {"NAME": golden.clip_file(file_of(meta["student"]))}},
+        "TRAINER": {"KDPL": {"TEACHER": golden.clip_file(file_of(meta["teacher"])), "CONCEPTS": str(list_of_names)}},
+    }
+    cfg = configuration(golden, meta["config"], name, trainer_name, changes)
+    images = golden.images(meta["train_images"])
+    labels = torch.zeros(images.shape[:2], dtype=torch.long)  # nothing reads them
+    batches = Batches(images, labels, meta["batches_per_epoch"], golden.directory / "fixtures" / f"{name}.json")
+    record: dict[str, list[Any]] = defaultdict(list)
+    described = meta | {"arrays": {}}  # teacher and student are compared here, not by the replaying class
+    kind = replaying(TRAINER_REGISTRY.get(trainer_name), described, batches, record, observing=False)
+    trainer = kind(cfg)
+    teacher = trainer.vocabulary
+    report.check("template of the teacher", teacher.teacher.template == meta["teacher_template"])
+    report.check("names of the teacher", list(teacher.names) == names)
+    raw = F.normalize(torch.from_numpy(arrays["teacher_text_features_raw"]), dim=-1)
+    report.compare("features", "class vectors", teacher.vectors.features, raw)
+    texts = [class_prompt(meta["teacher_template"], one) for one in names]
+    report.check("teacher's tokens", np.array_equal(tokenize(texts).numpy(), arrays["teacher_tokenized_prompts"]))
+    compare_kdpl_targets(report, trainer, meta, arrays, images)
+    start(trainer, arrays.group("init"), name)
+    record["start"].append({key: value.clone() for key, value in trainer.model.prompts.state_dict().items()})
+    if "tokenized_prompts" in arrays:
+        tokens, ids = trainer.model.tokens(names), torch.from_numpy(arrays["tokenized_prompts"]).long()
+        table = trainer.model.clip.token_embedding.weight[ids[:, : tokens.embeddings.shape[1]]]
+        report.check("tokenized prompts", torch.equal(tokens.embeddings, table))
+    test_images = golden.images(meta["test_images"])
+    compare_evaluation(report, Observed(trainer), arrays, "eval_before", test_images)
+    choose, given = teacher.targets, []
+
+    def observed_targets(images: Tensor, scale: float) -> tuple[Tensor | None, Tensor]:
+        given.append(choose(images, scale))
+        record["student"].append(student_logits(trainer, images, given[-1][0]))
+        return given[-1]
+
+    teacher.targets = observed_targets
+    trainer.train()
+    compare_steps(report, trainer, arrays, record)
+    report.compare("logits", "student logits", torch.stack(record["student"]), arrays["train/student_logits"])
+    for part in ("kl", "scl_text", "scl_image", "scl_logits"):
+        if f"train/loss_{part}" in arrays:
+            values = [step.get(f"loss_{part}", step["loss"]) for step in record["losses"]]
+            report.compare("losses", f"loss_{part}", values, arrays[f"train/loss_{part}"])
+    if "gauss" in arrays:
+        report.compare("weights", "GPA weights", trainer.callbacks()[0].weights, arrays["gauss"])
+    for epoch in range(1, meta["epochs"] + 1):
+        state = checkpoints.to_published(record["states"][epoch * meta["batches_per_epoch"] - 1])
+        for key, value in arrays.group(f"epoch{epoch}").items():
+            report.compare("weights", f"{key} after epoch {epoch}", state[key], value)
+    compare_evaluation(report, Observed(trainer), arrays, "eval_after", test_images)
+    report.check("name of the checkpoint folder", trainer.registered_name == meta["registered_model_name"])
+    return report
+
+
+@torch.no_grad()
+def compare_kdpl_targets(report: Report, trainer: Any, meta: Mapping[str, Any], arrays: Arrays, images: Tensor) -> None:
+    """The teacher's logits of all names with the student's scale, the chosen classes, and both divergences."""
+    teacher, scale = trainer.vocabulary, trainer.model.logit_scale
+    logits = torch.stack(
+        [cosine_logits(teacher.teacher.image_features(step), teacher.vectors.features, scale) for step in images]
+    )
+    report.compare("logits", "teacher logits", logits, arrays["train/teacher_logits"])
+    count = arrays["train/selected"].shape[1]
+    for step, batch in enumerate(images):
+        rows, target = teacher.targets(batch, scale)
+        chosen = torch.arange(len(teacher.names)) if rows is None else rows
+        report.check(f"classes of step {step + 1}", np.array_equal(chosen.numpy(), arrays["train/selected"][step]))
+        report.check("logits of the classes", torch.allclose(target, logits[step][:, chosen], atol=1e-4))
+        report.check("number of classes", len(likeliest_classes(target, count)) == count)
+    student = torch.from_numpy(arrays["train/student_logits"]).double().log_softmax(-1)
+    selected = torch.from_numpy(arrays["train/selected"])[:, None].expand(-1, images.shape[1], -1)
+    ours = logits.double().gather(2, selected).log_softmax(-1)
+    for which, (one, other) in {"forward": (ours, student), "reverse": (student, ours)}.items():
+        divergence = (one.exp() * (one - other)).sum(-1).mean(-1)
+        report.compare("losses", f"{which} divergence", divergence, arrays[f"train/loss_kl_{which}"])
+
+
+@torch.no_grad()
+def student_logits(trainer: Any, images: Tensor, rows: Tensor | None) -> Tensor:
+    """The student's logits of a batch, of some classes or all."""
+    model, names = trainer.model, trainer.vocabulary.names
+    if model.conditional:
+        return model.conditional_logits(images, names, rows)
+    return model.logits(images, model.text_features(names, rows))
+
+
+def file_of(described: str) -> str:
+    """ "clip_teacher.npz (loaded as ...)" -> "clip_teacher.npz"."""
+    return Path(described.split(" ")[0]).name
+
+
+REPLAYS = {**dict.fromkeys(("CoOp_KDPL", "CoCoOp_KDPL", "VPT_KDPL", "MaPLe_KDPL", "PromptSRC_KDPL"), replay_kdpl)}
