@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity_compare import compare_evaluation
+from parity_compare import compare_evaluation, compare_tokens
 from parity_measure import Arrays, Golden, Report
 from parity_train import Batches, Observed, replaying
 from torch import Tensor
@@ -20,8 +21,11 @@ from dassl.engine import TRAINER_REGISTRY
 from promptkd.data.benchmark import DATASET_DEFAULTS
 from promptkd.engine import checkpoints, config
 from promptkd.engine.losses import likeliest_classes
-from promptkd.model.class_vectors import cosine_logits
+from promptkd.engine.pseudo_labels import PseudoLabel, most_confident
+from promptkd.model.class_vectors import ClassVectors, cosine_logits
 from promptkd.model.tokens import class_prompt, tokenize
+from promptkd.teacher.labelling import mean_probabilities, zero_shot
+from promptkd.teacher.pool import Pool
 from train import BASE
 
 
@@ -171,4 +175,164 @@ def file_of(described: str) -> str:
     return Path(described.split(" ")[0]).name
 
 
+def replay_upl(golden: Golden, name: str) -> Report:
+    """UPL, by the step that was recorded."""
+    meta, arrays = golden.fixture(name)
+    report = golden.report(name)
+    if "train/loss" in arrays:
+        replay_upl_training(golden, report, meta, arrays)
+    elif "paths" in meta:
+        replay_upl_labels(golden, report, meta, arrays)
+    else:
+        replay_upl_choice(report, arrays)
+    if unseen := arrays.unseen():
+        report.note = f"not compared: {', '.join(unseen[:3])}{', ...' if len(unseen) > 3 else ''}"
+    return report
+
+
+def compare_choice(report: Report, chosen: list[PseudoLabel], arrays: Arrays, prefix: str) -> None:
+    """The chosen rows of each class, the surest first; recorded classes come in no order."""
+    index, label = arrays[f"{prefix}/index"], arrays[f"{prefix}/label"]
+    classes = set(label.tolist()) | {one.label for one in chosen}
+    for each in classes:
+        ours = [one.row for one in chosen if one.label == each]
+        report.check(f"{prefix}: images of class {each}", ours == index[label == each].tolist())
+    want = dict(zip(index.tolist(), arrays[f"{prefix}/confidence"].tolist(), strict=True))
+    got = [one.confidence for one in chosen]
+    report.compare("losses", f"{prefix}: confidences", got, [want.get(one.row, np.nan) for one in chosen])
+
+
+def replay_upl_choice(report: Report, arrays: Arrays) -> None:
+    """The choice of images from recorded probabilities."""
+    logits = torch.from_numpy(arrays["logits"])
+    sums = logits.sum(-1)
+    probabilities = logits if torch.allclose(sums, torch.ones_like(sums), atol=1e-3) else logits.softmax(-1)
+    files = [f"{row:06d}" for row in range(len(logits))]
+    for prefix in (key for key in arrays.groups("k") if f"{key}/index" in arrays):
+        chosen = most_confident(probabilities, files, int(prefix.removeprefix("k")))
+        compare_choice(report, chosen, arrays, prefix)
+
+
+def replay_upl_labels(golden: Golden, report: Report, meta: Mapping[str, Any], arrays: Arrays) -> None:
+    """The labelling pass over the image tree, through the trainer: from files to its training list."""
+    split = min((golden.directory / "data").glob("*/split_zhou_*.json"))
+    root = golden.work / "data"
+    if not root.exists():
+        shutil.copytree(golden.directory / "data", root, copy_function=shutil.copyfile)
+    clips = {role: golden.clip_file(file) for role, file in meta["clip"].items()}
+    changes = {
+        "DATASET": {"ROOT": str(root), "NAME": split.stem.removeprefix("split_zhou_")},
+        "DATALOADER": {"NUM_WORKERS": 0},
+        "INPUT": {"SIZE": tuple(meta["input_size"])},
+        "MODEL": {"BACKBONE": {"NAME": clips["student"]}},
+        "TRAINER": {
+            "UPL": {
+                "LABELLERS": ",".join(clips.values()),
+                "SHOTS": 2,
+                "PREC": "fp32",
+                "LABELLING_VIEW": "squash_as_published",
+            }
+        },
+    }
+    cfg = configuration(golden, {}, report.name, "UPL", changes)
+    trainer = TRAINER_REGISTRY.get("UPL")(cfg)
+    names, template, precision = trainer.task.classnames, trainer.task.template, trainer.model.precision
+    report.check("class names", names == meta["classnames"])
+    report.check("template", template == meta["template"])
+    pool = Pool(cfg, trainer.task.manager.dataset.train_x, squash=True)
+    place = {path: row for row, path in enumerate(pool.paths)}
+    rows = [next(place[path] for path in place if path.endswith(file)) for file in meta["paths"]]
+    report.check("true labels", [pool.truth[row] for row in rows] == meta["true_label"])
+    probabilities = {}
+    for role, file in clips.items():
+        probabilities[role] = mean_probabilities(pool, [file], names, template, precision)
+        model = zero_shot(file, template, precision)
+        features = F.normalize(pool.weak_features(model)[rows], dim=-1)
+        report.compare("features", f"{role} image features", features, arrays[f"{role}/image_features"])
+        vectors = model.class_vectors(names).features
+        report.compare("features", f"{role} text features", vectors, arrays[f"{role}/text_features"])
+        report.compare("logits", f"{role} probabilities", probabilities[role][rows], arrays[f"{role}/probs"])
+        best = probabilities[role][rows].max(-1)
+        report.compare("logits", f"{role} confidences", best.values, arrays[f"{role}/json_confidence"])
+        report.check(f"{role} predictions", np.array_equal(best.indices.numpy(), arrays[f"{role}/json_pred"]))
+    both = mean_probabilities(pool, list(clips.values()), names, template, precision)
+    for group in sorted({key.split("/")[1] for key in meta["arrays"] if key.startswith("select/")}):
+        kind, _, count = group.partition("_k")
+        given = (probabilities["student"] if kind == "single" else both)[rows]
+        chosen = most_confident(given, meta["paths"], int(count))
+        compare_choice(report, chosen, arrays, f"select/{group}")
+        items = pool.labelled([PseudoLabel(rows[one.row], *one[1:]) for one in chosen], names)
+        row_of = {pool.paths[row]: number for number, row in enumerate(rows)}
+        listed = [row_of[item.impath] for item in items]
+        report.check(f"{group}: training list", listed == arrays[f"select/{group}/train_index"].tolist())
+        labels = [item.label for item in items]
+        report.check(f"{group}: its labels", labels == arrays[f"select/{group}/train_label"].tolist())
+        if group == "ensemble_k2":
+            own = [item.impath for item in trainer.task.train_loader.dataset.data_source]
+            report.check("the trainer's list", own == [item.impath for item in items])
+
+
+def replay_upl_training(golden: Golden, report: Report, meta: Mapping[str, Any], arrays: Arrays) -> None:
+    """Each prompt by itself, and all of them as one ensemble."""
+    images, labels = golden.images(meta["train_images"]), torch.from_numpy(arrays["train/labels"])
+    recorded = {key: meta["config"][key] for key in ("OPTIM", "INPUT", "SEED")}
+    own = meta["config"]["TRAINER"]["UPLTrainer"]
+    prefixes = ["", *(f"{group}/" for group in sorted(meta["seeds"])[1:])]
+    test_images = golden.images(meta["test_images"])
+
+    def trainer_of(members: int) -> tuple[Any, dict[str, list[Any]]]:
+        changes = {
+            "MODEL": {"BACKBONE": {"NAME": golden.clip_file(meta["clip"])}},
+            "TRAINER": {"UPL": {**own, "MEMBERS": members}},
+        }
+        cfg = configuration(golden, recorded, f"{report.name}_{len(list(golden.work.iterdir()))}", "UPL", changes)
+        source = golden.directory / "fixtures" / f"{report.name}.json"
+        record: dict[str, list[Any]] = defaultdict(list)
+        batches = Batches(images, labels, meta["batches_per_epoch"], source)
+        kind = replaying(TRAINER_REGISTRY.get("UPL"), meta, batches, record, observing=members == 1)
+        return type("Labelled", (kind,), {"prepare": lambda self: None})(cfg), record  # its labels are recorded
+
+    for prefix in prefixes:
+        trainer, record = trainer_of(1)
+        start(trainer, arrays.group(f"{prefix}init"), report.name)
+        record["start"].append({key: value.clone() for key, value in trainer.model.prompts.state_dict().items()})
+        if not prefix:
+            compare_tokens(
+                report, trainer.model, meta["classnames"], torch.from_numpy(arrays["tokenized_prompts"]).long()
+            )
+            compare_evaluation(report, Observed(trainer), arrays, "eval_before", test_images)
+            image = F.normalize(trainer.model.image_features(test_images), dim=-1)
+            report.compare("features", "image features", image, arrays["image_features_normalised"])
+        trainer.train()
+        compare_steps(report, trainer, arrays, record, prefix)
+        logits = torch.stack(record["logits"])
+        report.compare("logits", "training logits", logits, arrays[f"{prefix}train/logits"])
+        correct = (logits.argmax(-1) == labels).double().mean(-1)
+        report.compare("rates", "training accuracy", 100 * correct, arrays[f"{prefix}train/acc"])
+        compare_evaluation(report, Observed(trainer), arrays, f"{prefix}eval_after", test_images)
+        vectors = trainer.model.class_vectors(meta["classnames"]).features
+        report.compare("features", "class vectors", vectors, arrays[f"{prefix}eval_after/text_features_normalised"])
+    ensemble, record = trainer_of(len(prefixes))
+    begun = [torch.from_numpy(arrays[f"{prefix}init/prompt_learner.ctx"]) for prefix in prefixes]
+    ensemble.model.prompts.load_state_dict({"ctx": torch.stack(begun).float()})
+    ensemble.train()
+    losses = sum(arrays[f"{prefix}train/loss"] for prefix in prefixes)
+    report.compare("losses", "sum of the members' losses", [step["loss"] for step in record["losses"]], losses)
+    for number, prefix in enumerate(prefixes):
+        context, want = ensemble.model.prompts.ctx[number], arrays[f"{prefix}final/prompt_learner.ctx"]
+        report.compare_weight(f"context {number} of the ensemble", context, want, begun[number], False)
+    stored = golden.work / "ensemble.safetensors"
+    ensemble.model.class_vectors(meta["classnames"]).save(stored)
+    with torch.no_grad():
+        logits = ClassVectors.load(stored).logits(ensemble.model.image_features(test_images))
+    report.compare("logits", "ensemble, by its class vectors", logits, arrays["ensemble/logits"])
+    test_labels = golden.images("batches.npz:test_labels")
+    accuracy = 100 * (logits.argmax(-1) == test_labels).double().mean()
+    recorded_accuracy = float(arrays["ensemble/accuracy"])
+    if recorded_accuracy <= 1 < accuracy:
+        accuracy = accuracy / 100
+    report.compare("rates", "accuracy of the ensemble", accuracy, recorded_accuracy)
+
+
 REPLAYS = {**dict.fromkeys(("CoOp_KDPL", "CoCoOp_KDPL", "VPT_KDPL", "MaPLe_KDPL", "PromptSRC_KDPL"), replay_kdpl)}
+REPLAYS["UPLTrainer"] = replay_upl

@@ -84,6 +84,14 @@ class PromptTrainer(TrainerX):
     def prepare(self) -> None:
         """What it makes once before it trains, with its model: a teacher, labels for images that have none."""
 
+    def seen(self) -> dict[str, Any] | None:
+        """What results.json says of images that it learned from without labels; None of a method with labels."""
+        supervision = self.task.supervision
+        if supervision.labels or not self.learns or self.cfg.EVAL_ONLY:
+            return None
+        classes = supervision.pool or self.cfg.DATASET.SUBSAMPLE_CLASSES
+        return {"images": len(self.task.train_loader.dataset), "classes": classes, "from": "train split"}
+
     # ---- Dassl's hooks
 
     def check_cfg(self, cfg: CfgNode) -> None:
@@ -117,6 +125,7 @@ class PromptTrainer(TrainerX):
         )
         if not cfg.EVAL_ONLY:
             self.prepare()
+            self.train_loader_x = task.train_loader  # which may be another one now
         self.training = Training(cfg, task, self.model, self.losses, self.registered_name, seed, self.learns)
         self.training.callbacks = [*([self.teaching] if self.teaching else []), *self.callbacks()]
         learned = (self.model.prompts, self.training.optimizer, self.training.scheduler)
@@ -162,7 +171,7 @@ class PromptTrainer(TrainerX):
     def test(self, split: str | None = None) -> float | None:  # type: ignore[override]
         """Accuracy (percent) of the first reported class group; writes the results."""
         teacher = self.teaching or self.vocabulary
-        self.final_accuracy = self.training.results(teacher.result() if teacher else None)
+        self.final_accuracy = self.training.results(teacher.result() if teacher else None, self.seen)
         return self.final_accuracy
 
     def save_model(

@@ -70,4 +70,5 @@ class Classifier:
         with torch.no_grad():
             pixels = [self.transform(image.convert("RGB")) for image in images]
             batch = torch.stack(pixels).to(self.model.device)  # (B, 3, H, W)
-            return self.model.logits(batch, self.class_vectors.features).softmax(dim=-1).cpu()
+            image_features = self.model.image_features(batch)  # (B, D)
+            return self.class_vectors.logits(image_features, self.model.logit_scale).softmax(dim=-1).cpu()

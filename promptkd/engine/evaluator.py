@@ -16,6 +16,7 @@ from dassl.evaluation import build_evaluator
 from promptkd.data.loading.pipeline import classified
 from promptkd.engine.task import Task
 from promptkd.model.precision import Precision
+from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import shape_of
 from promptkd.model.zoo import image_statistics
 from promptkd.results.predictions import Predictions
@@ -84,6 +85,34 @@ class Evaluator:
     ) -> dict[str, dict[str, Any]]:
         with self.precision.autocast():
             return measure(self.task.cfg, classify, loader, groups, names, self.precision.device, predictions)
+
+
+@torch.no_grad()
+def accuracies_of_members(task: Task, model: PromptedClip) -> dict[str, dict[str, Any]]:
+    """Accuracy of each prompt of an ensemble by itself, in one pass over the test images.
+
+    Returns:
+        Class group -> "accuracies" (percent, one for each of M members) and their "mean".
+    """
+    names, members = task.all_classnames, model.spec.members
+
+    def classify(images: Tensor) -> Tensor:
+        """Logits of all members side by side: (B, 3, H, W) -> (B, M * C)."""
+        return model.member_logits(images, text).transpose(0, 1).flatten(1)
+
+    right = {group: torch.zeros(members) for group in task.groups}
+    count = dict.fromkeys(task.groups, 0)
+    with model.precision.autocast():
+        text = model.member_features(names)  # (M, C, D)
+        for _, labels, logits in classified(task.evaluation_loader, classify, members * len(names), model.device):
+            for group, classes in task.groups.items():
+                place = torch.tensor(classes)
+                inside = torch.isin(labels, place)
+                among = logits.unflatten(1, (members, len(names)))[inside][:, :, place]  # (b, M, classes of the group)
+                right[group] += (place[among.argmax(-1)] == labels[inside][:, None]).sum(0)
+                count[group] += int(inside.sum())
+    percent = {group: (100 * right[group] / max(count[group], 1)).tolist() for group in task.groups}
+    return {group: {"accuracies": each, "mean": sum(each) / members} for group, each in percent.items()}
 
 
 @torch.no_grad()

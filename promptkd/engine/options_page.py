@@ -150,8 +150,7 @@ def page(flags: argparse.ArgumentParser) -> str:
             sections = sections_of(name)
             parts += [f"### {name}: `TRAINER.{sections[0]}.`\n", f"{_first_line(trainer)}\n"]
             if len(sections) > 1:
-                base = name.rpartition("_")[0]
-                parts.append(f"The options of {base}, and in `TRAINER.{sections[1]}.`:\n")
+                parts.append(f"The options of {name.rpartition('_')[0]}, and in `TRAINER.{sections[1]}.`:\n")
             kind = (trainer.Options, *trainer.AddedOptions)[-1]
             parts.append(_table(["option", "default", "meaning"], _method_rows(kind)))
     ours = config.KEYS | {f"DATASET.{key}": entry for key, entry in DATASET_KEYS.items()}

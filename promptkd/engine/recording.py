@@ -50,6 +50,7 @@ def describe(
     teacher: dict[str, Any] | None = None,
     progress: Progress | None = None,
     seconds: float = 0.0,
+    seen: dict[str, Any] | None = None,
 ) -> RunRecord:
     """The record of a finished run; docs/results.md says what each field means.
 
@@ -61,12 +62,15 @@ def describe(
         teacher: what is known of a student's teacher.
         progress: time and images of training; None where nothing was trained.
         seconds: time that the evaluation took.
+        seen: what is known of images that it learned from without labels.
     """
     progress = progress or Progress()
     train_images = len(task.train_loader.dataset)
     images = len(task.evaluation_loader.dataset) if task.evaluation_loader else train_images
     learned_on = _learned_on(cfg, model)
     learns = any(True for _ in model.prompts.parameters())
+    unlabelled = train_images if learns and not task.supervision.labels else 0
+    unlabelled = (seen or {}).get("images", unlabelled)
     return RunRecord(
         trainer=cfg.TRAINER.NAME,
         backbone=cfg.MODEL.BACKBONE.NAME,
@@ -79,7 +83,8 @@ def describe(
         shots=_labelled_shots(cfg, model),
         fewshot_sha256=getattr(getattr(task.manager.dataset, "fewshot", None), "sha256", None),
         train_images=train_images,
-        unlabelled_images=train_images if learns and not task.supervision.labels else 0,
+        unlabelled_images=unlabelled,
+        seen=seen,
         seed=cfg.SEED,
         epochs=cfg.OPTIM.MAX_EPOCH,
         selection=SELECTION[cfg.TEST.FINAL_MODEL],
@@ -99,7 +104,12 @@ def describe(
 
 
 def write_results(
-    cfg: CfgNode, task: Task, model: PromptedClip, teacher: dict[str, Any] | None, progress: Progress
+    cfg: CfgNode,
+    task: Task,
+    model: PromptedClip,
+    teacher: dict[str, Any] | None,
+    progress: Progress,
+    seen: dict[str, Any] | None = None,
 ) -> float | None:
     """Evaluates a model and writes results.json, predictions.csv and the class vectors into the run's directory.
 
@@ -116,7 +126,7 @@ def write_results(
     if metrics:
         log.info("%s", table(metrics, (teacher or {}).get("metrics")))
     if distributed.is_main():
-        record = describe(cfg, task, model, metrics, teacher, progress, time.time() - start)
+        record = describe(cfg, task, model, metrics, teacher, progress, time.time() - start, seen)
         path = record.write(cfg.OUTPUT_DIR)
         write_text(path.with_name(PREDICTIONS), predictions.text())
         if not model.conditional:

@@ -26,6 +26,7 @@ class Supervision:
 
     Attributes:
         labels: whether it reads the labels of training images.
+        makes_labels: whether it labels the training images itself, and reads those labels.
         pool: class group whose images train, without labels: "all" or "base"; "" for those of SUBSAMPLE_CLASSES.
         transductive: whether unlabelled images of the classes that it is tested on are among them.
         class_specific: whether it learns something for each class by itself, and can say nothing of other classes.
@@ -34,6 +35,7 @@ class Supervision:
     """
 
     labels: bool = True
+    makes_labels: bool = False
     pool: str = ""
     transductive: bool = False
     class_specific: bool = False
@@ -130,6 +132,28 @@ class Task:
             return "base2new"
         return "fewshot" if self.cfg.DATASET.NUM_SHOTS > 0 else "all"
 
+    def train_on(self, items: list[Any]) -> None:
+        """Makes other items train: in the order and views of a seed, read and transformed as those before.
+
+        Raises:
+            ValueError: there are none.
+        """
+        cfg, before = self.cfg, self.train_loader.dataset.items
+        train = cfg.DATALOADER.TRAIN_X
+        loader = build_data_loader(
+            cfg,
+            sampler_type=train.SAMPLER,
+            data_source=items,
+            batch_size=train.BATCH_SIZE,
+            n_domain=train.N_DOMAIN,
+            n_ins=train.N_INS,
+            tfm=before.transform,
+            is_train=True,
+            dataset_wrapper=reader_of(cfg),
+        )
+        special = {"collate_fn": device_crops.collate} if cfg.INPUT.ON_DEVICE else {}
+        self.train_loader = seeded_loader(loader, cfg.DATASET.ROOT, cfg.DATALOADER.PREFETCH_FACTOR, **special)
+
     def loader(self, items: list[Any]) -> DataLoader:
         """Dassl's loader of test images over some items."""
         return build_data_loader(
@@ -190,13 +214,15 @@ def _with_workers_that_fit(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
+def reader_of(cfg: CfgNode) -> Any:
+    """The class of a loader's training items; a user's own images are read by their data set's own."""
+    return decoding.wrapper(cfg, getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "image_wrapper", None))
+
+
 def loaders(cfg: CfgNode) -> tuple[DataManager, DataLoader]:
     """Dassl's loaders, and the one that trains, in the order and views of a seed, decoded as the options ask for."""
-    # a user's own images are read by their data set's own wrapper
-    wrapper: Any = getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "image_wrapper", None)
     cropping = device_crops.CropTransform(cfg) if cfg.INPUT.ON_DEVICE else None
-    read_by: Any = decoding.wrapper(cfg, wrapper)
-    manager = DataManager(cfg, custom_tfm_train=cropping, dataset_wrapper=read_by)
+    manager = DataManager(cfg, custom_tfm_train=cropping, dataset_wrapper=reader_of(cfg))
     special = {"collate_fn": device_crops.collate} if cropping else {}
     prefetch = cfg.DATALOADER.PREFETCH_FACTOR
     return manager, seeded_loader(manager.train_loader_x, cfg.DATASET.ROOT, prefetch, **special)

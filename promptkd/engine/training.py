@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class Training:
         classes = tuple(task.classnames) if task.supervision.class_specific else ()
         self.checkpointer = Checkpointer(Path(cfg.OUTPUT_DIR) / folder, model, classes)
         self.evaluation = Evaluator(task, model.precision)
-        self.step = Step(cfg, model, losses, task.supervision.labels)
+        self.step = Step(cfg, model, losses, task.supervision.labels or task.supervision.makes_labels)
         self.progress = Progress()
         self.callbacks: Sequence[Callback] = ()
         self.best = float("-inf")
@@ -151,7 +151,14 @@ class Training:
             return self.evaluation.on_validation(self.model.classifier(self.task.classnames))
         return self.evaluation.on_first_group(self.model.classifier(self.task.all_classnames))
 
-    def results(self, teacher: dict[str, Any] | None = None) -> float | None:
-        """Evaluates the model, writes its results, and returns the first class group's accuracy (percent)."""
+    def results(
+        self, teacher: dict[str, Any] | None = None, seen: Callable[[], dict[str, Any] | None] = lambda: None
+    ) -> float | None:
+        """Evaluates the model, writes its results, and returns the first class group's accuracy (percent).
+
+        Args:
+            teacher: what is known of a teacher.
+            seen: gives what is known of images without labels.
+        """
         self.model.prompts.eval()
-        return write_results(self.cfg, self.task, self.model, teacher, self.progress)
+        return write_results(self.cfg, self.task, self.model, teacher, self.progress, seen())

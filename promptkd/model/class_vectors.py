@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from promptkd.model.text import encode_texts
 from promptkd.model.tokens import class_prompt, embed
 
 FILE_NAME = "class_vectors.safetensors"
+KINDS = ("unit", "mean")
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,18 @@ class ClassVectors:
 
     Attributes:
         classnames: C names.
-        features: (C, D), of unit norm.
+        features: (C, D), of unit norm, or means of unit vectors.
         logit_scale: the factor of the cosine similarities (exponentiated; 100 for OpenAI's models).
         source: their origin: "made_by", "weights" (a hash), "template", as far as known.
+        kind: "unit", or "mean": each is the mean of the unit vectors of an ensemble of prompts, and is not normalised
+            again, so that its logits are the mean of theirs (UPL, arXiv 2204.03649).
     """
 
     classnames: tuple[str, ...]
     features: Tensor
     logit_scale: float
     source: dict[str, str] = field(default_factory=dict)
+    kind: str = "unit"
 
     def select(self, classnames: Sequence[str]) -> ClassVectors:
         """The vectors of these classes, in this order.
@@ -56,11 +60,11 @@ class ClassVectors:
                 f"they hold {len(self.classnames)} classes, by {self.source.get('made_by', 'an unknown teacher')}"
             )
         index = torch.tensor([rows[name] for name in classnames], device=self.features.device)
-        return ClassVectors(tuple(classnames), self.features[index], self.logit_scale, self.source)
+        return replace(self, classnames=tuple(classnames), features=self.features[index])
 
     def to(self, device: torch.device | str) -> ClassVectors:
         """The same vectors on another device."""
-        return ClassVectors(self.classnames, self.features.to(device), self.logit_scale, self.source)
+        return replace(self, features=self.features.to(device))
 
     def logits(self, image_features: Tensor, logit_scale: float | Tensor | None = None) -> Tensor:
         """Cosine similarities times a scale: (B, D) un-normalised image features -> (B, C) float32.
@@ -70,11 +74,13 @@ class ClassVectors:
             logit_scale: the image encoder's own scale where it differs from that of the vectors (PromptKD's student).
         """
         scale = self.logit_scale if logit_scale is None else logit_scale
-        return cosine_logits(image_features, self.features, scale)
+        return cosine_logits(image_features, self.features, scale, self.kind == "unit")
 
     def save(self, path: str | Path) -> None:
         """Writes the vectors to one safetensors file, atomically; names and source go into its header."""
         header = {"classnames": json.dumps(self.classnames), "source": json.dumps(self.source), "format": "1"}
+        if self.kind != "unit":  # which files without a kind are
+            header["kind"] = self.kind
         tensors = {
             "features": self.features.detach().float().cpu().contiguous(),
             "logit_scale": torch.tensor(float(self.logit_scale)),
@@ -100,25 +106,31 @@ class ClassVectors:
                 header = file.metadata() or {}
                 features, scale = file.get_tensor("features"), file.get_tensor("logit_scale")
             names = tuple(json.loads(header["classnames"]))
+            kind = header.get("kind", "unit")
+            if kind not in KINDS:
+                raise KeyError(f"kind {kind[:40]!r}, this version reads {' and '.join(KINDS)}")
         except (SafetensorError, KeyError) as error:
             raise ValueError(f"{path} holds no class vectors ({error})") from error
-        return cls(names, features, float(scale), json.loads(header.get("source", "{}")))
+        return cls(names, features, float(scale), json.loads(header.get("source", "{}")), kind)
 
 
-def cosine_logits(image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor) -> Tensor:
+def cosine_logits(
+    image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor, normalize_text: bool = True
+) -> Tensor:
     """The logits `s * cos(f, g)` in float32 (CLIP, arXiv 2103.00020, figure 3).
 
     Args:
         image_features: f, (B, D), of any norm.
         text_features: g, (C, D), or (B, C, D) for features that depend on the image (CoCoOp).
         logit_scale: s.
+        normalize_text: whether g is brought to unit norm; a mean of unit vectors (ClassVectors.kind) stays as it is.
 
     Returns:
         (B, C).
     """
     with torch.autocast(image_features.device.type, enabled=False):  # it would multiply, and return, in half precision
         image = F.normalize(image_features.float(), dim=-1)
-        text = F.normalize(text_features.float(), dim=-1)
+        text = F.normalize(text_features.float(), dim=-1) if normalize_text else text_features.float()
         if text.dim() == 3:
             return logit_scale * torch.einsum("bd,bcd->bc", image, text)
         return logit_scale * image @ text.t()

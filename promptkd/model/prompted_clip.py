@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from promptkd.model.class_vectors import ClassVectors, cosine_logits, scale_of, template_features, weights_hash
 from promptkd.model.compiling import compile_image_encoder
 from promptkd.model.conditional import ConditionalPrompts
+from promptkd.model.ensemble import EnsemblePrompts
 from promptkd.model.precision import Precision
 from promptkd.model.prompting import encode_image
 from promptkd.model.prompts import Prompts
@@ -130,6 +131,16 @@ class PromptedClip:
             self.clip, tokens if rows is None else tokens.take(rows.tolist()), image_features
         )
 
+    def member_features(self, classnames: Sequence[str]) -> Tensor:
+        """Text features of C classes with each prompt of an ensemble: (M, C, D), not normalised."""
+        assert isinstance(self.prompts, EnsemblePrompts)
+        return self.prompts.encode_members(self.clip, self.tokens(classnames))
+
+    def member_logits(self, images: Tensor, text_features: Tensor) -> Tensor:
+        """The logits of each prompt of an ensemble: (B, 3, H, W), (M, C, D) -> (M, B, C) float32."""
+        image = self.image_features(images)  # (B, D)
+        return torch.stack([cosine_logits(image, one, self.logit_scale) for one in text_features])
+
     def template_features(
         self, classnames: Sequence[str], templates: Sequence[str], normalize_each: bool = True
     ) -> Tensor:
@@ -139,7 +150,7 @@ class PromptedClip:
 
     @torch.no_grad()
     def class_vectors(self, classnames: Sequence[str]) -> ClassVectors:
-        """Text features of C classes (C, D) of unit norm, with names, scale and origin.
+        """Text features of C classes (C, D) of unit norm, with names, scale and origin; of an ensemble their mean.
 
         Raises:
             ValueError: they depend on the image (CoCoOp), or a class has no stored vector.
@@ -149,10 +160,14 @@ class PromptedClip:
         if self.conditional:
             raise ValueError("CoCoOp makes its text features for each image anew: it has no class vectors")
         with self.precision.autocast():
-            features = F.normalize(self.text_features(classnames).float(), dim=-1)
+            features, kind = self.text_features(classnames).float(), "unit"
+            if isinstance(self.prompts, EnsemblePrompts):
+                kind = "mean"
+            else:
+                features = F.normalize(features, dim=-1)
         made_by = f"{self.about.get('trainer', 'a prompted CLIP')} on {self.about.get('backbone', 'an unnamed CLIP')}"
         source = {"made_by": made_by, "weights": weights_hash(self.prompts), "template": self.template}
-        return ClassVectors(tuple(classnames), features, self.logit_scale, source)
+        return ClassVectors(tuple(classnames), features, self.logit_scale, source, kind)
 
     def logits(self, images: Tensor, text_features: Tensor | None = None) -> Tensor:
         """`s cos(f, g)`: (B, 3, H, W) -> (B, C) float32.
@@ -163,7 +178,7 @@ class PromptedClip:
         """
         if text_features is None:
             assert self.vectors is not None, "give text features, or the model its class vectors"
-            text_features = self.vectors.features
+            return self.vectors.logits(self.image_features(images), self.logit_scale)
         return cosine_logits(self.image_features(images), text_features, self.logit_scale)
 
     def conditional_logits(self, images: Tensor, classnames: Sequence[str], rows: Tensor | None = None) -> Tensor:
@@ -175,8 +190,8 @@ class PromptedClip:
         """What maps images (B, 3, H, W) to logits (B, C); everything that no image enters is computed here."""
         if self.conditional:
             return lambda images: self.conditional_logits(images, classnames)
-        features = self.class_vectors(classnames).features
-        return lambda images: self.logits(images, features)
+        vectors = self.class_vectors(classnames)
+        return lambda images: vectors.logits(self.image_features(images), self.logit_scale)
 
     def save(self, folder: str | Path, classnames: Sequence[str] = ()) -> None:
         """Saves what it learned, for `load`; see promptkd.model.saved.save."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from promptkd.model.compound import CompoundPrompts
 from promptkd.model.conditional import ConditionalPrompts
+from promptkd.model.ensemble import EnsemblePrompts
 from promptkd.model.prompts import POSITIONS, Prompts, StudentPrompts
 
 KINDS = ("prompts", "conditional", "compound")
@@ -27,6 +28,7 @@ class PromptSpec:
         phrase: words that the context starts from, and that stay as text behind it where it is shorter.
         position: of the class name: "end", "middle" or "front" of the context.
         n_classes: classes with a context each (CoOp's CSC); 0 for one context.
+        members: contexts of an ensemble (UPL); below 2 there is one.
         projector_layers, projector_dim: linear layers of a student's projector, and the channels that it leads to.
     """
 
@@ -38,6 +40,7 @@ class PromptSpec:
     phrase: str = ""
     position: str = "end"
     n_classes: int = 0
+    members: int = 0
     projector_layers: int = 0
     projector_dim: int = 0
 
@@ -56,6 +59,8 @@ class PromptSpec:
             return ConditionalPrompts(clip, self.n_text, self.phrase)
         if self.kind == "compound":
             return CompoundPrompts(clip, self.n_text, self.depth_text, self.phrase)
+        if self.members > 1:
+            return EnsemblePrompts(clip, self.n_text, self.members, self.position)
         if self.projector_layers:
             return StudentPrompts(clip, self.projector_dim, self.n_vision, self.depth_vision, self.projector_layers)
         sizes = (self.n_text, self.depth_text, self.n_vision, self.depth_vision)

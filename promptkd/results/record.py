@@ -20,7 +20,7 @@ FILE_NAME = "results.json"
 FORMAT = 1
 GROUPS = ("base", "new", "all")  # class groups, in the order of tables
 # An evaluation does not know these: in the directory of the run that it evaluates, training's stay.
-_OF_TRAINING = ("teacher", "train_seconds", "train_images_per_second", "eval_only")
+_OF_TRAINING = ("teacher", "seen", "train_seconds", "train_images_per_second", "eval_only")
 
 
 def harmonic_mean(base: float, new: float) -> float:
@@ -47,6 +47,7 @@ class RunRecord:
     fewshot_sha256: str | None = None
     train_images: int | None = None
     unlabelled_images: int | None = None
+    seen: dict[str, Any] | None = None  # of a method that learned from images without labels
     seed: int
     epochs: int | None = None
     selection: str

@@ -11,7 +11,7 @@ from promptkd import home
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
 from promptkd.sweep.plan import Plan
-from promptkd.sweep.recipes import FULL_DATA, LEARNS_NOTHING, SHARED, SHOTS, STUDENTS, belongs
+from promptkd.sweep.recipes import FULL_DATA, LEARNS_NOTHING, PSEUDO_LABELLED, SHARED, SHOTS, STUDENTS, belongs
 
 
 def jobs_of(plan: Plan) -> list[Job]:
@@ -58,7 +58,9 @@ class _Builder:
         if elsewhere and dataset == plan.source:
             protocol = "cross"  # one run on the source serves both
         options.setdefault("DATASET.NUM_SHOTS", 0 if trainer in FULL_DATA else shots)
-        options |= {"PROTOCOL": protocol} if elsewhere else {}
+        if trainer in PSEUDO_LABELLED:
+            options.setdefault(f"TRAINER.{trainer.upper()}.SHOTS", shots)
+        options |= {"PROTOCOL": protocol} if elsewhere or (protocol == "fewshot" and trainer in PSEUDO_LABELLED) else {}
         options |= {"DATASET.SUBSAMPLE_CLASSES": "base"} if protocol == "base2new" else {}
         needs: tuple[str, ...] = ()
         extra: list[str] = []

@@ -5,7 +5,7 @@
     python tools/launch.py xd_train CoOp imagenet               # learns on the source
     python tools/launch.py xd_test CoOp eurosat dtd             # evaluates it elsewhere, without training again
     python tools/launch.py xd_test CoOp all dg                  # the ten targets, and the four ImageNet variants
-    python tools/launch.py folder PromptKD IMAGES CLASSES.txt   # a student of one's own images, without labels
+    python tools/launch.py folder PromptKD IMAGES CLASSES.txt   # a student of one's own images, without labels; or UPL
 
 `promptkd launch` is the same command where the project is installed.
 
@@ -153,10 +153,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     of_folder = args.command == "folder"
     plans: list[Plan] = []
     try:
-        if of_folder and args.trainers != "PromptKD":
-            raise ValueError(f"folder {args.trainers}: images without labels are for PromptKD")
         if of_folder:
-            jobs = own_images.jobs_of(args.words)
+            jobs = own_images.jobs_of(args.words, args.trainers)
         else:
             plans = read_words(args.command, args.trainers.split(","), args.words)
             jobs = [job for plan in plans for job in jobs_of(plan)]

@@ -1,4 +1,4 @@
-"""The jobs of `python tools/launch.py folder`: students of one's own images, without labels."""
+"""The jobs of `python tools/launch.py folder`: students, or other methods, of one's own images, without labels."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from promptkd.results.settings import fingerprint, relevant
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
 
+METHODS = ("PromptKD", "UPL")  # that learn from images without labels
 TEACHER = "ViT-L/14"  # zero-shot, where none is named; of mini-student it is mini-teacher
 KEYS = {"TEMPLATE": "TEMPLATE", "TEST_DIR": "DATASET.TEST_DIR", "KD_WEIGHT": "TRAINER.PROMPTKD.KD_WEIGHT"}
 GIVEN_ELSEWHERE = {
@@ -29,8 +30,8 @@ GIVEN_ELSEWHERE = {
 }  # fmt: skip
 
 
-def jobs_of(words: Sequence[str]) -> list[Job]:
-    """The jobs of a command line: IMAGES CLASSES [SEED ...] [KEY VALUE ...], one for each seed (default: 1).
+def jobs_of(words: Sequence[str], trainer: str = "PromptKD") -> list[Job]:
+    """The jobs of a method's command line: IMAGES CLASSES [SEED ...] [KEY VALUE ...], one for each seed (default: 1).
 
     A job's directory is named after the images' folder and a hash of all that its student depends on: the names of the
     images and classes, the teacher and the options. So a corrected list, or more images, make a new run.
@@ -44,20 +45,22 @@ def jobs_of(words: Sequence[str]) -> list[Job]:
     from promptkd.data.images import walk_images
 
     images, classes, seeds, pairs = _inputs(words)
-    options = _options(pairs, images)
+    if trainer not in METHODS:
+        raise ValueError(f"folder {trainer}: images without labels are for {', '.join(METHODS)}")
+    options = _options(pairs, images, trainer)
     names = read_class_list(classes)
     check_classnames(str(classes), names)
     if not (files := walk_images(images)):
         raise ValueError(f"{images} and the folders in it hold no images")
-    recipe = os.environ.get("RECIPE") or _recipe(options)
-    _, cfg = _configure(recipe, images, classes, options, 0, Path())
+    recipe = os.environ.get("RECIPE") or _recipe(options, trainer)
+    _, cfg = _configure(trainer, recipe, images, classes, options, 0, Path())
     settings = {key: value for key, value in relevant(cfg).items() if key != "SEED"}
     place = hashlib.sha256(json.dumps([files, names, settings], default=str).encode()).hexdigest()[:8]
     folder = Path(home.working_folder("OUTPUT", "output")).absolute() / "own" / f"{images.name}-{place}"
     jobs = []
     for seed in seeds or [1]:
         directory = folder / f"seed{seed}"
-        arguments, cfg = _configure(recipe, images, classes, options, seed, directory)
+        arguments, cfg = _configure(trainer, recipe, images, classes, options, seed, directory)
         command = (*home.command("train"), *arguments)
         name = directory.relative_to(folder.parents[1]).as_posix()
         jobs.append(Job(name, directory, command, fingerprint(cfg), (), cfg.OPTIM.MAX_EPOCH, labelled=False))
@@ -84,7 +87,7 @@ def _inputs(words: Sequence[str]) -> tuple[Path, Path, list[int], list[str]]:
     return images, classes, seeds, words
 
 
-def _options(words: Sequence[str], images: Path) -> dict[str, str]:
+def _options(words: Sequence[str], images: Path, trainer: str) -> dict[str, str]:
     """The KEY VALUE pairs of a command line, and those of the environment beside them."""
     from promptkd.data.class_names import named_path
 
@@ -95,10 +98,12 @@ def _options(words: Sequence[str], images: Path) -> dict[str, str]:
         if key in GIVEN_ELSEWHERE:
             raise ValueError(f"{key} is said by {GIVEN_ELSEWHERE[key]}: leave it out")
     for variable, key in KEYS.items():
-        if os.environ.get(variable):
+        if os.environ.get(variable) and recipes.belongs(key, trainer):
             options.setdefault(key, os.environ[variable])
     if test := options.get("DATASET.TEST_DIR"):
         options["DATASET.TEST_DIR"] = str(named_path(images, test, "TEST_DIR"))
+    if trainer != "PromptKD":
+        return options
     backbone = options.get("MODEL.BACKBONE.NAME", "")
     teacher = os.environ.get("TEACHER") or ("mini-teacher" if backbone.startswith("mini-") else TEACHER)
     if Path(teacher).expanduser().exists():  # a run or a file; any other is a name
@@ -106,8 +111,10 @@ def _options(words: Sequence[str], images: Path) -> dict[str, str]:
     return options | {"TRAINER.PROMPTKD.TEACHER": teacher}
 
 
-def _recipe(options: Mapping[str, str]) -> str:
+def _recipe(options: Mapping[str, str], trainer: str) -> str:
     """The recipe of the bundled models where the student or its teacher is one of them; else the published one."""
+    if trainer != "PromptKD":
+        return recipes.recipe(trainer, "unlabeled", "cross", options.get("MODEL.BACKBONE.NAME", ""))
     teacher, run = options["TRAINER.PROMPTKD.TEACHER"], Path(options["TRAINER.PROMPTKD.TEACHER"], "config.yaml")
     if run.is_file():
         teacher = yaml.safe_load(run.read_text(encoding="utf-8"))["MODEL"]["BACKBONE"]["NAME"]
@@ -116,14 +123,14 @@ def _recipe(options: Mapping[str, str]) -> str:
 
 
 def _configure(
-    recipe: str, images: Path, classes: Path, options: Mapping[str, str], seed: int, directory: Path
+    trainer: str, recipe: str, images: Path, classes: Path, options: Mapping[str, str], seed: int, directory: Path
 ) -> tuple[list[str], Any]:
     """The arguments of train.py, and the configuration that they make."""
     from promptkd.engine import command  # it imports every method: only once the words are good
 
     pairs = {"DATASET.CLASSNAMES": str(classes), "TRAINER.MODAL": "cross", **options}
     words = [word for pair in pairs.items() for word in pair]
-    arguments = recipes.arguments("PromptKD", "unlabeled", recipe, images, seed, directory, words)
+    arguments = recipes.arguments(trainer, "unlabeled", recipe, images, seed, directory, words)
     return arguments, command.configure(command.parser().parse_args(arguments))
 
 

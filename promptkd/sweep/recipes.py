@@ -44,6 +44,7 @@ RECIPES: dict[str, dict[str, str]] = {
         "cross": "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets",
         "dg": "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets",
     },
+    "UPL": {"base2new": "rn50_ep50"},
     "CoOp_KDPL": {"base2new": "vit_b32_ctxv1"},
     "CoCoOp_KDPL": {"base2new": "vit_b32_c4_ep10_batch1_ctxv1"},
     "VPT_KDPL": {"base2new": "vit_b32_c2_ep5_batch4_4"},
@@ -54,7 +55,8 @@ RECIPES: dict[str, dict[str, str]] = {
         "dg": "vit_b32_c2_ep20_batch4_4+4ctx_cross_datasets",
     },
 }
-FULL_DATA = {"PromptKD"}  # learns from all training images, without labels; the others from few images a class
+FULL_DATA = {"PromptKD", "UPL"}  # learns from all training images, without labels; the others from few images a class
+PSEUDO_LABELLED = ("UPL",)  # label images themselves: shots are the pseudo-labels of a class
 # Options that say how images are made and read: those of a student are its teacher's too.
 SHARED = ("INPUT.", "DATALOADER.", "DATASET.", "USE_CUDA", "VERBOSE")
 # A student's default teacher: the method, its recipe and its CLIP.

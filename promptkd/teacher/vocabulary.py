@@ -15,7 +15,6 @@ from promptkd.data.concepts import read_concepts
 from promptkd.engine.evaluator import check_input
 from promptkd.engine.losses import likeliest_classes
 from promptkd.engine.task import Task
-from promptkd.model.class_vectors import cosine_logits
 from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.templates import DEFAULT
@@ -52,7 +51,7 @@ class VocabularyTeacher:
         Returns:
             (K,) numbers of names, ascending, or None for all; (B, K).
         """
-        logits = cosine_logits(self.teacher.image_features(images), self.vectors.features, logit_scale)  # (B, C)
+        logits = self.vectors.logits(self.teacher.image_features(images), logit_scale)  # (B, C)
         if not self.count:
             return None, logits
         rows = likeliest_classes(logits, self.count)

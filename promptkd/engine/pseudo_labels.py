@@ -1,0 +1,64 @@
+"""Labels that a method gives to images that have none: plain functions of probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class PseudoLabel(NamedTuple):
+    """An image's number in its list, the label that it was given, and how sure that label is (0 to 1)."""
+
+    row: int
+    label: int
+    confidence: float
+
+
+def most_confident(probabilities: Tensor, paths: Sequence[str], count: int) -> list[PseudoLabel]:
+    """For each class the images that are surest to show it, among those whose likeliest class it is.
+
+    UPL, arXiv 2204.03649, section 3.3. An image is chosen once at most, and a class that is no image's likeliest gets
+    none. Equal confidences go by path, so that the order of files on a disk has no say.
+
+    Args:
+        probabilities: (N, C).
+        paths: of the N images.
+        count: K, images a class at most.
+
+    Returns:
+        Class by class, the surest first.
+    """
+    confidence, likeliest = probabilities.float().max(dim=-1)  # (N,) each
+    order = sorted(range(len(paths)), key=lambda row: (-confidence[row].item(), paths[row]))
+    labels = likeliest.tolist()
+    chosen: list[PseudoLabel] = []
+    for label in range(probabilities.shape[1]):
+        rows = [row for row in order if labels[row] == label][:count]
+        chosen += [PseudoLabel(row, label, confidence[row].item()) for row in rows]
+    return chosen
+
+
+def described(chosen: Sequence[PseudoLabel], truth: Sequence[int], classnames: Sequence[str]) -> dict[str, object]:
+    """What results.json says of pseudo-labels.
+
+    Args:
+        chosen: the labels.
+        truth: true label of each image of the list; negative where nobody knows it.
+        classnames: C names.
+
+    Returns:
+        "count", "accuracy" (percent; None where truth is not known), "per_class" (images that each class got), and
+        "classes_without".
+    """
+    known = [one for one in chosen if truth[one.row] >= 0]
+    right = sum(truth[one.row] == one.label for one in known)
+    counts = torch.bincount(torch.tensor([one.label for one in chosen], dtype=torch.long), minlength=len(classnames))
+    return {
+        "count": len(chosen),
+        "accuracy": 100 * right / len(known) if known else None,
+        "per_class": dict(zip(classnames, counts.tolist(), strict=True)),
+        "classes_without": [name for name, count in zip(classnames, counts.tolist(), strict=True) if not count],
+    }
