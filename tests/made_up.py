@@ -47,7 +47,7 @@ def result(
         "format": 1, "trainer": trainer, "backbone": "ViT-B/16", "teacher": SRC_TEACHER if kd else None,
         "dataset": dataset, "protocol": "base2new" if accuracy is None else "fewshot", "transductive": kd,
         "template": "a photo of a {}.", "shots": 0 if kd else 16, "fewshot_sha256": None, "train_images": 160,
-        "unlabelled_images": 160 if kd else 0, "seed": seed, "epochs": 20, "selection": "last epoch",
+        "unlabelled_images": 160 if kd else 0, "seen": None, "seed": seed, "epochs": 20, "selection": "last epoch",
         "eval_only": False, "metrics": metrics, "learned_parameters": 0 if trainer.startswith("Zero") else 9216,
         "train_seconds": 10.0, "train_images_per_second": 16.0, "eval_images_per_second": 30.0, "peak_memory_mb": 800.0,
         "finished": f"2026-01-01T00:00:0{seed}+00:00",

@@ -80,14 +80,13 @@ def replaying(
             self.task = Task(self.dm, supervision, batches, names, names, groups, cfg=self.cfg, **texts)
 
         def forward_backward(self, batch: dict[str, Tensor]) -> dict[str, float]:
-            step = self.epoch * batches.per_epoch + self.batch_idx
             record["lr"].append(self.get_current_lr())
             if observing:
                 observe_batch(Observed(self), batch["img"], record, "train/logits" in meta["arrays"])
             with observed_projector(Observed(self), record):
                 summary = super().forward_backward(batch)
             record["losses"].append(summary)
-            if step == 0:
+            if not record["gradients"]:  # of the first step
                 gradients = {
                     name: p.grad.clone() for name, p in self.model.prompts.named_parameters() if p.grad is not None
                 }

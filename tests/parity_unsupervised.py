@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from promptkd.engine import checkpoints, config
 from promptkd.engine.losses import likeliest_classes
 from promptkd.engine.pseudo_labels import PseudoLabel, most_confident
 from promptkd.model.class_vectors import ClassVectors, cosine_logits
+from promptkd.model.feature_cache import FeatureCache
 from promptkd.model.tokens import class_prompt, tokenize
 from promptkd.teacher.labelling import mean_probabilities, zero_shot
 from promptkd.teacher.pool import Pool
+from promptkd.trainers import tfup
 from train import BASE
 
 
@@ -61,7 +64,8 @@ def compare_steps(report: Report, trainer: Any, arrays: Arrays, record: dict[str
     """Losses, rates, first gradients, and what was learned after the last step."""
     report.compare("losses", "loss", [step["loss"] for step in record["losses"]], arrays[f"{prefix}train/loss"])
     report.compare("rates", "learning rate", record["lr"], arrays[f"{prefix}train/lr"])
-    report.compare("rates", "rate after training", trainer.get_current_lr(), arrays[f"{prefix}train/lr_after"])
+    if f"{prefix}train/lr_after" in arrays:
+        report.compare("rates", "rate after training", trainer.get_current_lr(), arrays[f"{prefix}train/lr_after"])
     gradients = checkpoints.to_published(record["gradients"][0])
     for name, value in arrays.group(f"{prefix}grad_step1").items():
         report.compare("gradients", f"gradient of {name}", gradients[name], value)
@@ -334,5 +338,209 @@ def replay_upl_training(golden: Golden, report: Report, meta: Mapping[str, Any],
     report.compare("rates", "accuracy of the ensemble", accuracy, recorded_accuracy)
 
 
+def tfup_trainer(golden: Golden, meta: Mapping[str, Any], name: str, kind: str, own: Mapping[str, Any]) -> Any:
+    """TFUP's or TFUP-T's trainer on the set's image tree, with the template or the descriptions of a recording."""
+    split = min((golden.directory / "data").glob("*/split_zhou_*.json"))
+    root = golden.work / "data"
+    if not root.exists():
+        shutil.copytree(golden.directory / "data", root, copy_function=shutil.copyfile)
+    options = {"PREC": "fp32", **own}
+    if options.pop("described"):
+        file = golden.work / "descriptions.json"
+        file.write_text(json.dumps(meta["descriptions"]))
+        options["DESCRIPTIONS"] = str(file)
+    changes = {
+        "TEMPLATE": meta["template"],
+        "DATASET": {"ROOT": str(root), "NAME": split.stem.removeprefix("split_zhou_")},
+        "DATALOADER": {"NUM_WORKERS": 0},
+        "INPUT": {"SIZE": (meta["resolution"],) * 2},
+        "MODEL": {"BACKBONE": {"NAME": golden.clip_file(meta["clip"])}},
+        "TRAINER": {kind: options},
+    }
+    return TRAINER_REGISTRY.get(kind)(configuration(golden, {}, name, kind, changes))
+
+
+def rows_of(paths: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """For each wanted file its place in a list of paths."""
+    place = {"/".join(path.split("/")[-2:]): row for row, path in enumerate(paths)}
+    return [place["/".join(path.split("/")[-2:])] for path in wanted]
+
+
+def replay_tfup(golden: Golden, name: str) -> Report:
+    """TFUP's choices, similarities and logits, from files, for each recorded run."""
+    meta, arrays = golden.fixture(name)
+    report = golden.report(name)
+    for run, about in meta["runs"].items():
+        own = {"SHOTS": about["cache_shots"], "IMAGES": about["unlabelled"], "described": "descriptions" in run}
+        own |= {"ALPHA": float(meta["alpha"]), "BETA": float(meta["beta"])}
+        trainer = tfup_trainer(golden, meta, f"{name}_{run}", "TFUP", own)
+        compare_tfup_run(report, trainer, meta, arrays, run)
+    if unseen := arrays.unseen():
+        report.note = f"not compared: {', '.join(unseen[:3])}{', ...' if len(unseen) > 3 else ''}"
+    return report
+
+
+@torch.no_grad()
+def compare_tfup_run(report: Report, trainer: Any, meta: Mapping[str, Any], arrays: Arrays, run: str) -> None:
+    """One run of TFUP's recording."""
+    about, names = meta["runs"][run], trainer.task.all_classnames
+    report.check("class names", names == meta["classnames"])
+    pool = tfup.pool_of(trainer)
+    pool.items = [pool.items[row] for row in rows_of(pool.paths, meta[f"{about['unlabelled']}_paths"])]
+    features = pool.weak_features(tfup.plain_clip(trainer))
+    report.compare("features", "image features", features, arrays[f"{about['unlabelled']}_image_features"])
+    kind = "descriptions" if "descriptions" in run else "template"
+    weights = tfup.class_weights(trainer, names)
+    report.compare("features", f"class weights, {kind}", weights, arrays[f"class_weights_{kind}"])
+    report.check("true labels", pool.truth == arrays[f"{about['unlabelled']}_labels"].tolist())
+    cache, chosen = tfup.build_cache(features, weights, about["cache_shots"])
+    report.check(f"{run}: cache", [one.row for one in chosen] == arrays[f"{run}/cache_index"].tolist())
+    report.check(f"{run}: labels", [one.label for one in chosen] == arrays[f"{run}/cache_label"].tolist())
+    scale = trainer.model.logit_scale
+    own = tfup.tfup_logits(features, weights, cache, scale, trainer.options).argmax(-1)
+    _, refined = tfup.build_cache(features, weights, about["training_shots"])
+    rows = [one.row for one in refined]
+    report.check(f"{run}: refined list", rows == arrays[f"{run}/refine_index"].tolist())
+    labels = own[rows].tolist()
+    report.check(f"{run}: its labels", labels == arrays[f"{run}/refine_pseudo_label"].tolist())
+    loader = trainer.task.evaluation_loader
+    tested = rows_of([item.impath for item in loader.dataset.data_source], meta["test_paths"])
+    images = torch.cat([batch["img"] for batch in loader])[tested]
+    image = trainer.model.image_features(images)
+    report.compare("features", "test features", image, arrays["test_image_features"])
+    similarity = cache.similarity(image, weights)
+    report.compare("similarities", f"{run}: similarity", similarity, arrays[f"{run}/semantic_similarity"])
+    plain = cosine_logits(image, weights, scale)
+    report.compare("logits", f"{run}: zero-shot logits", plain, arrays[f"{run}/zero_shot_logits"])
+    logits = trainer.classifier(names)(images)
+    report.compare("logits", f"{run}: logits", logits, arrays[f"{run}/tfup_logits"])
+    truth = torch.from_numpy(arrays["test_labels"])
+    accuracies = [100 * (one.argmax(-1) == truth).double().mean() for one in (plain, logits)]
+    report.compare("rates", f"{run}: accuracy", torch.stack(accuracies), arrays[f"{run}/accuracy"])
+
+
+class TwoPhases:
+    """A loader of recorded batches: those of the warm-up, then those of all images."""
+
+    generator = sampler = None
+    dataset: Sequence[Any] = ()
+
+    def __init__(self, warm: list[dict[str, Tensor]], main: list[dict[str, Tensor]], warm_epochs: int) -> None:
+        self.warm, self.main, self.warm_epochs = warm, main, warm_epochs
+        self.trainer: Any = None
+        self.first_of_epoch: list[int] = []
+
+    @property
+    def batches(self) -> list[dict[str, Tensor]]:
+        """Those of the trainer's current epoch, where they are as many as one epoch has."""
+        epoch = getattr(self.trainer, "epoch", 0)
+        return self.warm if epoch < self.warm_epochs else self.main
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return iter(self.batches)
+
+
+def replay_tfupt(golden: Golden, name: str) -> Report:
+    """TFUP-T's training from the recorded start: warm-up, then weak and strong views."""
+    meta, arrays = golden.fixture(name)
+    report = golden.report(name)
+    other, _, key = meta["class_weights"].partition(" ")[0].partition(":")
+    about, of_tfup = golden.fixture(Path(other).stem)
+    weak = meta["main_batches"].partition(f"{other}:")[2].partition("[")[0]
+    recorded, optim, adamw = meta["config"]["TRAINER"]["TFUP"], meta["config"]["OPTIM"], meta["adamw"]
+    warm_labels, index = torch.from_numpy(arrays["refine_labels"]), torch.from_numpy(arrays["total_index"])
+    images = golden.images("batches.npz:train_images")
+    count = len(warm_labels)
+    warm = [{"img": images[i], "label": warm_labels[i], "index": warm_labels[i]} for i in range(count)]
+    main = [{"img": images[count + i], "label": 0 * index[i], "index": index[i]} for i in range(len(index))]
+    loader = TwoPhases(warm, main, optim["WARMUP_EPOCH"])
+    record: dict[str, list[Any]] = defaultdict(list)
+    replayed = replaying(TRAINER_REGISTRY.get("TFUPT"), about, loader, record, observing=False)
+    weights, tested = (torch.from_numpy(of_tfup[one]).float() for one in (key, "test_image_features"))
+
+    class Replay(replayed):
+        def prepare(self) -> None:
+            self.adapters.class_weights.copy_(weights)
+            self.features = torch.from_numpy(of_tfup[weak]).float()
+            keys, labels = (torch.from_numpy(arrays[f"cache_{part}"]) for part in ("keys", "labels"))
+            self.cache = FeatureCache(keys.float(), labels)
+
+        def count_batches(self) -> tuple[int, int]:
+            return len(warm), len(main)
+
+        def turn_to_images(self, epoch: int) -> None:
+            """The recorded loader turns by itself."""
+
+        def losses(self, model: Any, batch: Any) -> dict[str, Tensor]:
+            record["rates"].append(self.training.optimizer.param_groups[0]["lr"])
+            with torch.no_grad():
+                image = self.adapters.adapt(model.frozen_image_features(batch.images))
+                record["logits"].append(cosine_logits(image, self.adapters.adapted_weights, model.logit_scale))
+                if self.epoch >= optim["WARMUP_EPOCH"]:
+                    features = self.adapters.adapt(self.features[batch.index])
+                    scores = self.tfup(features).softmax(-1).max(-1)
+                    sure = scores.values > self.options.threshold
+                    record["sure"].append(sure.sum())
+                    record["taught"].append(scores.indices[sure])
+            return super().losses(model, batch)
+
+        def tfup(self, features: Tensor) -> Tensor:
+            """Logits with the cache."""
+            scale = self.model.logit_scale
+            return tfup.tfup_logits(features, self.adapters.adapted_weights, self.cache, scale, self.options)
+
+        @torch.no_grad()
+        def after_epoch(self) -> None:
+            adapted = self.adapters.adapt(tested)
+            plain = cosine_logits(adapted, self.adapters.adapted_weights, self.model.logit_scale)
+            record["eval"].append(plain)
+            record["eval_with_cache"].append(self.tfup(adapted))
+            super().after_epoch()
+
+    own = {
+        "PREC": "fp32", "WARMUP_EPOCHS": optim["WARMUP_EPOCH"], "EPS": adamw["eps"], "SCHEDULE": "as_published",
+        "ALPHA": recorded["alpha"], "BETA": recorded["beta"], "THRESHOLD": meta["threshold"],
+        "MARGINAL_WEIGHT": meta["marginal_weight"],
+    }  # fmt: skip
+    changes = {
+        "INPUT": {"SIZE": (about["resolution"],) * 2},
+        "OPTIM": {"NAME": "adamw", "LR": adamw["lr"], "WEIGHT_DECAY": adamw["weight_decay"], "WARMUP_EPOCH": 0,
+                  "MAX_EPOCH": optim["MAX_EPOCH"]},
+        "MODEL": {"BACKBONE": {"NAME": golden.clip_file(about["clip"])}},
+        "TRAINER": {"TFUPT": own},
+    }  # fmt: skip
+    trainer = Replay(configuration(golden, {}, name, "TFUPT", changes))
+    start(trainer, arrays.group("init"), name)
+    record["start"].append({key: value.clone() for key, value in trainer.model.prompts.state_dict().items()})
+    trainer.train()
+    record["lr"] = record["rates"]  # those of the steps, not those that Dassl's schedule gives between them
+    compare_steps(report, trainer, arrays, record)
+    logits = record["logits"]
+    report.compare("logits", "warm-up", torch.stack(logits[:count]), arrays["warmup/logits"])
+    report.compare("logits", "strong views", torch.stack(logits[count:]), arrays["train/strong_logits"])
+    warm_loss = [step["loss"] for step in record["losses"][:count]]
+    report.compare("losses", "cross-entropy of the warm-up", warm_loss, arrays["train/loss_ce_warmup"])
+    parts = {"loss_ce_strong": 1.0, "loss_marginal": meta["marginal_weight"]}
+    for part, factor in parts.items():
+        values = [step[part] / factor for step in record["losses"][count:]]
+        report.compare("losses", part, values, arrays[f"train/{part}"])
+    report.check("sure images", [int(one) for one in record["sure"]] == arrays["train/n_confident"].tolist())
+    report.check(
+        "their labels", torch.cat(record["taught"]).tolist() == arrays["train/pseudo_labels_confident"].tolist()
+    )
+    report.compare("logits", "evaluations", torch.stack(record["eval"]), arrays["eval/logits"])
+    report.compare("logits", "with the cache", torch.stack(record["eval_with_cache"]), arrays["eval/logits_with_cache"])
+    truth = torch.from_numpy(of_tfup["test_labels"])
+    accuracies = [100 * (one.argmax(-1) == truth).double().mean() for one in record["eval"]]
+    report.compare("rates", "accuracies", torch.stack(accuracies), arrays["eval/accuracy"])
+    if unseen := arrays.unseen():
+        report.note = f"not compared: {', '.join(unseen[:3])}{', ...' if len(unseen) > 3 else ''}"
+    return report
+
+
 REPLAYS = {**dict.fromkeys(("CoOp_KDPL", "CoCoOp_KDPL", "VPT_KDPL", "MaPLe_KDPL", "PromptSRC_KDPL"), replay_kdpl)}
 REPLAYS["UPLTrainer"] = replay_upl
+REPLAYS |= {"TFUP": replay_tfup, "TFUP-T": replay_tfupt}

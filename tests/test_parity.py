@@ -148,7 +148,7 @@ def unsupervised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("method", ["kdpl", "upl"])
+@pytest.mark.parametrize("method", ["kdpl", "upl", "tfup"])
 def test_methods_without_labels_are_the_recorded_ones(unsupervised: Path, method: str, capsys):
     names = sorted(path.stem for path in (unsupervised / "fixtures").glob(f"{method}*.json"))
     assert names and parity.main([str(unsupervised), *names]) == 0, capsys.readouterr()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 
 class Callback:
@@ -17,6 +18,9 @@ class Callback:
 
     def before_epoch(self, epoch: int) -> None:
         """Before an epoch, counted from 0."""
+
+    def before_step(self, optimizer: Optimizer) -> None:
+        """Before each step of the optimiser."""
 
     def after_epoch(self, epoch: int) -> None:
         """After an epoch, before its checkpoint is written."""

@@ -45,6 +45,21 @@ def symmetric_kl(logits: Tensor, target_logits: Tensor) -> Tensor:
     return 0.5 * (forward + reverse)
 
 
+def marginal_entropy(logits: Tensor) -> Tensor:
+    """`sum_c m_c log(m_c + 1e-6)` of the mean prediction m over a batch, from -log C (even) to 0 (one class alone).
+
+    TFUP-T, arXiv 2404.16339, section 3.4: to make it small spreads predictions over the classes.
+
+    Args:
+        logits: (B, C).
+
+    Returns:
+        A scalar.
+    """
+    mean = logits.float().softmax(dim=-1).mean(dim=0)  # (C,)
+    return (mean * (mean + 1e-6).log()).sum()
+
+
 def likeliest_classes(logits: Tensor, count: int) -> Tensor:
     """The `count` classes that a batch's images are likeliest to show: their mean probability is highest.
 

@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from promptkd import distributed
-from promptkd.engine.evaluator import Evaluator
+from promptkd.engine.evaluator import Classifier, Evaluator
 from promptkd.engine.progress import Progress
 from promptkd.engine.task import Task
 from promptkd.files import write_text
@@ -109,27 +110,35 @@ def write_results(
     model: PromptedClip,
     teacher: dict[str, Any] | None,
     progress: Progress,
-    seen: dict[str, Any] | None = None,
+    seen: Callable[[], dict[str, Any] | None] = lambda: None,
+    classifier: Callable[[Sequence[str]], Classifier] | None = None,
 ) -> float | None:
     """Evaluates a model and writes results.json, predictions.csv and the class vectors into the run's directory.
+
+    Args:
+        cfg, task, model, teacher, progress: see `describe`.
+        seen: gives what is known of images that it learned from without labels, after the evaluation.
+        classifier: gives what classifies images among some names, of a method that does more than compare with class
+            vectors; there are none of it, then.
 
     Returns:
         Accuracy (percent) of the first reported class group; None where there are no labelled test images.
     """
     start, predictions = time.time(), Predictions(cfg.DATASET.ROOT)
-    classify, evaluator = model.classifier(task.all_classnames), Evaluator(task, model.precision)
+    classify, evaluator = (classifier or model.classifier)(task.all_classnames), Evaluator(task, model.precision)
     metrics = evaluator.evaluate(classify, predictions) if task.evaluation_loader else {}
     if not (metrics and task.labelled):
         alone = "No labelled test images: the training images are classified, nothing is measured"
         log.info("The training images are classified too" if task.evaluation_loader else alone)
         evaluator.predict_training_images(classify, predictions)
+    about = seen()  # of all processes
     if metrics:
         log.info("%s", table(metrics, (teacher or {}).get("metrics")))
     if distributed.is_main():
-        record = describe(cfg, task, model, metrics, teacher, progress, time.time() - start, seen)
+        record = describe(cfg, task, model, metrics, teacher, progress, time.time() - start, about)
         path = record.write(cfg.OUTPUT_DIR)
         write_text(path.with_name(PREDICTIONS), predictions.text())
-        if not model.conditional:
+        if not model.conditional and classifier is None:
             model.class_vectors(task.all_classnames).save(path.with_name(CLASS_VECTORS))
         log.info("Results: %s", path)
     return metrics[next(iter(task.groups))]["accuracy"] if metrics else None

@@ -20,7 +20,7 @@ from promptkd.results.directory import read_configuration
 from promptkd.results.settings import node_of
 
 # Folders of a run in which methods keep their checkpoints, as published.
-FOLDERS = ("prompt_learner", "VLPromptLearner", "MultiModalPromptLearner")
+FOLDERS = ("prompt_learner", "VLPromptLearner", "MultiModalPromptLearner", "adapters")
 
 
 @dataclass(frozen=True)

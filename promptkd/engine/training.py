@@ -20,7 +20,7 @@ from promptkd.data.loading import views
 from promptkd.engine.callbacks import Callback
 from promptkd.engine.checkpointer import Checkpointer
 from promptkd.engine.checkpoints import BEST
-from promptkd.engine.evaluator import Evaluator
+from promptkd.engine.evaluator import Classifier, Evaluator
 from promptkd.engine.progress import Progress
 from promptkd.engine.recording import log_learned, write_results
 from promptkd.engine.step import Losses, Step, scaled_rate
@@ -45,6 +45,7 @@ class Training:
     Attributes:
         optimizer, scheduler: of the prompts; None where nothing is learned.
         callbacks: what the method adds around its epochs.
+        classifier: of a method that classifies otherwise than its model does.
         best: accuracy (percent) of the best epoch so far, where epochs are chosen.
         step, progress, checkpointer, evaluation: see their classes.
     """
@@ -67,6 +68,7 @@ class Training:
         self.progress = Progress()
         self.callbacks: Sequence[Callback] = ()
         self.best = float("-inf")
+        self.classifier: Callable[[Sequence[str]], Classifier] | None = None
         self.start = time.time()
 
     def resume(self, directory: str | Path) -> int:
@@ -106,6 +108,8 @@ class Training:
     def take_step(self, batch: dict[str, Any]) -> dict[str, float]:
         """One optimiser step on a batch of Dassl's; its losses, means over all processes."""
         assert self.optimizer is not None
+        for callback in self.callbacks:
+            callback.before_step(self.optimizer)
         losses = self.step.take(batch, self.optimizer)
         images = len(batch["img"]) * distributed.world_size()
         self.progress.step(losses, images, self.optimizer.param_groups[0]["lr"])
@@ -158,7 +162,7 @@ class Training:
 
         Args:
             teacher: what is known of a teacher.
-            seen: gives what is known of images without labels.
+            seen: gives what is known of images without labels, once they are classified.
         """
         self.model.prompts.eval()
-        return write_results(self.cfg, self.task, self.model, teacher, self.progress, seen())
+        return write_results(self.cfg, self.task, self.model, teacher, self.progress, seen, self.classifier)

@@ -142,12 +142,15 @@ def scale_of(clip: Clip) -> float:
 
 
 @torch.no_grad()
-def encode_prompts(clip: Clip, texts: Sequence[str]) -> Tensor:
-    """Encodes C plain texts as un-normalised features (C, D) float32; in parts, so that memory does not grow with C."""
+def encode_prompts(clip: Clip, texts: Sequence[str], truncate: bool = False) -> Tensor:
+    """Encodes C plain texts as un-normalised features (C, D) float32; in parts, so that memory does not grow with C.
+
+    Texts that are too long raise RuntimeError, or are cut with `truncate`.
+    """
     if not takes_text_prompts(clip):
         tokens = clip.tokenizer(list(texts)).to(clip.logit_scale.device)
         return torch.cat([clip.encode_text(part).float() for part in tokens.split(256)])
-    return encode_texts(clip, embed(clip, texts))[0].float()
+    return encode_texts(clip, embed(clip, texts, truncate=truncate))[0].float()
 
 
 def template_features(
@@ -167,6 +170,14 @@ def template_features(
         features = encode_prompts(clip, [class_prompt(template, name) for name in classnames])  # (C, D)
         total = total + (F.normalize(features, dim=-1) if normalize_each else features)
     return F.normalize(total / len(templates), dim=-1)
+
+
+@torch.no_grad()
+def text_weights(clip: Clip, texts: Sequence[Sequence[str]]) -> Tensor:
+    """The mean of the un-normalised features of each class's texts: (C, D); texts that are too long are cut."""
+    flat = [text for one in texts for text in one]
+    features = encode_prompts(clip, flat, truncate=True)  # (all texts, D)
+    return torch.stack([part.mean(dim=0) for part in features.split([len(one) for one in texts])])
 
 
 def weights_hash(module: nn.Module) -> str:

@@ -101,7 +101,7 @@ class PromptedClip:
         Raises:
             ValueError: a class that has no stored class vector.
         """
-        learned = self.vectors is None and not self.templates and self.prompts.ctx is not None
+        learned = self.vectors is None and not self.templates and self.prompts.learns_text
         if rows is not None:
             if not learned:
                 return self.text_features(classnames)[rows]
@@ -110,7 +110,7 @@ class PromptedClip:
             return self.vectors.select(classnames).features
         if self.templates:
             return template_features(self.clip, classnames, self.templates)
-        if self.prompts.ctx is not None:
+        if self.prompts.learns_text:
             return self.prompts.encode_text(self.clip, self.tokens(classnames))
         key = tuple(classnames)
         if key not in self._fixed_text:

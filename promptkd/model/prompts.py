@@ -86,6 +86,11 @@ class Prompts(nn.Module):
         return 0 if self.ctx is None else self.ctx.shape[-2]
 
     @property
+    def learns_text(self) -> bool:
+        """Whether text features change as it learns."""
+        return self.ctx is not None
+
+    @property
     def depth_text(self) -> int:
         """Text blocks that see learned tokens of their own, the input included."""
         return len(self.text_prompts) + 1 if self.n_text else 0

@@ -8,12 +8,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from promptkd.model.adapters import AdapterPrompts
 from promptkd.model.compound import CompoundPrompts
 from promptkd.model.conditional import ConditionalPrompts
 from promptkd.model.ensemble import EnsemblePrompts
 from promptkd.model.prompts import POSITIONS, Prompts, StudentPrompts
 
-KINDS = ("prompts", "conditional", "compound")
+KINDS = ("prompts", "conditional", "compound", "adapters")
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,13 @@ class PromptSpec:
 
     Attributes:
         kind: "prompts": tokens for the text, the image or both; "conditional": CoCoOp's, whose context each image
-            moves; "compound": MaPLe's, whose visual prompts are maps of its text prompts.
+            moves; "compound": MaPLe's, whose visual prompts are maps of its text prompts; "adapters": TFUP-T's, which
+            change features.
         n_text, depth_text: context tokens, and blocks of the text encoder with learned tokens (1: the input alone).
         n_vision, depth_vision: visual tokens, and blocks of the image encoder with learned tokens.
         phrase: words that the context starts from, and that stay as text behind it where it is shorter.
         position: of the class name: "end", "middle" or "front" of the context.
-        n_classes: classes with a context each (CoOp's CSC); 0 for one context.
+        n_classes: classes with a context (CoOp's CSC) or a residual (TFUP-T) each; 0 for one context.
         members: contexts of an ensemble (UPL); below 2 there is one.
         projector_layers, projector_dim: linear layers of a student's projector, and the channels that it leads to.
     """
@@ -59,6 +61,8 @@ class PromptSpec:
             return ConditionalPrompts(clip, self.n_text, self.phrase)
         if self.kind == "compound":
             return CompoundPrompts(clip, self.n_text, self.depth_text, self.phrase)
+        if self.kind == "adapters":
+            return AdapterPrompts(clip, self.n_classes)
         if self.members > 1:
             return EnsemblePrompts(clip, self.n_text, self.members, self.position)
         if self.projector_layers:

@@ -102,16 +102,17 @@ class PromptTokens:
         return PromptTokens(self.embeddings[rows], self.eot[rows], ends, self.common, lengths)
 
 
-def embed(clip: Clip, texts: Sequence[str], name_lengths: Sequence[int] = ()) -> PromptTokens:
+def embed(clip: Clip, texts: Sequence[str], name_lengths: Sequence[int] = (), truncate: bool = False) -> PromptTokens:
     """Embeds texts with a model's frozen token table.
 
     Args:
         clip: open_clip model whose text encoder is CLIP's transformer.
         texts: C texts.
         name_lengths: tokens of each class name, for `PromptTokens.name_lengths`.
+        truncate: whether a text that is too long is cut.
     """
     tower = text_tower(clip)
-    ids = tokenize(texts, tower.context_length)
+    ids = tokenize(texts, tower.context_length, truncate)
     eot = _read_out_positions(tower, ids)
     if tower.attn_mask is not None:  # causal: nothing behind the last read-out can reach it
         ids = ids[:, : int(eot.max()) + 1]

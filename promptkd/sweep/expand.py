@@ -58,8 +58,9 @@ class _Builder:
         if elsewhere and dataset == plan.source:
             protocol = "cross"  # one run on the source serves both
         options.setdefault("DATASET.NUM_SHOTS", 0 if trainer in FULL_DATA else shots)
-        if trainer in PSEUDO_LABELLED:
-            options.setdefault(f"TRAINER.{trainer.upper()}.SHOTS", shots)
+        if protocol == "fewshot" or plan.shots:
+            for key in PSEUDO_LABELLED.get(trainer, ()):
+                options.setdefault(f"TRAINER.{trainer.upper()}.{key}", shots)
         options |= {"PROTOCOL": protocol} if elsewhere or (protocol == "fewshot" and trainer in PSEUDO_LABELLED) else {}
         options |= {"DATASET.SUBSAMPLE_CLASSES": "base"} if protocol == "base2new" else {}
         needs: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ from promptkd.results.settings import fingerprint, relevant
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
 
-METHODS = ("PromptKD", "UPL")  # that learn from images without labels
+METHODS = ("PromptKD", "UPL", "TFUP", "TFUPT")  # that learn from images without labels
 TEACHER = "ViT-L/14"  # zero-shot, where none is named; of mini-student it is mini-teacher
 KEYS = {"TEMPLATE": "TEMPLATE", "TEST_DIR": "DATASET.TEST_DIR", "KD_WEIGHT": "TRAINER.PROMPTKD.KD_WEIGHT"}
 GIVEN_ELSEWHERE = {

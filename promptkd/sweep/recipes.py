@@ -45,6 +45,8 @@ RECIPES: dict[str, dict[str, str]] = {
         "dg": "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets",
     },
     "UPL": {"base2new": "rn50_ep50"},
+    "TFUP": {"base2new": "vit_b16"},
+    "TFUPT": {"base2new": "vit_b16_ep30"},
     "CoOp_KDPL": {"base2new": "vit_b32_ctxv1"},
     "CoCoOp_KDPL": {"base2new": "vit_b32_c4_ep10_batch1_ctxv1"},
     "VPT_KDPL": {"base2new": "vit_b32_c2_ep5_batch4_4"},
@@ -55,8 +57,14 @@ RECIPES: dict[str, dict[str, str]] = {
         "dg": "vit_b32_c2_ep20_batch4_4+4ctx_cross_datasets",
     },
 }
-FULL_DATA = {"PromptKD", "UPL"}  # learns from all training images, without labels; the others from few images a class
-PSEUDO_LABELLED = ("UPL",)  # label images themselves: shots are the pseudo-labels of a class
+FULL_DATA = {
+    "PromptKD",
+    "UPL",
+    "TFUP",
+    "TFUPT",
+}  # learns from all training images, without labels; the others from few images a class
+# Methods that label images themselves -> their options that take the shots, which are images a class that they choose.
+PSEUDO_LABELLED = {"UPL": ("SHOTS",), "TFUP": ("SHOTS",), "TFUPT": ("SHOTS", "TRAINING_SHOTS")}
 # Options that say how images are made and read: those of a student are its teacher's too.
 SHARED = ("INPUT.", "DATALOADER.", "DATASET.", "USE_CUDA", "VERBOSE")
 # A student's default teacher: the method, its recipe and its CLIP.
@@ -65,7 +73,7 @@ BENCHMARK = ("caltech101", "dtd", "eurosat", "fgvc_aircraft", "food101", "imagen
              "stanford_cars", "sun397", "ucf101")  # fmt: skip
 VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
 SHOTS = {"fewshot": (1, 2, 4, 8, 16)}  # where the plan names none; (16,) for the other protocols
-LEARNS_NOTHING = ("ZeroshotCLIP", "ZeroshotCLIP2")  # one run is enough for all seeds and shots
+LEARNS_NOTHING = ("ZeroshotCLIP", "ZeroshotCLIP2", "TFUP")  # one run is enough for all seeds and shots
 STUDENTS = ("PromptKD",)  # learn from a teacher; in the few-shot protocol it is the teacher that has few images
 # The bundled models have a recipe of their own for every method, "mini", and are the default on the bundled data set.
 MINI_DATASETS = ("emoji",)

@@ -24,6 +24,8 @@ METHODS = {
     "maple": "MaPLe",
     "promptkd": "PromptKD",
     "promptsrc": "PromptSRC",
+    "tfup": "TFUP",
+    "tfupt": "TFUPT",
     "upl": "UPL",
     "vpt": "VPT",
     "zeroshot": "ZeroshotCLIP",
@@ -71,8 +73,13 @@ def test_thin_scripts_call_the_launcher(script, tmp_path):
 
 def test_every_method_has_its_scripts():
     owed = {f"scripts/{method}/{name}.sh" for method in METHODS for name in list(PROTOCOLS)[:4]}
-    folders = {"scripts/promptkd/distill_folder.sh", "scripts/upl/learn_folder.sh"}
-    assert set(THIN) - folders == owed - {"scripts/zeroshot/xd_train.sh"}
+    folders = {
+        "scripts/promptkd/distill_folder.sh",
+        *(f"scripts/{name}/learn_folder.sh" for name in ("tfup", "tfupt", "upl")),
+    }
+    not_owed = {"scripts/zeroshot/xd_train.sh", "scripts/tfup/xd_train.sh"}  # learn nothing
+    not_owed |= {"scripts/tfupt/xd_train.sh", "scripts/tfupt/xd_test.sh"}  # knows its classes alone
+    assert set(THIN) - folders == owed - not_owed
 
 
 @pytest.mark.slow

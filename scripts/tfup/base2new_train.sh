@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# TFUP, base-to-new: bash scripts/tfup/base2new_train.sh DATASET [SEED ...] [KEY VALUE ...]   (see tools/launch.py)
+exec "$(dirname "${BASH_SOURCE[0]}")/../launch.sh" base2new TFUP "$@"

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# TFUP, K images a class, all classes: bash scripts/tfup/few_shot.sh DATASET [K] [SEED ...] [KEY VALUE ...]   (see tools/launch.py)
+exec "$(dirname "${BASH_SOURCE[0]}")/../launch.sh" fewshot TFUP "$@"
