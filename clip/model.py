@@ -26,7 +26,7 @@ from promptkd.model.prompting import takes_visual_prompts
 from promptkd.model.prompts import INIT_STD
 from promptkd.model.zoo import from_state
 
-__all__ = [  # what OpenAI's clip/model.py has of these
+__all__ = [  # those that OpenAI's clip/model.py has as well
     "CLIP",
     "LayerNorm",
     "ModifiedResNet",
@@ -97,7 +97,7 @@ class CLIP(nn.Module):
         self.token_embedding, self.ln_final = model.token_embedding, model.ln_final
         self.positional_embedding, self.text_projection = model.positional_embedding, model.text_projection
         self.logit_scale = model.logit_scale
-        self.requires_grad_(True)  # trainers freeze what they do not learn
+        self.requires_grad_(True)  # trainers freeze all but their learned parameters
 
     @property
     def dtype(self) -> torch.dtype:

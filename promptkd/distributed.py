@@ -10,6 +10,8 @@ Example with 2 processes and batches of 8 images:
         with main_first(): ...       # process 0 downloads and lists the data, then process 1 reads it
         parallel(prompts, losses)    # 4 images each; after the backward pass both have the mean gradients
         gather_rows(...)             # evaluation: (b, C) logits of each process on both
+
+Over 250 lines because half of them explain the other half.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ SHORT = ["--shots", "1", "--set", "OPTIM.MAX_EPOCH", "1", "TEACHER.OPTIM.MAX_EPO
 
 def workers(output: Path) -> dict[int, Path]:
     """Process -> directory of every run of train.py under a folder."""
-    found = {}
+    running = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().decode(errors="replace").split("\0")
@@ -41,8 +41,8 @@ def workers(output: Path) -> dict[int, Path]:
         if str(ROOT / "train.py") in words[:3] and "--output-dir" in words:
             directory = Path(words[words.index("--output-dir") + 1])
             if directory.is_relative_to(output):
-                found[int(path.parent.name)] = directory
-    return found
+                running[int(path.parent.name)] = directory
+    return running
 
 
 def starts(directory: Path) -> int:
@@ -73,25 +73,25 @@ def prove(output: Path, words: list[str]) -> str:
         while not new:
             assert launcher.poll() is None, "the sweep ended before a run of it could be killed"
             time.sleep(0.05)
-            found = workers(output).items()
-            new = {pid: place for pid, place in found if place not in orphans and (place / "config.yaml").exists()}
+            running = workers(output).items()
+            new = {pid: place for pid, place in running if place not in orphans and (place / "config.yaml").exists()}
         pid, killed = max(new.items())
         os.kill(pid, signal.SIGKILL)
-        said, _ = launcher.communicate()
-    print(said)
+        printed, _ = launcher.communicate()
+    print(printed)
     assert launcher.returncode == 0, f"exit code {launcher.returncode}"
-    planned = re.search(r"^(\d+) runs: ", said, re.MULTILINE)
-    found, left_out = search.find(output)
-    assert planned and len(found) == int(planned[1]) and not left_out, f"{len(found)} results, {left_out}"
-    assert f"{planned[1]} runs: {planned[1]} done" in said
-    assert re.search(f"started again: {re.escape(str(killed.relative_to(output)))}, .*SIGKILL", said)
-    for run in found:
+    planned = re.search(r"^(\d+) runs: ", printed, re.MULTILINE)
+    runs, left_out = search.find(output)
+    assert planned and len(runs) == int(planned[1]) and not left_out, f"{len(runs)} results, {left_out}"
+    assert f"{planned[1]} runs: {planned[1]} done" in printed
+    assert re.search(f"started again: {re.escape(str(killed.relative_to(output)))}, .*SIGKILL", printed)
+    for run in runs:
         place = run.path.parent
         # What Ray ran dies with the first launcher, run by run: its worker may start one again before it dies too.
         allowed = 1 + (place == killed) + 2 * ray
         assert starts(place) <= allowed, f"{place} was started {starts(place)} times"
-    assert said.rindex("base2new, inductive") > said.rindex("started again:"), "the tables come last"
-    return said
+    assert printed.rindex("base2new, inductive") > printed.rindex("started again:"), "the tables come last"
+    return printed
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Made-up results.json files for the tests of tools/: the entries of trainers/results.py, with chosen numbers."""
+"""Made-up results.json files for the tests of tables and sweeps: the fields of a run record, with chosen numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every data set of the benchmark shares: finding it, its split, few-shot lists, class groups, early checks."""
+"""The class of all data sets of the benchmark: folders on disk, split, few-shot lists, class groups, early checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dassl.data.datasets import DatasetBase, Datum
 from promptkd.data.checks import check_listing, sizes_text
 from promptkd.data.fewshot import FewShot, few_shot
 from promptkd.data.images import bad_images
-from promptkd.data.layout import Layout, missing_files
+from promptkd.data.layout import Layout, entries_text, missing_files
 from promptkd.data.splits import Listing, class_groups, digest, read_split, store_if_possible, subsample_classes
 from promptkd.home import shown_command
 
@@ -63,7 +63,7 @@ class BenchmarkDataset(DatasetBase):
     """
 
     dataset_dir: str = ""  # folder under DATASET.ROOT, as published
-    other_dirs: ClassVar[tuple[str, ...]] = ()  # what torchvision, Kaggle or a mirror call that folder
+    other_dirs: ClassVar[tuple[str, ...]] = ()  # other names of that folder: torchvision's, Kaggle's, a mirror's
     image_dirs: ClassVar[tuple[str, ...]] = ("images",)  # places of the images in it; the published one first
     marker: ClassVar[str] = "*"  # pattern of an entry by which the image folder is recognised
     split_file: ClassVar[str] = ""  # the published split file; "": none exists
@@ -145,7 +145,7 @@ class BenchmarkDataset(DatasetBase):
                     return cls.layout_at(root, folder, folder / images)
         wanted = " or ".join(f"{cls.dataset_dir}/{images}".removesuffix("/.") for images in cls.image_dirs)
         raise FileNotFoundError(
-            f"{cls.__name__}: no folder {wanted} with images in it under {root} ({_inside(root, folders)}); set "
+            f"{cls.__name__}: no folder {wanted} with images in it under {root} ({entries_text(root, folders)}); set "
             f"DATASET.ROOT (--root) to the folder that holds {cls.dataset_dir}, or see {shown_command('data')} check "
             f"{cls.__name__} --root {root}"
         )
@@ -244,11 +244,3 @@ def _holds(path: Path, listing: Listing) -> bool:
 def option(cfg: Any, key: str) -> Any:
     """The value of a key of cfg.DATASET that upstream Dassl does not have, or its default."""
     return cfg.DATASET.get(key, DATASET_DEFAULTS[key])
-
-
-def _inside(root: Path, folders: list[Path]) -> str:
-    """The entries of the first of these folders that exists, else of the root, for a message."""
-    folder = next((folder for folder in folders if folder.is_dir()), root)
-    entries = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    shown = ", ".join(entries[:8]) + (f" and {len(entries) - 8} more" if len(entries) > 8 else "")
-    return f"{folder.name if folder != root else 'it'} holds {shown or 'nothing'}"

@@ -91,7 +91,7 @@ def read_upright(path: str) -> Image.Image:
     """Reads an image as RGB, turned upright by its EXIF tag, transparent parts white, 16 bits scaled to 8.
 
     "Upright" is the way in which all images of users are read: phones store a photograph as the sensor had it, and the
-    EXIF tag says how to turn it. The published data sets are read as published: without the tag, alpha dropped.
+    EXIF tag has the turn. The published data sets are read as published: without the tag, alpha dropped.
 
     Raises:
         OSError: the file is no readable image; the message names it.

@@ -19,7 +19,7 @@ class Layout:
 
     root: Path  # DATASET.ROOT
     folder: Path  # the data set's own folder
-    images: Path  # what the split's paths are relative to
+    images: Path  # folder from which the split's paths count
     moved: Mapping[str, str] = field(default_factory=dict)  # path in the split, or its first part -> place on this disk
 
     def path(self, relative: str) -> str:
@@ -93,3 +93,11 @@ def refuse_two_classes(name: str, layout: Layout, listing: Listing) -> None:
                     f"{name}: {other} (class {other_name!r}) and {file} (class {classname!r}) are the same file, "
                     f"{real}, by a link; remove one of the two"
                 )
+
+
+def entries_text(root: Path, folders: list[Path]) -> str:
+    """The entries of the first of these folders that exists, else of the root, for a message."""
+    folder = next((folder for folder in folders if folder.is_dir()), root)
+    entries = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    shown = ", ".join(entries[:8]) + (f" and {len(entries) - 8} more" if len(entries) > 8 else "")
+    return f"{folder.name if folder != root else 'it'} holds {shown or 'nothing'}"

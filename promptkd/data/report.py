@@ -42,7 +42,7 @@ class Report:
     undecodable: dict[str, str] = field(default_factory=dict)  # path -> its fault
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    get: list[str] = field(default_factory=list)  # what to download, and where to put it
+    get: list[str] = field(default_factory=list)  # missing parts, with their sources and places
 
 
 def check(name: str, cfg: CfgNode, decode: bool = False) -> Report:

@@ -1,9 +1,9 @@
 """Lists of images: split files, the published random splits, few-shot draws, class groups.
 
 Everything here is a plain function of lists. An item is `(path, label, class name)` with a POSIX path relative to the
-data set's image folder, which is what the field's `split_zhou_*.json` files hold; a `Listing` is the three lists of
-such a file. No function touches Python's global random state: each draw has its own `random.Random(seed)`, which gives
-the picks that the published code gets from `random.seed(seed)`.
+data set's image folder, as in the field's `split_zhou_*.json` files; a `Listing` is the three lists of such a file. No
+function touches Python's global random state: each draw uses a new `random.Random(seed)`, which gives the picks of the
+published code after `random.seed(seed)`.
 """
 
 from __future__ import annotations

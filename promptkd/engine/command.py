@@ -157,8 +157,9 @@ def _run(cfg: CfgNode, build_only: bool) -> float | None:
 
     if cfg.SEED >= 0:
         set_random_seed(cfg.SEED)
-    level = logging.INFO if cfg.VERBOSE else logging.DEBUG
-    log.log(level, "** Configuration **\n%s\n** Environment **\n%s", cfg, collect_env_info())
+    log.log(logging.INFO if cfg.VERBOSE else logging.DEBUG, "** Configuration **\n%s", cfg)
+    if cfg.VERBOSE:
+        log.info("** Environment **\n%s", collect_env_info())
     with distributed.main_first():
         trainer = build_trainer(cfg)
     if build_only:

@@ -14,6 +14,7 @@ from dassl.data.data_manager import DataManager, build_data_loader
 from dassl.data.datasets import DATASET_REGISTRY
 from promptkd.data.loading import decoding, device_crops
 from promptkd.data.loading.views import seeded_loader
+from promptkd.data.loading.workers import clamped_workers
 from promptkd.model.templates import dataset_template, ensemble_templates
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Task:
             ValueError: the method needs labels that are not there, images to choose an epoch on, or classes that it
                 cannot be asked about.
         """
+        cfg = _with_workers_that_fit(cfg)
         manager, train_loader = loaders(_with_pool(cfg, supervision.pool))
         dataset = manager.dataset
         if supervision.labels and not getattr(dataset, "labelled", True):
@@ -173,6 +175,18 @@ def _with_pool(cfg: CfgNode, pool: str) -> CfgNode:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.DATASET.SUBSAMPLE_CLASSES = pool
+    return cfg
+
+
+def _with_workers_that_fit(cfg: CfgNode) -> CfgNode:
+    """The configuration with no more loader workers than there are cores; that changes no number."""
+    workers = clamped_workers(cfg.DATALOADER.NUM_WORKERS)
+    if workers == cfg.DATALOADER.NUM_WORKERS:
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATALOADER.NUM_WORKERS = workers
+    cfg.freeze()
     return cfg
 
 

@@ -50,5 +50,5 @@ def synchronize(module: nn.Module) -> None:
         return
     for part in module.modules():
         if type(part) is nn.BatchNorm1d:
-            # In place, so that the optimiser's parameters and the names in the state dict stay what they are.
+            # In place, so that the optimiser's parameters and the names in the state dict stay the same.
             part.__class__ = GatheredBatchNorm

@@ -21,6 +21,8 @@ in place of 3 x 9 = 27 tokens; texts 0 and 1 repeat their last token to fill the
     positions    5    6  7      7      5    6  7      7      5      6     7   8
     token        cat  .  <end>  <end>  dog  .  <end>  <end>  polar  bear  .   <end>
     read_out                ^                  ^                              ^           rows 2, 6, 11
+
+Over 250 lines because half of them explain the other half.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from promptkd import files
-from promptkd.home import PACKAGE, command
+from promptkd.home import IMPORTED_FROM, command
 from promptkd.sweep.engines import DEATHS, POLL
 from promptkd.sweep.execute import execute
 from promptkd.sweep.jobs import Job, Outcome
@@ -51,7 +51,7 @@ def run_ray(
     try:
         import ray
     except ImportError as error:
-        raise ValueError("--engine ray needs Ray: pip install -r requirements-ray.txt") from error
+        raise ValueError("--engine ray needs Ray: pip install 'ray>=2.30'") from error
     folder = os.getcwd()
     _connect(ray, cluster)
     try:
@@ -73,7 +73,7 @@ def _connect(ray: Any, cluster: Cluster) -> None:
     Raises:
         OSError: no cluster at the address, or Ray does not start here.
     """
-    importable = str(PACKAGE.parent)
+    importable = str(IMPORTED_FROM)
     inherited = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     paths = os.pathsep.join([importable, *inherited])
     options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": paths}}, "log_to_driver": False}

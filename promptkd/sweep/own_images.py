@@ -39,26 +39,12 @@ def jobs_of(words: Sequence[str]) -> list[Job]:
         FileNotFoundError: no such folder, class list, or test folder.
         ValueError: a word, a class list or an option that does not fit; before any run.
     """
-    from promptkd.data.checks import check_classnames  # these load torch: only once there are words to read
+    from promptkd.data.checks import check_classnames  # these load numpy and Pillow: only where needed
     from promptkd.data.class_names import read_class_list
     from promptkd.data.images import walk_images
 
-    words = list(words)
-    if len(words) < 2:
-        raise ValueError(
-            "two things are needed, IMAGES CLASSES.txt: a folder of images and a file with a class name a line"
-        )
-    images, classes = (Path(os.path.abspath(os.path.expanduser(words.pop(0)))) for _ in range(2))
-    if not images.is_dir():
-        raise FileNotFoundError(f"{images} is no folder of images")
-    if not classes.is_file():
-        raise FileNotFoundError(f"{classes} is no class list: a text file with one class name a line")
-    seeds = []
-    while words and words[0].isdigit():
-        seeds.append(int(words.pop(0)))
-    if double := {seed for seed in seeds if seeds.count(seed) > 1}:
-        raise ValueError(f"seed {min(double)} is given twice")
-    options = _options(words, images)
+    images, classes, seeds, pairs = _inputs(words)
+    options = _options(pairs, images)
     names = read_class_list(classes)
     check_classnames(str(classes), names)
     if not (files := walk_images(images)):
@@ -72,10 +58,30 @@ def jobs_of(words: Sequence[str]) -> list[Job]:
     for seed in seeds or [1]:
         directory = folder / f"seed{seed}"
         arguments, cfg = _configure(recipe, images, classes, options, seed, directory)
-        words = (*home.command("train"), *arguments)
+        command = (*home.command("train"), *arguments)
         name = directory.relative_to(folder.parents[1]).as_posix()
-        jobs.append(Job(name, directory, words, fingerprint(cfg), (), cfg.OPTIM.MAX_EPOCH, labelled=False))
+        jobs.append(Job(name, directory, command, fingerprint(cfg), (), cfg.OPTIM.MAX_EPOCH, labelled=False))
     return jobs
+
+
+def _inputs(words: Sequence[str]) -> tuple[Path, Path, list[int], list[str]]:
+    """The images' folder, the class list, the seeds, and the words after them. Raises what `jobs_of` does."""
+    words = list(words)
+    if len(words) < 2:
+        raise ValueError(
+            "two things are needed, IMAGES CLASSES.txt: a folder of images and a file with a class name a line"
+        )
+    images, classes = (Path(os.path.abspath(os.path.expanduser(words.pop(0)))) for _ in range(2))
+    if not images.is_dir():
+        raise FileNotFoundError(f"{images} is no folder of images")
+    if not classes.is_file():
+        raise FileNotFoundError(f"{classes} is no class list: a text file with one class name a line")
+    seeds: list[int] = []
+    while words and words[0].isdigit():
+        seeds.append(int(words.pop(0)))
+    if double := {seed for seed in seeds if seeds.count(seed) > 1}:
+        raise ValueError(f"seed {min(double)} is given twice")
+    return images, classes, seeds, words
 
 
 def _options(words: Sequence[str], images: Path) -> dict[str, str]:

@@ -17,9 +17,16 @@ from promptkd.engine.task import loaders
 
 
 def config(*words: str, root: str = ""):
-    own = ["--seed", "1", "--dataset-config-file", "configs/datasets/eurosat.yaml", "INPUT.SIZE", f"({SIZE}, {SIZE})"]
-    own += ["DATALOADER.NUM_WORKERS", "0", "VERBOSE", "False", "INPUT.ON_DEVICE", "True"]
-    return train.configure(train.parser().parse_args(([f"--root={root}"] if root else []) + [*own, *words]))
+    options = [
+        "--seed",
+        "1",
+        "--dataset-config-file",
+        "configs/datasets/eurosat.yaml",
+        "INPUT.SIZE",
+        f"({SIZE}, {SIZE})",
+    ]
+    options += ["DATALOADER.NUM_WORKERS", "0", "VERBOSE", "False", "INPUT.ON_DEVICE", "True"]
+    return train.configure(train.parser().parse_args(([f"--root={root}"] if root else []) + [*options, *words]))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""tools/download.py and archives.py: a server that misbehaves, and archives that are hostile."""
+"""Downloads from a server that misbehaves, and archives that are hostile."""
 
 import bz2
 import errno
@@ -353,10 +353,10 @@ def test_folder_on_another_disk(server: Server, tmp_path: Path, monkeypatch: pyt
     os.symlink(tmp_path / "disk", tmp_path / "root" / "to")
     monkeypatch.setattr(Path, "rename", rename)
     assert fetch(Source(server.url("fine", "a.zip"), "to"), tmp_path / "root") == 2
-    found = {
+    placed = {
         path.relative_to(tmp_path / "disk").as_posix(): path.read_text() for path in tmp_path.glob("disk/**/*.txt")
     }
-    assert found == {"x/old.txt": "mine", "x/deep/new.txt": "new", "y.txt": "new"}
+    assert placed == {"x/old.txt": "mine", "x/deep/new.txt": "new", "y.txt": "new"}
     assert not list((tmp_path / "disk").glob(".*"))
 
 

@@ -64,7 +64,7 @@ def test_micro_batches_are_the_batch():
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (("TRAIN.ACCUMULATE", "5"), "TRAIN.ACCUMULATE 5: a process has 4 images a step, set 1 to 4"),
         (("OPTIM.SCALE_LR_TO_BATCH", "-8"), "SCALE_LR_TO_BATCH -8"),
@@ -74,8 +74,8 @@ def test_micro_batches_are_the_batch():
         (("DATALOADER.DECODED_CACHE_GB", "1", "DATALOADER.DECODED_CACHE_DIR", "/nowhere"), "/nowhere"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(run, tmp_path, words, said):
-    with pytest.raises((ValueError, OSError), match=said):
+def test_what_cannot_be_meant_is_refused(run, tmp_path, words, message):
+    with pytest.raises((ValueError, OSError), match=message):
         run("CoOp", tmp_path, *words)
 
 
@@ -144,13 +144,13 @@ def picture(path: Path, width: int, height: int, **options) -> Path:
 )
 def test_draft_never_goes_below_what_is_needed(tmp_path, size, edge, decoded):
     path = picture(tmp_path / "a.jpg", *size, quality=95)
-    found = decoding.read_draft(str(path), edge)
-    assert (found and found.size) == decoded
-    if found is None:
+    decoded_image = decoding.read_draft(str(path), edge)
+    assert (decoded_image and decoded_image.size) == decoded
+    if decoded_image is None:
         return
     # what it does to pixels: near a box filter over the full image
     full = Image.open(path).convert("RGB").resize(decoded, Image.Resampling.BOX)
-    assert np.abs(np.asarray(found, float) - np.asarray(full, float)).mean() < 3
+    assert np.abs(np.asarray(decoded_image, float) - np.asarray(full, float)).mean() < 3
 
 
 def test_draft_leaves_other_files_alone_and_turns_own_images(tmp_path):
@@ -209,8 +209,8 @@ def test_workers_share_the_cache(run, clips, tmp_path, monkeypatch):
         return decode(self, path)
 
     monkeypatch.setattr(decoding.DecodedImages, "decode", counted)
-    for name, own in (("plain", []), ("cached", words)):
-        run("CoOp", tmp_path / name, "TRAINER.COOP.N_CTX", "3", "DATASET.NUM_SHOTS", "4", *own)
+    for name, options in (("plain", []), ("cached", words)):
+        run("CoOp", tmp_path / name, "TRAINER.COOP.N_CTX", "3", "DATASET.NUM_SHOTS", "4", *options)
     files = [tmp_path / name / "prompt_learner/model.pth.tar-2" for name in ("plain", "cached")]
     one, two = (checkpoints.read_checkpoint(file)["state_dict"]["ctx"] for file in files)
     assert torch.equal(one, two)
@@ -223,9 +223,9 @@ def test_workers_share_the_cache(run, clips, tmp_path, monkeypatch):
 
 def test_loader_benchmark_prints_rates(data_root, capsys):
     words = ["--root", data_root, "--dataset", "eurosat", "--workers", "0", "--batch", "4", "--images", "16", "--json"]
-    found = benchmarks.loader.main([*words, "INPUT.SIZE", "(32, 32)"])
+    measures = benchmarks.loader.main([*words, "INPUT.SIZE", "(32, 32)"])
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert found[0].images == 16 and found[0].first > 0 and found[0].later > 0
+    assert measures[0].images == 16 and measures[0].first > 0 and measures[0].later > 0
     assert printed["loader"][0]["images"] == 16 and "torch" in printed["versions"]
     with pytest.raises(ValueError, match="--passes 1"):
         benchmarks.loader.main([*words[:4], "--passes", "1"])

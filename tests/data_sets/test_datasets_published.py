@@ -170,8 +170,8 @@ def test_eurosat_has_no_other_classes(folder: str, tmp_path: Path):
 def test_another_number_of_classes_is_said(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     WRITERS[name](tmp_path)
     load(name, tmp_path)
-    said = f"{name}: {len(EXPECTED[name][0])} classes in "
-    assert (said in capsys.readouterr().out) == (name != "EuroSAT"), "EuroSAT's tree has all ten"
+    message = f"{name}: {len(EXPECTED[name][0])} classes in "
+    assert (message in capsys.readouterr().out) == (name != "EuroSAT"), "EuroSAT's tree has all ten"
 
 
 def test_trainval_rule_of_pets(tmp_path: Path):

@@ -52,8 +52,8 @@ def test_no_emoji_is_in_two_parts_or_classes(root: Path):
     assert designs == {"fluent3d", "fluentflat", "openmoji"}
     assert {code: where for code, where in place.items() if len(where) > 1} == {}
     for part, share in (("train", 0.5), ("val", 0.2), ("test", 0.3)):
-        found = sum(part == there for where in place.values() for there, _ in where) / len(place)
-        assert abs(found - share) < 0.02
+        actual = sum(part == chosen for where in place.values() for chosen, _ in where) / len(place)
+        assert abs(actual - share) < 0.02
 
 
 def test_second_use_changes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch):

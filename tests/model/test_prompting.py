@@ -150,8 +150,8 @@ def test_template_lists():
 
 def test_logits_are_float32_under_autocast():
     """In bfloat16 a logit of 30 would be off by 0.06."""
-    image, text, own = torch.randn(3, 8), torch.randn(5, 8), torch.randn(3, 5, 8)
-    for features in (text, own):
+    image, text, of_images = torch.randn(3, 8), torch.randn(5, 8), torch.randn(3, 5, 8)
+    for features in (text, of_images):
         expected = cosine_logits(image, features, 30.0)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = cosine_logits(image, features, 30.0)

@@ -57,7 +57,7 @@ def test_runs_see_their_gpu_and_no_two_at_a_time_share_one(tmp_path, monkeypatch
 
 def test_ray_is_asked_for_by_name_where_it_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ValueError, match="requirements-ray.txt"):
+    with pytest.raises(ValueError, match="pip install 'ray>=2.30'"):
         run_all([job(tmp_path, "a")], "--engine", "ray")
 
 
@@ -94,9 +94,9 @@ def test_ray_on_a_cluster_by_its_address_shares_a_gpu(tmp_path, share, together)
 
     jobs = [job(tmp_path, name, "wait") for name in "ab"]
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False})
-    found: list[dict[str, Outcome]] = []
+    swept: list[dict[str, Outcome]] = []
     words = ("--engine", "ray", "--address", cluster.address, "--gpus", share)
-    thread = threading.Thread(target=lambda: found.append(run_all(jobs, *words)))
+    thread = threading.Thread(target=lambda: swept.append(run_all(jobs, *words)))
     try:
         thread.start()
         until(lambda: sum(starts(*jobs)) == (2 if together else 1), 120)
@@ -108,7 +108,7 @@ def test_ray_on_a_cluster_by_its_address_shares_a_gpu(tmp_path, share, together)
         thread.join(120)
     finally:
         cluster.shutdown()
-    assert {outcome.state for outcome in found[0].values()} == {"done"} and starts(*jobs) == [1, 1]
+    assert {outcome.state for outcome in swept[0].values()} == {"done"} and starts(*jobs) == [1, 1]
     assert {(one.directory / "starts").read_text().split()[1] for one in jobs} == {"0"}  # CUDA_VISIBLE_DEVICES
 
 
@@ -160,8 +160,8 @@ def test_ray_is_not_asked_for_what_no_machine_has(tmp_path, monkeypatch, capsys,
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setattr(sweep, "jobs_from", lambda args: [job(tmp_path, "a")])
     assert sweep.main(["--engine", "ray", *words]) == 1 and ended
-    said = capsys.readouterr().err
-    assert message in said and len(said.splitlines()) == 1
+    printed = capsys.readouterr().err
+    assert message in printed and len(printed.splitlines()) == 1
 
 
 @pytest.fixture
@@ -275,17 +275,18 @@ def test_slurm_submits_no_failed_run_without_retry(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(sweep, "jobs_from", lambda args: jobs)
 
     def submitted(*words: str) -> tuple[int, list[str], str]:
-        code, said = sweep.main(["--engine", "slurm", *words]), capsys.readouterr().out
-        name = Path(said.rpartition("bash ")[2].strip()).with_name("jobs.json")
-        return code, [one["name"] for one in json.loads(name.read_text())] if "Written" in said else [], said
+        code, printed = sweep.main(["--engine", "slurm", *words]), capsys.readouterr().out
+        name = Path(printed.rpartition("bash ")[2].strip()).with_name("jobs.json")
+        return code, [one["name"] for one in json.loads(name.read_text())] if "Written" in printed else [], printed
 
-    code, names, said = submitted()
+    code, names, printed = submitted()
     assert (code, names) == (0, ["good"])
-    assert "FAILED bad: before: exit code 1" in said and "BLOCKED student: needs bad" in said and "--retry" in said
+    for line in ("FAILED bad: before: exit code 1", "BLOCKED student: needs bad", "--retry"):
+        assert line in printed
     assert submitted("--retry")[1] == ["bad", "student", "good"]
     executing.execute(good)
-    code, names, said = submitted()
-    assert (code, names) == (1, []) and said.endswith("nothing to submit\n")
+    code, names, printed = submitted()
+    assert (code, names) == (1, []) and printed.endswith("nothing to submit\n")
 
 
 def test_a_slurm_task_waits_for_what_another_sweep_runs(tmp_path):

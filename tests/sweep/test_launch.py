@@ -60,10 +60,10 @@ def test_words_of_the_published_scripts():
 
 
 def test_one_source_run_serves_every_target():
-    found = names("xd_test", "CoOp", "all", "dg", "1")
-    assert found[0] == "cross/imagenet/shots_16/CoOp/vit_b16_ep50_ctxv1/seed1"
-    assert len(found) == 1 + 10 + 4
-    assert sum(name.startswith("dg/imagenet_to_imagenet") for name in found) == 4
+    planned = names("xd_test", "CoOp", "all", "dg", "1")
+    assert planned[0] == "cross/imagenet/shots_16/CoOp/vit_b16_ep50_ctxv1/seed1"
+    assert len(planned) == 1 + 10 + 4
+    assert sum(name.startswith("dg/imagenet_to_imagenet") for name in planned) == 4
 
 
 def test_student_elsewhere_learns_on_the_target_from_a_teacher_of_the_source():
@@ -90,8 +90,8 @@ def test_recipe_and_environment_are_taken(monkeypatch: pytest.MonkeyPatch):
 )
 def test_mistakes_are_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture):
     assert launch.main(words) == 1
-    said = capsys.readouterr().err
-    assert message in said and len(said.splitlines()) == 1
+    printed = capsys.readouterr().err
+    assert message in printed and len(printed.splitlines()) == 1
 
 
 @pytest.fixture

@@ -116,9 +116,9 @@ def rows_of(directory: Path) -> list[dict[str, str]]:
 
 def test_without_labels_there_are_predictions_and_no_metrics(distil, tiny, pool, classes, tmp_path, capsys):
     directory, out = distil(pool, classes, *tiny)
-    found = result(directory)
-    assert found["metrics"] == {} and (found["train_images"], found["unlabelled_images"]) == (30, 30)
-    assert found["dataset"] == "Unlabeled" and found["transductive"] and found["seed"] == 1
+    content = result(directory)
+    assert content["metrics"] == {} and (content["train_images"], content["unlabelled_images"]) == (30, 30)
+    assert content["dataset"] == "Unlabeled" and content["transductive"] and content["seed"] == 1
     rows = rows_of(directory)
     photos = {path.relative_to(pool).as_posix() for path in pool.rglob("*.jpg")}
     assert {row["path"] for row in rows} == photos and len(rows) == 30
@@ -131,9 +131,9 @@ def test_without_labels_there_are_predictions_and_no_metrics(distil, tiny, pool,
     assert "results.json" in capsys.readouterr().err
     images = [str(pool / row["path"]) for row in rows[:4]]
     assert predict.main([str(directory), *images, "--json", "--top", "1"]) == 0
-    said = [json.loads(line)["top"][0] for line in capsys.readouterr().out.splitlines()]
-    assert [one["class"] for one in said] == [row["prediction"] for row in rows[:4]]
-    assert [one["probability"] for one in said] == pytest.approx([float(row["p1"]) for row in rows[:4]], abs=1e-4)
+    answers = [json.loads(line)["top"][0] for line in capsys.readouterr().out.splitlines()]
+    assert [one["class"] for one in answers] == [row["prediction"] for row in rows[:4]]
+    assert [one["probability"] for one in answers] == pytest.approx([float(row["p1"]) for row in rows[:4]], abs=1e-4)
 
 
 def test_a_run_is_done_once_and_again_where_anything_changed(distil, tiny, pool, classes, monkeypatch):
@@ -160,10 +160,10 @@ def test_labelled_test_images_are_measured(distil, tiny, pool, classes, labelled
     monkeypatch.setenv("TEST_DIR", str(labelled_test))
     directory, out = distil(pool, classes, "2", "3", *tiny)
     assert directory.name == "seed3" and out.count("Student ") == 2
-    found = result(directory)
-    assert found["metrics"]["all"]["images"] == 15 and set(found["metrics"]["all"]["per_class"]) == set(CLASSES)
-    teacher = found["teacher"]["metrics"]["all"]["accuracy"]
-    accuracy = found["metrics"]["all"]["accuracy"]
+    content = result(directory)
+    assert content["metrics"]["all"]["images"] == 15 and set(content["metrics"]["all"]["per_class"]) == set(CLASSES)
+    teacher = content["teacher"]["metrics"]["all"]["accuracy"]
+    accuracy = content["metrics"]["all"]["accuracy"]
     assert f"Accuracy     {accuracy:.1f} % of 15 labelled test images (teacher {teacher:.1f} %, student without" in out
     labelled = [row for row in rows_of(directory) if row["label"]]
     right = sum(row["label"] == row["prediction"] for row in labelled)
@@ -237,8 +237,8 @@ def test_methods_that_learn_from_labels_refuse(tiny, pool, classes, tmp_path, tr
 
 def test_zero_shot_predicts(tiny, pool, classes, tmp_path):
     unlabelled(pool, classes, "ZeroshotCLIP", tmp_path / "zs", [*tiny, "TEMPLATE", "a satellite photo of {}."])
-    found = result(tmp_path / "zs")
-    assert found["metrics"] == {} and found["template"] == "a satellite photo of {}."
+    content = result(tmp_path / "zs")
+    assert content["metrics"] == {} and content["template"] == "a satellite photo of {}."
     assert len(rows_of(tmp_path / "zs")) == 30
 
 
@@ -378,10 +378,10 @@ def test_bad_image_that_a_worker_meets_is_one_line(pool: Path, classes: Path, cl
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert run.returncode == 1
-    shown, _, told = run.stdout.partition("FAILED ")
+    shown, _, ending = run.stdout.partition("FAILED ")
     lines = [line for line in shown.splitlines() if "rror" in line and not line.startswith("[")]
     assert len(lines) == 1 and lines[0].startswith(f'error: cannot read the image "{pool / "bomb.png"}" (Image size')
-    assert "Traceback" not in run.stdout + run.stderr and "error: cannot read the image" in told
+    assert "Traceback" not in run.stdout + run.stderr and "error: cannot read the image" in ending
     assert run.stderr == "error: 1 of 1 runs not done; the same command goes on with them\n"
     assert shown.startswith(f"Running: {tmp_path / 'out' / 'own' / pool.name}")
 
@@ -405,13 +405,13 @@ def test_one_image_is_read_as_those_of_a_data_set(tiny, pool, classes, tmp_path,
     Image.fromarray((grey.astype(np.uint16) << 8) + 255).save(folder / "grey 16 bits.png")
     capsys.readouterr()
     assert predict.main([str(tmp_path / "run"), str(folder), "--json"]) == 0
-    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    found = {Path(one["path"]).name: {top["class"]: top["probability"] for top in one["top"]} for one in said}
-    assert len(found) == 7
-    for name, probabilities in found.items():
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    content = {Path(one["path"]).name: {top["class"]: top["probability"] for top in one["top"]} for one in answers}
+    assert len(content) == 7
+    for name, probabilities in content.items():
         other = "grey.png" if name.startswith("grey") else "plain.png"
-        assert probabilities == pytest.approx(found[other], abs=1e-3), name
-    assert found["plain.png"] != pytest.approx(found["grey.png"], abs=1e-3)
+        assert probabilities == pytest.approx(content[other], abs=1e-3), name
+    assert content["plain.png"] != pytest.approx(content["grey.png"], abs=1e-3)
 
     bad = tmp_path / "bad"
     (bad / "nothing").mkdir(parents=True)

@@ -34,13 +34,13 @@ def names(plan_file: str, **given) -> list[str]:
 
 
 def test_plan_adds_one_teacher_for_all_seeds_and_runs_zero_shot_once(plan_file):
-    found = jobs_of(read_plan(plan_file(), {}))
-    methods = [one.name.split("/")[3] for one in found]
+    jobs = jobs_of(read_plan(plan_file(), {}))
+    methods = [one.name.split("/")[3] for one in jobs]
     assert methods == ["ZeroshotCLIP", "PromptSRC", "PromptSRC", "PromptSRC", "PromptKD", "PromptKD"]
-    (teacher,) = {name for one in found for name in one.needs}
+    (teacher,) = {name for one in jobs for name in one.needs}
     assert "vit_l14" in teacher and teacher.endswith("seed1")
-    assert [one.needs for one in found if one.name.split("/")[3] == "PromptKD"] == [(teacher,), (teacher,)]
-    assert str(found[0].directory.parents[6]) in " ".join(found[-1].command)
+    assert [one.needs for one in jobs if one.name.split("/")[3] == "PromptKD"] == [(teacher,), (teacher,)]
+    assert str(jobs[0].directory.parents[6]) in " ".join(jobs[-1].command)
 
 
 def test_command_line_wins_over_the_file(plan_file):
@@ -48,30 +48,30 @@ def test_command_line_wins_over_the_file(plan_file):
 
 
 def test_repeated_options_add_up_and_keep_the_other_keys_of_the_file(plan_file):
-    own = {"set": {"OPTIM.MAX_EPOCH": 3, "OPTIM.LR": 9}, "grid": {"INPUT.SIZE": ["(32, 32)"]}}
-    path = plan_file(trainers=["CoOp"], seeds=[1], **own)
+    entries = {"set": {"OPTIM.MAX_EPOCH": 3, "OPTIM.LR": 9}, "grid": {"INPUT.SIZE": ["(32, 32)"]}}
+    path = plan_file(trainers=["CoOp"], seeds=[1], **entries)
     words = ["--set", "OPTIM.LR", "0.1", "--set", "DATALOADER.NUM_WORKERS", "0"]
     words += ["--grid", "TRAINER.COOP.N_CTX", "2", "4"]
-    found = sweep.jobs_from(sweep.parser().parse_args([path, *words]))
-    assert len(found) == 2
-    command = " ".join(found[0].command)
+    jobs = sweep.jobs_from(sweep.parser().parse_args([path, *words]))
+    assert len(jobs) == 2
+    command = " ".join(jobs[0].command)
     assert all(told in command for told in ("MAX_EPOCH 3", "OPTIM.LR 0.1", "NUM_WORKERS 0", "N_CTX 2", "(32, 32)"))
 
 
 def test_a_grid_gives_each_point_a_directory_of_its_own(plan_file):
     path = plan_file(grid={"TRAINER.PROMPTKD.KD_WEIGHT": [100, 200], "OPTIM.LR": [0.1]}, seeds=[1])
-    found = jobs_of(read_plan(path, {}))
-    recipes = [one.name.split("/")[4] for one in found]
+    jobs = jobs_of(read_plan(path, {}))
+    recipes = [one.name.split("/")[4] for one in jobs]
     assert sum("+KD_WEIGHT=100+LR=0.1" in recipe for recipe in recipes) == 1
     assert sum("KD_WEIGHT" in recipe for recipe in recipes) == 2
-    assert len({one.config_hash for one in found}) == len(found)
+    assert len({one.config_hash for one in jobs}) == len(jobs)
 
 
 def test_a_grid_over_images_reaches_the_teacher(plan_file):
     path = plan_file(trainers=["PromptKD"], grid={"DATALOADER.K_TRANSFORMS": [1, 2]}, seeds=[1])
-    found = jobs_of(read_plan(path, {}))
-    assert len(found) == 4 and all("K_TRANSFORMS=" in one.name for one in found)
-    assert all(one.name.split("+")[-1].split("/")[0] in one.needs[0] for one in found if one.needs)
+    jobs = jobs_of(read_plan(path, {}))
+    assert len(jobs) == 4 and all("K_TRANSFORMS=" in one.name for one in jobs)
+    assert all(one.name.split("+")[-1].split("/")[0] in one.needs[0] for one in jobs if one.needs)
 
 
 def test_done_in_one_sweep_is_done_in_another_by_its_configuration(plan_file, tmp_path):
@@ -108,8 +108,8 @@ def test_done_in_one_sweep_is_done_in_another_by_its_configuration(plan_file, tm
 )
 def test_mistakes_in_a_plan_are_one_line_before_anything_runs(plan_file, capsys, changes, message):
     assert sweep.main([plan_file(**changes)]) == 1
-    said = capsys.readouterr().err
-    assert message in said and len(said.splitlines()) == 1
+    printed = capsys.readouterr().err
+    assert message in printed and len(printed.splitlines()) == 1
 
 
 def test_a_key_that_is_no_text_is_one_line(tmp_path, capsys):

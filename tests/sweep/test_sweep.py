@@ -32,8 +32,8 @@ def test_states(tmp_path):
     (unfinished.directory / "learner" / "model.pth.tar-3").touch()
     write(taken.directory, result("MaPLe", "other"))
     lock = DirectoryLock.take(held.directory)
-    found = [state_of(one)[0] for one in (done, failed, missing, unfinished, taken, held)]
-    assert found == ["done", "failed", "missing", "unfinished", "missing", "running"]
+    ended = [state_of(one)[0] for one in (done, failed, missing, unfinished, taken, held)]
+    assert ended == ["done", "failed", "missing", "unfinished", "missing", "running"]
     assert f"process {os.getpid()}" in state_of(held)[1]
     with lock:
         pass
@@ -87,11 +87,11 @@ def test_a_failure_does_not_stop_the_others_and_is_told(tmp_path):
     jobs = [bad, job(tmp_path, "student", needs=(bad,)), job(tmp_path, "good")]
     outcomes = run_all(jobs)
     assert [outcomes[one.name].state for one in jobs] == ["failed", "blocked", "done"]
-    told = sweep.summary(list(outcomes.values()))
-    assert "FAILED bad: exit code 1: error: no such thing" in told
-    assert "    some words before" in told and f"log: {bad.directory / 'run.log'}" in told
-    assert "BLOCKED student: needs bad" in told
-    assert "3 runs: 1 done, 1 failed, 1 blocked" in told
+    text = sweep.summary(list(outcomes.values()))
+    assert "FAILED bad: exit code 1: error: no such thing" in text
+    assert "    some words before" in text and f"log: {bad.directory / 'run.log'}" in text
+    assert "BLOCKED student: needs bad" in text
+    assert "3 runs: 1 done, 1 failed, 1 blocked" in text
 
 
 def test_a_failed_run_is_run_again_only_on_request(tmp_path):
@@ -144,7 +144,7 @@ def test_two_sweeps_do_not_run_the_same_run_twice(tmp_path):
     for thread in threads:
         thread.join(60)
     assert starts(*jobs) == [1] * 6
-    assert [{outcome.state for outcome in found.values()} for found in results] == [{"done"}] * 3
+    assert [{outcome.state for outcome in ended.values()} for ended in results] == [{"done"}] * 3
 
 
 def test_a_sweep_waits_for_what_another_runs_and_takes_its_failure(tmp_path):
@@ -153,14 +153,14 @@ def test_a_sweep_waits_for_what_another_runs_and_takes_its_failure(tmp_path):
     first = threading.Thread(target=execute, args=(teacher,))
     first.start()
     until(lambda: starts(teacher) == [1])
-    found: list[dict] = []
-    second = threading.Thread(target=lambda: found.append(run_all([teacher, student])))
+    ended: list[dict] = []
+    second = threading.Thread(target=lambda: ended.append(run_all([teacher, student])))
     second.start()
     until(lambda: holder(teacher.directory))
     (teacher.directory / "go").touch()
     first.join(60)
     second.join(60)
-    assert {name: outcome.state for name, outcome in found[0].items()} == {"teacher": "done", "student": "done"}
+    assert {name: outcome.state for name, outcome in ended[0].items()} == {"teacher": "done", "student": "done"}
     assert starts(teacher, student) == [1, 1]
 
 
@@ -200,21 +200,21 @@ def test_what_a_killed_launcher_left_running_is_one_of_the_workers(tmp_path, cap
     launcher.wait()
     sweeping = threading.Thread(target=run_all, args=([other, orphan],))
     sweeping.start()
-    said = ""
+    printed = ""
 
     def waits() -> bool:
-        nonlocal said
-        said += capsys.readouterr().out
-        return "waiting for orphan" in said
+        nonlocal printed
+        printed += capsys.readouterr().out
+        return "waiting for orphan" in printed
 
     until(waits)
     time.sleep(1.5)  # a poll and a half
     assert starts(other) == [0], "two at a time, where one was asked for"
     (orphan.directory / "go").touch()
     sweeping.join(60)
-    said += capsys.readouterr().out
+    printed += capsys.readouterr().out
     assert starts(orphan, other) == [1, 1]
-    assert said.splitlines()[0].startswith("waiting for orphan: process") and "started orphan" not in said
+    assert printed.splitlines()[0].startswith("waiting for orphan: process") and "started orphan" not in printed
 
 
 # ---- Ctrl-C
@@ -240,8 +240,8 @@ def test_interrupt_ends_what_runs_and_leaves_the_rest(tmp_path):
 
 def test_stopping_twice_kills(tmp_path):
     one, stop = job(tmp_path, "a", "wait"), Stop()
-    found: list[Outcome] = []
-    thread = threading.Thread(target=lambda: found.append(execute(one, stop=stop)))
+    ended: list[Outcome] = []
+    thread = threading.Thread(target=lambda: ended.append(execute(one, stop=stop)))
     thread.start()
     until(lambda: starts(one) == [1])
     (process,) = stop.processes
@@ -249,7 +249,7 @@ def test_stopping_twice_kills(tmp_path):
     stop.now()
     stop.now()
     thread.join(60)
-    assert found[0].state == "interrupted" and process.returncode == -signal.SIGKILL
+    assert ended[0].state == "interrupted" and process.returncode == -signal.SIGKILL
 
 
 def test_exit_codes(tmp_path, monkeypatch, capsys):
@@ -279,5 +279,5 @@ def test_dry_run_runs_nothing(tmp_path, monkeypatch, capsys):
 def test_a_sweep_of_real_runs_survives_the_death_of_its_launcher_and_of_a_worker(tmp_path):
     """The issue's command with fewer methods and seeds; all of it: python tests/killed_sweep.py FOLDER."""
     plan = ["--datasets", "emoji", "--trainers", "ZeroshotCLIP", "PromptKD", "--seeds", "1", "--workers", "2"]
-    said = killed_sweep.prove(tmp_path / "out", [*plan, *killed_sweep.SHORT])
-    assert "3 runs: 3 done" in said and "PromptKD mini-student <- PromptSRC mini-teacher" in said
+    printed = killed_sweep.prove(tmp_path / "out", [*plan, *killed_sweep.SHORT])
+    assert "3 runs: 3 done" in printed and "PromptKD mini-student <- PromptSRC mini-teacher" in printed

@@ -41,9 +41,9 @@ def test_means_over_seeds_and_hm_of_the_means(output):
 
 
 def test_transductive_runs_have_a_table_of_their_own(output):
-    found = tables.build(collect.collect([str(output)])[0])
-    assert [table.title.split(":")[0] for table in found] == ["base2new, inductive", "base2new, TRANSDUCTIVE"]
-    inductive, transductive = found
+    made = tables.build(collect.collect([str(output)])[0])
+    assert [table.title.split(":")[0] for table in made] == ["base2new, inductive", "base2new, TRANSDUCTIVE"]
+    inductive, transductive = made
     assert {row[0] for row in inductive.rows} == {"PromptSRC ViT-B/16"}
     assert {row[0] for row in transductive.rows} == {"PromptKD ViT-B/16 <- PromptSRC ViT-L/14"}
     assert [row[1] for row in inductive.rows] == ["DescribableTextures", "EuroSAT", "average of 2"]

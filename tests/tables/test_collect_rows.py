@@ -158,10 +158,10 @@ def test_records_tell_what_is_missing(tmp_path):
     write(tmp_path / "few2", result("VPT", "Emoji", accuracy=60.0, shots=2))
     summaries, left_out = collect.collect([str(tmp_path)])
     listed = json.loads(collect.text_of(summaries, left_out, "json"))["cells"]
-    found = {(c["protocol"], c["trainer"], c["shots"], c["dataset"], c["metric"]): c for c in listed}
-    assert len(found) == len(listed) == len(collect.text_of(summaries, left_out, "csv").splitlines()) - 1
+    by_key = {(c["protocol"], c["trainer"], c["shots"], c["dataset"], c["metric"]): c for c in listed}
+    assert len(by_key) == len(listed) == len(collect.text_of(summaries, left_out, "csv").splitlines()) - 1
     for metric in ("base", "new", "hm"):
-        gone = found["base2new", "VPT", "16", "Folder", metric]
+        gone = by_key["base2new", "VPT", "16", "Folder", metric]
         assert (gone["mean"], gone["std"], gone["seeds"], gone["n_seeds"], gone["difference"]) == (
             None,
             None,
@@ -169,13 +169,13 @@ def test_records_tell_what_is_missing(tmp_path):
             0,
             None,
         )
-    average = found["base2new", "VPT", "16", "average", "base"]
+    average = by_key["base2new", "VPT", "16", "average", "base"]
     assert (average["mean"], average["datasets"], average["lacks"]) == (80.0, ["Emoji"], ["Folder"])
-    average = found["cross", "VPT", "16", "average", "all"]
+    average = by_key["cross", "VPT", "16", "average", "all"]
     assert (average["mean"], average["std"], average["lacks"]) == (None, None, ["Folder"])
-    assert found["cross", "CoOp", "16", "average", "all"]["mean"] == 50.0
-    assert found["fewshot", "VPT", "1", "Emoji", "all"]["mean"] is None
-    assert ("base2new", "VPT", "16", "Folder", "all") not in found
+    assert by_key["cross", "CoOp", "16", "average", "all"]["mean"] == 50.0
+    assert by_key["fewshot", "VPT", "1", "Emoji", "all"]["mean"] is None
+    assert ("base2new", "VPT", "16", "Folder", "all") not in by_key
 
 
 def test_records_average_cross_without_the_source(tmp_path):

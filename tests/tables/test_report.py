@@ -28,32 +28,32 @@ class Page(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
         if tag not in self.VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def of(self, tag: str, **attributes: str) -> list[dict[str, str | None]]:
-        return [a for name, a in self.found if name == tag and attributes.items() <= a.items()]
+        return [a for name, a in self.elements if name == tag and attributes.items() <= a.items()]
 
 
 def predictions(folder: Path, lines: list[tuple[str, str, str, str, float]]) -> None:
     with (folder / "predictions.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for path, group, label, said, p in lines:
-            writer.writerow([path, group, label, said, said, p, *[""] * (len(COLUMNS) - 6)])
+        for path, group, label, predicted, p in lines:
+            writer.writerow([path, group, label, predicted, predicted, p, *[""] * (len(COLUMNS) - 6)])
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_page_is_well_formed_and_asks_nothing_of_a_network(output):
     text = made(output)
     page = Page(text)
     assert page.open == []
-    links = [value for _, attrs in page.found for key, value in attrs.items() if key in ("src", "href")]
+    links = [value for _, attrs in page.elements for key, value in attrs.items() if key in ("src", "href")]
     assert links and all(link.startswith("data:") for link in links)
     assert "url(" not in text and "@import" not in text
     (policy,) = page.of("meta", **{"http-equiv": "Content-Security-Policy"})

@@ -126,15 +126,15 @@ def test_a_changed_image_misses(distil, data_root, tmp_path):
 
 def test_views_come_again(distil, encoded, monkeypatch):
     seen: list[dict[int, torch.Tensor]] = []
-    parse = PromptKD.parse_batch_train
+    step = PromptKD.forward_backward
 
     def remember(self, batch):
         if self.batch_idx == 0:
             seen.append({})
         seen[-1] |= dict(zip(batch["index"].tolist(), batch["img"], strict=True))
-        return parse(self, batch)
+        return step(self, batch)
 
-    monkeypatch.setattr(PromptKD, "parse_batch_train", remember)
+    monkeypatch.setattr(PromptKD, "forward_backward", remember)
     two = (OPTION + "CACHE_VIEWS", "2")
     found, weights = distil("views", *two, mode="views", epochs=4)
     assert found["teacher"]["cache"] == {"mode": "views", "views": 2, "read": 2 * IMAGES, "computed": 2 * IMAGES}

@@ -55,7 +55,7 @@ def unpack(archive: Path, folder: Path) -> None:
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
         raise ValueError(f"{archive.name} has {Path(error.filename).name} twice") from error
     except OSError as error:
-        if error.errno is None:  # what gzip and bz2 raise; the disk's own errors have a number
+        if error.errno is None:  # of gzip or bz2; errors of the disk have a number
             raise ValueError(f"{archive.name} is damaged or not an archive ({error})") from error
         if error.errno not in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
             raise

@@ -1,1 +1,1 @@
-"""From images on disk to batches: seeded views, crops for the device, caches, timing."""
+"""Loading of images: seeded views, crops for the device, decoded images, timing, the number of workers."""

@@ -1,7 +1,7 @@
 """Training crops whose last steps run on the device: workers decode and crop, the device resizes and normalises.
 
-INPUT.ON_DEVICE. A crop has a size of its own until the device resizes it, so that a batch is no tensor (B, 3, H, W) on
-its way: its crops travel as one long row of bytes, a CropBatch.
+The option is INPUT.ON_DEVICE. Crops differ in size until the device resizes them, so that a batch on its way is no
+tensor (B, 3, H, W): its crops travel as one long row of bytes, a CropBatch.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class CropTransform:
 
 
 def finished_views(cfg: CfgNode, crops: CropBatch, device: torch.device) -> Tensor:
-    """Resizes, mirrors and normalises crops on a device, as INPUT says: the batch (B, 3, H, W) that a model takes."""
+    """Resizes, mirrors and normalises crops on a device, by the options of INPUT: the model's batch (B, 3, H, W)."""
     mode, views = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION], []
     for crop in crops.on(device):
         view = TF.resize(crop.pixels, list(cfg.INPUT.SIZE), mode, antialias=True)  # (3, H, W) uint8

@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def usable_cores() -> int:
-    """The number of cores that this process may run on, where the system tells it, else of the machine."""
+    """The number of cores that this process may run on; where the system does not know it, of all cores."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

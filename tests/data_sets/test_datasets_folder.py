@@ -25,7 +25,7 @@ def parts(data: Folder) -> dict[str, list[tuple[str, int, str]]]:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
+def labelled(tmp_path: Path) -> Path:
     """Names with spaces and accents, a nested folder, several formats."""
     root = tmp_path / "mes images à moi"
     for name, suffix in (("lymph node", ".png"), ("épithélium", ".webp"), ("adipose", ".tiff"), ("stroma", ".bmp")):
@@ -39,8 +39,8 @@ def own(tmp_path: Path) -> Path:
 CLASSES = ["adipose", "lymph node", "stroma", "épithélium"]
 
 
-def test_train_and_test_folders(own: Path):
-    data = Folder(dataset_cfg(own))
+def test_train_and_test_folders(labelled: Path):
+    data = Folder(dataset_cfg(labelled))
     assert data.classnames == data.all_classnames == CLASSES
     assert {part: len(items) for part, items in parts(data).items()} == {"train": 20, "val": 0, "test": 4}
     assert parts(data)["train"][:2] == [
@@ -49,30 +49,30 @@ def test_train_and_test_folders(own: Path):
     ]
     assert ("train/lymph node/deeper/still/x.jpg", 1, "lymph node") in parts(data)["train"]
     assert all(Path(d.impath).is_file() for d in data.train_x)
-    write_image(own / "valid" / "adipose" / "v.png")
-    assert parts(Folder(dataset_cfg(own)))["val"] == [("valid/adipose/v.png", 0, "adipose")]
+    write_image(labelled / "valid" / "adipose" / "v.png")
+    assert parts(Folder(dataset_cfg(labelled)))["val"] == [("valid/adipose/v.png", 0, "adipose")]
 
 
-def test_few_shot_and_groups(own: Path):
-    data = Folder(dataset_cfg(own, shots=2, subsample="new"))
+def test_few_shot_and_groups(labelled: Path):
+    data = Folder(dataset_cfg(labelled, shots=2, subsample="new"))
     assert data.classnames == CLASSES[2:] and Counter(d.label for d in data.train_x) == {0: 2, 1: 2}
     assert [d.classname for d in data.test] == CLASSES[2:]
     stored = json.loads(Path(data.fewshot.path).read_text(encoding="utf-8"))
     assert {name for _, _, name in stored["train"]} == set(CLASSES)
-    assert [d.impath for d in Folder(dataset_cfg(own, shots=2, subsample="new")).train_x] == [
+    assert [d.impath for d in Folder(dataset_cfg(labelled, shots=2, subsample="new")).train_x] == [
         d.impath for d in data.train_x
     ]
 
 
-def test_without_test_images_nothing_is_tested(own: Path):
-    shutil.rmtree(own / "test")
-    data = Folder(dataset_cfg(own))
+def test_without_test_images_nothing_is_tested(labelled: Path):
+    shutil.rmtree(labelled / "test")
+    data = Folder(dataset_cfg(labelled))
     assert data.full.test == [] and data.test == data.train_x
 
 
-def test_classes_without_test_images_are_said(own: Path, capsys: pytest.CaptureFixture[str]):
-    shutil.rmtree(own / "test" / "stroma")
-    assert len(Folder(dataset_cfg(own)).full.test) == 3
+def test_classes_without_test_images_are_said(labelled: Path, capsys: pytest.CaptureFixture[str]):
+    shutil.rmtree(labelled / "test" / "stroma")
+    assert len(Folder(dataset_cfg(labelled)).full.test) == 3
     assert "1 of 4 classes have no test images: 'stroma'" in capsys.readouterr().out
 
 
@@ -225,13 +225,13 @@ def test_split_file_keeps_its_labels(tmp_path: Path):
         ("classnames.txt", "stroma s\nlymph node\tlymph node tissue\n\nadipose fat\népithélium e\nextra folder"),
     ],
 )
-def test_class_names(own: Path, file: str, content: str):
-    (own / file).write_text(content, encoding="utf-8")
-    data = Folder(dataset_cfg(own))
+def test_class_names(labelled: Path, file: str, content: str):
+    (labelled / file).write_text(content, encoding="utf-8")
+    data = Folder(dataset_cfg(labelled))
     assert data.classnames == ["fat", "lymph node tissue", "s", "e"]
-    (own / file).rename(own / "other.names" if file.endswith("txt") else own / "other.json")
-    named = "other.names" if file.endswith("txt") else str(own / "other.json")
-    assert Folder(dataset_cfg(own, CLASSNAMES=named)).classnames == data.classnames
+    (labelled / file).rename(labelled / "other.names" if file.endswith("txt") else labelled / "other.json")
+    named = "other.names" if file.endswith("txt") else str(labelled / "other.json")
+    assert Folder(dataset_cfg(labelled, CLASSNAMES=named)).classnames == data.classnames
 
 
 def test_folder_whose_name_begins_with_another(tmp_path: Path):
@@ -251,19 +251,19 @@ def test_folder_whose_name_begins_with_another(tmp_path: Path):
         ("classnames.json", '{"adipose": "a", "lymph node": "b", "stroma": "c", "épithélium": "C"}', "'c' = 'C'"),
     ],
 )
-def test_wrong_class_names(own: Path, file: str, content: str, message: str):
-    (own / file).write_text(content, encoding="utf-8")
+def test_wrong_class_names(labelled: Path, file: str, content: str, message: str):
+    (labelled / file).write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
-        Folder(dataset_cfg(own))
+        Folder(dataset_cfg(labelled))
 
 
-def test_empty_class_folder(own: Path):
-    (own / "train" / "none").mkdir()
+def test_empty_class_folder(labelled: Path):
+    (labelled / "train" / "none").mkdir()
     with pytest.raises(ValueError, match="none has no images .it is empty.; fill or remove it"):
-        Folder(dataset_cfg(own))
-    (own / "train" / "none" / "clip.mp4").touch()
+        Folder(dataset_cfg(labelled))
+    (labelled / "train" / "none" / "clip.mp4").touch()
     with pytest.raises(ValueError, match=r"it holds .mp4 files"):
-        Folder(dataset_cfg(own))
+        Folder(dataset_cfg(labelled))
 
 
 @pytest.mark.parametrize("names", [("Cat", "cat"), ("big_cat", "big cat"), ("café", "cafe\u0301")])
@@ -274,22 +274,22 @@ def test_class_folders_that_are_one_name_for_clip(tmp_path: Path, names: tuple[s
         Folder(dataset_cfg(tmp_path))
 
 
-def test_folders_that_do_not_fit(own: Path, capsys: pytest.CaptureFixture[str]):
-    write_image(own / "train" / "stray.png")
-    Folder(dataset_cfg(own))
+def test_folders_that_do_not_fit(labelled: Path, capsys: pytest.CaptureFixture[str]):
+    write_image(labelled / "train" / "stray.png")
+    Folder(dataset_cfg(labelled))
     assert "left out 1 images beside the class folders of" in capsys.readouterr().out
-    write_image(own / "test" / "Adipose" / "1.png")
+    write_image(labelled / "test" / "Adipose" / "1.png")
     with pytest.raises(ValueError, match="classes of test are not in train: Adipose"):
-        Folder(dataset_cfg(own))
-    shutil.rmtree(own / "train")
+        Folder(dataset_cfg(labelled))
+    shutil.rmtree(labelled / "train")
     with pytest.raises(ValueError, match="has a folder test and no folder train"):
-        Folder(dataset_cfg(own))
+        Folder(dataset_cfg(labelled))
     with pytest.raises(ValueError, match="has no class folders; for images without labels set DATASET.NAME Unlabeled"):
-        Folder(dataset_cfg(own / "test" / "stroma"))
+        Folder(dataset_cfg(labelled / "test" / "stroma"))
     with pytest.raises(FileNotFoundError, match="is neither in"):
-        Folder(dataset_cfg(own, FILES="nothing.csv"))
+        Folder(dataset_cfg(labelled, FILES="nothing.csv"))
     with pytest.raises(FileNotFoundError, match="set it with --root"):
-        Folder(dataset_cfg(own / "none"))
+        Folder(dataset_cfg(labelled / "none"))
 
 
 def test_folders_beside_the_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -298,8 +298,8 @@ def test_folders_beside_the_parts(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "README.txt").write_text("mine")
     (tmp_path / "split_fewshot").mkdir()
     Folder(dataset_cfg(tmp_path))
-    said = "Folder: classes are the folders in train; left out beside them: car, plane\n"
-    assert said in capsys.readouterr().out
+    message = "Folder: classes are the folders in train; left out beside them: car, plane\n"
+    assert message in capsys.readouterr().out
     write_image(tmp_path / "test" / "1.jpg")
     with pytest.raises(ValueError, match="test has no class folders; .*, and rename test where that is a class"):
         Folder(dataset_cfg(tmp_path))
@@ -335,9 +335,9 @@ def test_links_up_the_tree_bring_no_other_class(tmp_path: Path, capsys: pytest.C
     os.symlink("loop.png", tmp_path / "train" / "cat" / "loop.png")
     os.symlink(tmp_path / "gone.png", tmp_path / "train" / "cat" / "gone.png")
     os.symlink("test", tmp_path / "val")  # the same images under the same class
-    found = parts(Folder(dataset_cfg(tmp_path)))
-    assert [found[part] for part in ("train", "test")] == [expected[part] for part in ("train", "test")]
-    assert len(found["val"]) == 4
+    listed = parts(Folder(dataset_cfg(tmp_path)))
+    assert [listed[part] for part in ("train", "test")] == [expected[part] for part in ("train", "test")]
+    assert len(listed["val"]) == 4
     out = capsys.readouterr().out
     assert f"left out 2 links in {tmp_path / 'train' / 'cat'} that lead to no file, such as gone.png" in out
 
@@ -361,19 +361,19 @@ def test_one_file_in_two_classes_is_refused(tmp_path: Path, link: str, target: s
     assert "'cat'" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_empty_files(own: Path, capsys: pytest.CaptureFixture[str]):
-    (own / "train" / "stroma" / "zero.png").touch()
+def test_empty_files(labelled: Path, capsys: pytest.CaptureFixture[str]):
+    (labelled / "train" / "stroma" / "zero.png").touch()
     for kind, extra in ((Folder, {}), (Unlabeled, {"CLASSNAMES": "names.txt"})):
-        write_lines(own / "names.txt", CLASSES)
+        write_lines(labelled / "names.txt", CLASSES)
         with pytest.raises(ValueError, match="1 image files are empty: train/stroma/zero.png; remove them, or set"):
-            kind(dataset_cfg(own, **extra))
-        assert len(kind(dataset_cfg(own, SKIP_BAD_IMAGES=True, **extra)).train_x) == (20 if kind is Folder else 24)
+            kind(dataset_cfg(labelled, **extra))
+        assert len(kind(dataset_cfg(labelled, SKIP_BAD_IMAGES=True, **extra)).train_x) == (20 if kind is Folder else 24)
         assert "left out train/stroma/zero.png (empty file)" in capsys.readouterr().out
 
 
-def test_loader_reads_own_images(own: Path):
+def test_loader_reads_own_images(labelled: Path):
     cfg = get_cfg_default()
-    cfg.DATASET.NAME, cfg.DATASET.ROOT = "Folder", str(own)
+    cfg.DATASET.NAME, cfg.DATASET.ROOT = "Folder", str(labelled)
     cfg.DATALOADER.NUM_WORKERS, cfg.DATALOADER.TEST.BATCH_SIZE = 0, 4
     cfg.INPUT.SIZE, cfg.VERBOSE = (8, 8), False
     assert Folder.image_wrapper is Unlabeled.image_wrapper is UserImages
