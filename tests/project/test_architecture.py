@@ -27,7 +27,7 @@ ARROWS = """
   logs        |                                                             |
   guests      | home                                                        | trainers datasets
   __init__    | guests                                                      |
-  __main__    |                                                             | __init__
+  __main__    |                                                             | __init__ logs
   model       | home files logs                                             |
   distributed | model logs                                                  |
   data        | home files logs distributed dassl                           | guests
