@@ -116,11 +116,12 @@ def write_results(
         log.info("%s", table(metrics, (teacher or {}).get("metrics")))
     if distributed.is_main():
         record = describe(cfg, task, model, metrics, teacher, progress, time.time() - start)
-        path = record.write(cfg.OUTPUT_DIR)
-        write_text(path.with_name(PREDICTIONS), predictions.text())
+        directory = Path(cfg.OUTPUT_DIR)
+        write_text(directory / PREDICTIONS, predictions.text())
         if not model.conditional:
-            model.class_vectors(task.all_classnames).save(path.with_name(CLASS_VECTORS))
-        log.info("Results: %s", path)
+            model.class_vectors(task.all_classnames).save(directory / CLASS_VECTORS)
+        # The last one: with it the run is done, for sweeps too.
+        log.info("Results: %s", record.write(directory))
     return metrics[next(iter(task.groups))]["accuracy"] if metrics else None
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yacs.config import CfgNode
 
 from promptkd import files
+from promptkd.results import origins
+from promptkd.results.predictions import FILE_NAME as PREDICTIONS
+from promptkd.results.record import FILE_NAME as RESULT
 from promptkd.results.record import check_result
 from promptkd.results.settings import as_dict, fingerprint, relevant
+
+log = logging.getLogger(__name__)
 
 CONFIGURATION = "config.yaml"
 
@@ -39,6 +46,8 @@ def read_configuration(directory: str | Path) -> CfgNode | None:
 def check_directory(directory: str | Path, cfg: CfgNode) -> None:
     """Makes sure that a run's files can go into a directory; creates it.
 
+    A run whose teacher (or initial weights) lies elsewhere now is the same run where its content is the same.
+
     Raises:
         ValueError: it holds another run, and the message names what differs; or results that are another run's.
         OSError: it cannot be written to.
@@ -48,22 +57,61 @@ def check_directory(directory: str | Path, cfg: CfgNode) -> None:
     earlier = None if cfg.EVAL_ONLY else read_configuration(directory)
     if earlier is not None:
         before, now = relevant(earlier), json.loads(json.dumps(relevant(cfg), default=str))
-        different = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+        different = differences(directory, before, now)
         if different:
             shown = "; ".join(f"{key} is {now.get(key)!r}, was {before.get(key)!r}" for key in different[:3])
             raise ValueError(f"{directory} holds another run ({shown}): choose another --output-dir, or remove it")
-    check_result(directory, fingerprint(cfg))
+    hashes = (fingerprint(cfg), *(() if earlier is None else (fingerprint(earlier),)))
+    if check_result(directory, *hashes) is None and (directory / RESULT).is_file():
+        log.warning("%s is damaged: this run writes it anew", directory / RESULT)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if not os.access(directory, os.W_OK):
             raise PermissionError("no permission, or a read-only disk")
     except OSError as error:
-        raise OSError(f"cannot write to --output-dir {directory}: {error.strerror or error}") from error
+        raise OSError(
+            f"cannot write to --output-dir {directory} ({error.strerror or error}): choose another folder"
+        ) from error
+    for name in (CONFIGURATION, RESULT, PREDICTIONS, origins.FILE_NAME):
+        if (directory / name).is_dir():
+            raise IsADirectoryError(f"{directory / name} is a folder: a run writes a file there, remove it")
+
+
+def differences(directory: str | Path, before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The keys by which two configurations, as `relevant` gives them, are different runs.
+
+    Args:
+        directory: of the run with the configuration `before`.
+        before, now: value by dotted key. Of paths that differ, the contents are compared.
+    """
+    keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    return [key for key in keys if not origins.same_content(directory, key, before.get(key), now.get(key))]
+
+
+def moved_from(directory: str | Path, cfg: CfgNode) -> str:
+    """The configuration hash of the run in a directory, where it is this one but for the place of its teacher; or "".
+
+    Raises:
+        ValueError: config.yaml cannot be read.
+    """
+    earlier = read_configuration(directory)
+    if earlier is None or fingerprint(earlier) == fingerprint(cfg):
+        return ""
+    before, now = relevant(earlier), json.loads(json.dumps(relevant(cfg), default=str))
+    return "" if differences(directory, before, now) else fingerprint(earlier)
 
 
 def take_directory(directory: str | Path, cfg: CfgNode) -> None:
-    """Makes a directory a run's, by writing its merged configuration there. Raises what `check_directory` does."""
+    """Makes a directory a run's, by writing its merged configuration there; removes what a killed one left unfinished.
+
+    Raises:
+        ValueError, OSError: see `check_directory`.
+    """
     check_directory(directory, cfg)
+    for folder in (Path(directory), *(path for path in Path(directory).iterdir() if path.is_dir())):
+        for path in files.remove_leftovers(folder):
+            log.debug("Removed %s, which a run that was killed left", path)
+    origins.write(directory, relevant(cfg), moved_from(directory, cfg))
     files.write_text(Path(directory) / CONFIGURATION, yaml.safe_dump(as_dict(cfg), sort_keys=True))
 
 

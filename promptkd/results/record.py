@@ -6,6 +6,8 @@ docs/results.md explains each field. Accuracies are percentages.
 from __future__ import annotations
 
 import json
+import logging
+import os
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
@@ -15,9 +17,14 @@ from types import UnionType
 from typing import Any
 
 from promptkd import files
+from promptkd.results import origins
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "results.json"
+ASIDE = "results.json.damaged"  # where one goes that could not be read
 FORMAT = 1
+LARGEST = 200 * 2**20  # bytes of a results.json that is read
 GROUPS = ("base", "new", "all")  # class groups, in the order of tables
 # An evaluation does not know these: in the directory of the run that it evaluates, training's stay.
 _OF_TRAINING = ("teacher", "train_seconds", "train_images_per_second", "eval_only")
@@ -108,14 +115,17 @@ class RunRecord:
         """Writes results.json, whole or not at all, and returns its path.
 
         Where an evaluation is written over the record of the training in the same directory, what only training
-        knows stays: the teacher, the time that it took.
+        knows stays: the teacher, the time that it took. One that is damaged is kept as results.json.damaged.
 
         Raises:
-            ValueError: the directory has a result of another configuration, or one that cannot be read.
+            ValueError: the directory has a result of another configuration, or one that is nobody's of this project.
             OSError: the directory cannot be written to.
         """
         path, record = Path(directory) / FILE_NAME, self
         earlier = check_result(directory, self.config_hash)
+        if earlier is None and path.is_file():
+            os.replace(path, path.with_name(ASIDE))
+            log.warning("%s was damaged: it is kept as %s, and written anew", path, ASIDE)
         if earlier is not None and self.eval_only and not earlier.eval_only:
             record = replace(self, **{name: getattr(earlier, name) for name in _OF_TRAINING})
         files.write_json(path, record.to_dict())
@@ -135,11 +145,15 @@ class RunRecord:
         return percent
 
 
-def check_result(directory: str | Path, config_hash: str) -> RunRecord | None:
-    """The record that a directory has, None for none.
+def check_result(directory: str | Path, *hashes: str) -> RunRecord | None:
+    """The record that a directory has; None for none, or for one that is damaged and may be written anew.
+
+    Args:
+        directory: a run's.
+        hashes: of the configuration of the run that asks, and of that under earlier paths.
 
     Raises:
-        ValueError: it is of another configuration, or cannot be read.
+        ValueError: it is of another configuration, or nobody's of this project.
     """
     path = Path(directory) / FILE_NAME
     if not path.is_file():
@@ -147,8 +161,10 @@ def check_result(directory: str | Path, config_hash: str) -> RunRecord | None:
     try:
         earlier = RunRecord.read(path, needs_metrics=False)
     except ValueError as error:
+        if is_damage(error):
+            return None
         raise ValueError(f"{path} is {error}: choose another --output-dir, or remove it") from error
-    if earlier.config_hash != config_hash:
+    if earlier.config_hash not in (*hashes, *origins.earlier_hashes(directory)):
         raise ValueError(
             f"{path} is the result of another configuration ({earlier.trainer}, seed {earlier.seed}): "
             "choose another --output-dir, or give all options as they were"
@@ -156,8 +172,15 @@ def check_result(directory: str | Path, config_hash: str) -> RunRecord | None:
     return earlier
 
 
+def is_damage(error: ValueError) -> bool:
+    """Whether an error of `RunRecord.read` speaks of a file that was cut, or changed by accident: it can go."""
+    return str(error).startswith(("broken: ", "partial: "))
+
+
 def _parsed(path: Path) -> Any:
     try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise ValueError(f"broken: {size / 2**20:.0f} MiB, a result has up to {LARGEST >> 20}")
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"broken: cannot be read ({error.strerror})") from error
@@ -165,6 +188,9 @@ def _parsed(path: Path) -> Any:
         raise ValueError("broken: no text") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"broken: no JSON from line {error.lineno} on ({error.msg})") from error
+    except ValueError as error:
+        kept = str(error) if is_damage(error) else f"broken: {str(error).partition(';')[0]}"
+        raise ValueError(kept) from error
     except RecursionError as error:
         raise ValueError("broken: nested too deep") from error
 
