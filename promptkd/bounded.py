@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from promptkd.texts import one_line
+
 SMALL = 2**20  # bytes of a configuration, a recipe, a plan, a spec
 RECORD = 2**24  # bytes of a run's record, with its measures of each class
 LIST = 2**28  # bytes of a list of images: a million lines
@@ -27,9 +29,13 @@ _DIGITS = 400  # of a number; YAML's numbers of base 60 take time that grows wit
 
 def clipped(text: object, most: int = 200) -> str:
     """A text on one line of at most so many characters, its control and other invisible characters escaped."""
-    plain = str(text)[: 4 * most]
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(plain.split()))
+    line = one_line(str(text)[: 4 * most])
     return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def named(path: str | Path) -> str:
+    """A path for a message: whole, on one line."""
+    return one_line(path)
 
 
 def shown(value: object) -> str:
@@ -48,11 +54,11 @@ def read_bytes(path: str | Path, most: int = SMALL) -> bytes:
     """
     path = Path(path)
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError(f"{clipped(path)} is no regular file")
+        raise ValueError(f"{named(path)} is no regular file")
     with path.open("rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
-        raise ValueError(f"{clipped(path)} has more than {most:,} bytes, too many for what it is to be")
+        raise ValueError(f"{named(path)} has more than {most:,} bytes, too many for what it is to be")
     return content
 
 
@@ -67,7 +73,7 @@ def read_text(path: str | Path, most: int = SMALL) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         fault = f"{error.reason} at byte {error.start}"
-        raise ValueError(f"{clipped(path)} is not UTF-8 text ({fault}); store it as UTF-8") from None
+        raise ValueError(f"{named(path)} is not UTF-8 text ({fault}); store it as UTF-8") from None
 
 
 def read_json(path: str | Path, most: int = SMALL, values: int = VALUES) -> Any:
@@ -76,7 +82,7 @@ def read_json(path: str | Path, most: int = SMALL, values: int = VALUES) -> Any:
     Raises:
         OSError, ValueError: what `read_text` and `parse_json` raise.
     """
-    return parse_json(read_text(path, most), clipped(path), values)
+    return parse_json(read_text(path, most), named(path), values)
 
 
 def parse_json(text: str, source: str, values: int = VALUES) -> Any:
@@ -153,7 +159,7 @@ def read_yaml(path: str | Path, loader: type[Any] | None = None, most: int = SMA
         OSError: it cannot be read.
         ValueError: no YAML, or what `parse_json` raises for its values; an alias counts as what it stands for.
     """
-    text, source = read_text(path, most), clipped(path)
+    text, source = read_text(path, most), named(path)
     try:
         _check_events(text)
         content = yaml.load(text, Loader=loader or _Loader)

@@ -213,10 +213,10 @@ def unpickle(data: bytes, start: int = 0) -> Unpickled:
         end = position + 1 if position is not None else start
         if count > _INSTRUCTIONS or end - start > LONGEST:
             raise ValueError(f"a pickle of more than {_INSTRUCTIONS:,} instructions")
-        if operation.name in _REFUSED or (operation.name == "FRAME" and argument > len(data) - end):
+        if operation.name in _REFUSED or (operation.name == "FRAME" and (argument or 0) > len(data) - end):
             raise ValueError(f"a pickle with the instruction {operation.name}")
-        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count + 255:
-            raise ValueError(f"a pickle with {argument:,} values after {count:,} instructions")
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > count + 255:
+            raise ValueError(f"a pickle with {argument} values after {count:,} instructions")
     reader = _Unpickler(data[start:end])
     return Unpickled(reader.load(), end, reader.storages)
 
@@ -265,7 +265,7 @@ class Contents:
                 raise ValueError(f"the storage {shown(storage.key)} has two types")
         for storage in storages.values():
             if (held := self.held(storage)) != storage.bytes:
-                raise ValueError(f"the storage {shown(storage.key)} of {storage.bytes:,} bytes has {held:,} in the file")
+                raise ValueError(f"the storage {shown(storage.key)} of {storage.bytes:,} bytes has {held:,} there")
         # Many tensors may be views of one storage, but whoever copies each of them must not need far more than that.
         claimed, there = sum(claim.numel for claim in claims), sum(one.bytes for one in storages.values())
         if claimed > 4 * there + 1_000_000:

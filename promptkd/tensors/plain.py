@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from promptkd.bounded import clipped, parse_json, shown
+from promptkd.bounded import clipped, named, parse_json, shown
 
 _LONGEST_HEADER = 2**24  # bytes
 _DTYPES = {
@@ -32,34 +32,34 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
     header, length = _header(path)
     texts = header.pop("__metadata__", {})
     if not isinstance(texts, dict) or not all(isinstance(one, str) for one in texts.values()):
-        raise ValueError(f"{clipped(path)}: the header's __metadata__ is no mapping of texts")
+        raise ValueError(f"{named(path)}: the header's __metadata__ is no mapping of texts")
     for name, entry in header.items():
         if fault := _fault(entry, length):
-            raise ValueError(f"{clipped(path)}: tensor {shown(name)} has {fault}")
+            raise ValueError(f"{named(path)}: tensor {shown(name)} has {fault}")
     try:
         return load_file(path), texts
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError, MemoryError) as error:
-        raise ValueError(f"{clipped(path)} is no safetensors file that can be read ({clipped(error)})") from error
+        raise ValueError(f"{named(path)} is no safetensors file that can be read ({clipped(error)})") from error
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     """The header, and the number of bytes after it."""
     if not path.is_file():
-        raise FileNotFoundError(f"no file {clipped(path)}")
+        raise FileNotFoundError(f"no file {named(path)}")
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
         claimed = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= claimed <= min(size - 8, _LONGEST_HEADER):
-            raise ValueError(f"{clipped(path)} is no safetensors file: a header of {claimed:,} bytes, in {size:,}")
+            raise ValueError(f"{named(path)} is no safetensors file: a header of {claimed:,} bytes, in {size:,}")
         content = file.read(claimed)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{clipped(path)} is no safetensors file: its header is no text") from error
-    header = parse_json(text, f"{clipped(path)}: the header")
+        raise ValueError(f"{named(path)} is no safetensors file: its header is no text") from error
+    header = parse_json(text, f"{named(path)}: the header")
     if not isinstance(header, dict):
-        raise ValueError(f"{clipped(path)} is no safetensors file: its header is no mapping")
+        raise ValueError(f"{named(path)} is no safetensors file: its header is no mapping")
     return header, size - 8 - claimed
 
 
