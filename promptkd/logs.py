@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from promptkd.filenames import readable
+
 LOGGER = logging.getLogger("promptkd")
 
 
@@ -36,7 +38,7 @@ class _Lines(logging.Formatter):
     """The message, with its level in front where that is a warning or worse."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = readable(super().format(record))
         return f"{record.levelname}: {text}" if record.levelno >= logging.WARNING else text
 
 
@@ -50,6 +52,8 @@ def show(level: int = logging.INFO) -> None:
     screen.setLevel(level)
     LOGGER.setLevel(logging.DEBUG)
     LOGGER.propagate = False
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what is printed may name a file that is not UTF-8
 
 
 @contextlib.contextmanager
@@ -100,7 +104,7 @@ class _List(logging.Handler):
         self.messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
+        self.messages.append(readable(record.getMessage()))
 
 
 @contextlib.contextmanager

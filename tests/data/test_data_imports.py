@@ -17,12 +17,24 @@ ALLOWED = {  # folder -> the modules of ours that it may import, and all below t
     "promptkd/model": ("promptkd.model", "promptkd.home", "promptkd.files"),
     "promptkd/data": (
         *("promptkd.data", "promptkd.distributed", "promptkd.files", "promptkd.logs", "promptkd.home"),
-        *("promptkd.guests", "dassl"),
+        *("promptkd.guests", "promptkd.filenames", "dassl"),
     ),
-    "datasets": ("promptkd.data", "promptkd.files", "promptkd.logs", "promptkd.home", "dassl"),
+    "datasets": ("promptkd.data", "promptkd.files", "promptkd.logs", "promptkd.home", "promptkd.filenames", "dassl"),
 }
 LIGHT = (  # what may be imported without torch: parts of data that commands and sweeps use
-    *("checks", "class_names", "command", "errors", "fewshot", "file_lists", "images", "layout", "reading", "splits"),
+    *(
+        "checks",
+        "class_lists",
+        "class_names",
+        "command",
+        "errors",
+        "fewshot",
+        "file_lists",
+        "folders",
+        "formats",
+        "images",
+    ),
+    *("layout", "parquet", "part_names", "pixels", "reading", "splits"),
     *("download.archives", "download.fetch", "download.sources"),
 )
 

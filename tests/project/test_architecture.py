@@ -24,25 +24,26 @@ from promptkd.home import ROOT
 ARROWS = """
   home        |                                                             |
   files       |                                                             |
-  logs        |                                                             |
+  filenames   |                                                             |
+  logs        | filenames                                                   |
   guests      | home                                                        | trainers datasets
   __init__    | guests                                                      |
   __main__    |                                                             | __init__
   model       | home files logs                                             |
   distributed | model logs                                                  |
-  data        | home files logs distributed dassl                           | guests
-  results     | home files logs                                             |
+  data        | home files filenames logs distributed dassl                 | guests
+  results     | home files filenames logs                                   |
   engine      | home files logs distributed model data results dassl        | guests
   teacher     | home files logs distributed model data results dassl engine |
-  tables      | home files logs results                                     |
+  tables      | home files filenames logs results                           |
   sweep       | home files logs results tables                              | data engine guests
-  deploy      | home files logs results                                     | model data engine guests dassl
+  deploy      | home files filenames logs results                           | model data engine guests dassl
   clip        | files model                                                 |
-  datasets    | home files logs data dassl                                  |
+  datasets    | home files filenames logs data dassl                        |
   trainers    | home files logs distributed model data engine teacher dassl face |
 """
 # These answer --help and are imported by every command: not even by what they import do they load one of HEAVY.
-LIGHT = ("__init__", "__main__", "guests", "home", "files", "logs", "results", "tables", "sweep", "deploy")
+LIGHT = ("__init__", "__main__", "guests", "home", "files", "filenames", "logs", "results", "tables", "sweep", "deploy")
 HEAVY = ("torch", "torchvision", "open_clip", "dassl", "sklearn", "scipy", "tensorboard", "ray")
 NO_CFG = ("model",)  # parts that know no configuration
 FOLDERS = ("promptkd", "trainers", "datasets", "clip")
