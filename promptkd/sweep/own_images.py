@@ -39,8 +39,8 @@ def jobs_of(words: Sequence[str]) -> list[Job]:
         ValueError: a word, a class list or an option that does not fit; before any run.
     """
     from promptkd.data.checks import check_classnames  # these load numpy and Pillow: only where needed
-    from promptkd.data.class_names import read_class_list
-    from promptkd.data.images import walk_images
+    from promptkd.data.class_lists import read_class_list
+    from promptkd.data.folders import walk_images
 
     images, classes, seeds, pairs = _inputs(words)
     options = _options(pairs, images)

@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from promptkd.filenames import original
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
 from promptkd.results.record import RunRecord
 from promptkd.results.search import Run
@@ -145,7 +146,7 @@ def _gallery(record: RunRecord, rows: Sequence[dict[str, str]], number: int) -> 
     errors = [row for row in rows if row["label"] != row["prediction"]]
     figures = []
     for row in errors[:number]:
-        picture = thumbnail(Path(record.data_root) / row["path"])
+        picture = thumbnail(Path(record.data_root) / original(row["path"]))
         shown = f'<img alt="{escape(row["label"])}" src="{picture}">' if picture else "<span>image not here</span>"
         caption = f"{escape(row['label'])} <b>→ {escape(row['prediction'])}</b>{100 * float(row['p1']):.1f} %"
         figures.append(f'<figure title="{escape(row["path"])}">{shown}<figcaption>{caption}</figcaption></figure>')
