@@ -143,7 +143,7 @@ class _List(logging.Handler):
         self.messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(readable(record.getMessage()))
+        self.messages.append(plain(record.getMessage()))
 
 
 @contextlib.contextmanager
