@@ -24,7 +24,7 @@ from promptkd.home import ROOT
         (OSError(errno.ENOSPC, "No space left on device", "/out"), "free space on that disk"),
         (OSError(errno.EROFS, "Read-only file system", "/data/list.json"), "choose a folder on a disk that is not"),
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n 4096"),
-        (RuntimeError("unable to open shared memory object </torch_1> in read-write mode: Too many open files"), "-n 4096"),
+        (RuntimeError("unable to open shared memory object </torch_1> in read-write: Too many open files"), "-n 4096"),
         (RuntimeError("received 0 items of ancdata"), "DATALOADER.NUM_WORKERS 0"),
         (RuntimeError("DataLoader worker (pid 3) is killed by signal: Bus error. It is possible"), "--shm-size"),
         (RuntimeError("unable to write to file </torch_3_4>: No space left on device (28)"), "--shm-size"),

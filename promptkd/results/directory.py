@@ -75,9 +75,9 @@ def _check_sections(content: Any) -> None:
                 sections.append((f"{prefix}{key}.", value))
             elif value is not None and not isinstance(value, (str, int, float, list)):
                 raise ValueError(f"{prefix}{key} is {bounded.shown(value)}, no value of a configuration")
-    for section in ("TRAINER", "DATASET"):
-        if "NAME" not in content.get(section, {}):
-            raise ValueError(f"it lacks {section}.NAME")
+    for name in ("TRAINER", "DATASET"):
+        if "NAME" not in content.get(name, {}):
+            raise ValueError(f"it lacks {name}.NAME")
     if not isinstance(content["TRAINER"].get(node_of(content["TRAINER"]["NAME"]), {}), dict):
         raise ValueError(f"TRAINER.{node_of(content['TRAINER']['NAME'])} is no section")
 
