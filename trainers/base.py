@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,9 +17,9 @@ from promptkd import distributed
 from promptkd.engine.batch import Batch
 from promptkd.engine.callbacks import Callback
 from promptkd.engine.checks import check_config
-from promptkd.engine.config import FINAL_MODELS
+from promptkd.engine.keys import FINAL_MODELS
 from promptkd.engine.model import build_model
-from promptkd.engine.options import MethodOptions, read_options, read_section
+from promptkd.engine.options import MethodOptions, read_all, read_options
 from promptkd.engine.task import Supervision, Task
 from promptkd.engine.training import Training
 from promptkd.model.class_vectors import ClassVectors
@@ -26,9 +27,10 @@ from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
-from promptkd.results.settings import sections_of
 from promptkd.teacher.teaching import Teaching
 from promptkd.teacher.vocabulary import VocabularyTeacher
+
+log = logging.getLogger("promptkd.trainers")
 
 
 class PromptTrainer(TrainerX):
@@ -96,8 +98,8 @@ class PromptTrainer(TrainerX):
 
     def check_cfg(self, cfg: CfgNode) -> None:
         check_config(cfg, self.final_models)
-        for section, kind in zip(sections_of(cfg.TRAINER.NAME), (self.Options, *self.AddedOptions), strict=True):
-            read_section(kind, section, cfg).check(cfg)
+        for options in read_all(type(self), cfg.TRAINER.NAME, cfg):
+            options.check(cfg)
 
     def build_data_loader(self) -> None:
         self.task = Task.build(self.cfg, self.supervision(self.cfg))
@@ -140,7 +142,25 @@ class PromptTrainer(TrainerX):
 
     def init_writer(self, log_dir: str) -> None:
         if distributed.is_main():
-            super().init_writer(log_dir)
+            try:
+                super().init_writer(log_dir)
+            except OSError as error:
+                log.warning("No TensorBoard log: %s", error)
+
+    def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
+        """Adds a number to the TensorBoard log; a disk that does not take it costs the log, not the run."""
+        try:
+            super().write_scalar(tag, scalar_value, global_step)
+        except OSError as error:
+            self._writer = None
+            log.warning("No TensorBoard log any more: %s", error)
+
+    def close_writer(self) -> None:
+        try:
+            super().close_writer()
+        except OSError as error:
+            self._writer = None
+            log.warning("The TensorBoard log lacks its end: %s", error)
 
     def before_train(self) -> None:
         super().before_train()

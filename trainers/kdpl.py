@@ -6,6 +6,7 @@ of the task or, class-agnostic, over a list of concepts. Each trainer is a metho
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -36,23 +37,30 @@ class KDPLOptions(MethodOptions):
     """The teacher, and the names over which it teaches."""
 
     teacher: str = option(
-        "ViT-H-14-quickgelu:dfn5b", "a CLIP's name (the published one is the default), a run's directory, or a .pth.tar"
-    )
+        "ViT-H-14-quickgelu:dfn5b", "a CLIP's name (the published one is default), a run's directory, or a .pth.tar",
+        filled=True, path=True, hint="give a CLIP's name, a run's directory or a .pth.tar",
+    )  # fmt: skip
     class_agnostic: bool = option(False, "distil over a list of concepts, not over the classes of the task")
-    concepts: str = option("", 'file of concepts, one a line; "" is the list of this project')
+    concepts: str = option("", 'file of concepts, one a line; "" is the list of this project', path=True)
     k_max: int = option(1000, "class-agnostic: names that a step takes, the likeliest of its images", least=2)
     ctx_init: str = option("a photo of a", "stands in published commands; the words are those of the method")
     prec: str = option("fp16", "stands in published commands; the arithmetic is that of the method")
 
     def check(self, cfg: CfgNode) -> None:
         section = node_of(cfg.TRAINER.NAME)
-        if not self.teacher:
-            raise ValueError("TRAINER.KDPL.TEACHER '': give a CLIP's name, a run's directory or a .pth.tar")
         if self.class_agnostic and cfg.TRAINER[section].get("CSC"):
             raise ValueError(
                 f"TRAINER.{section}.CSC True: a context for each class says nothing of a list of concepts: set CSC "
                 "False, or TRAINER.KDPL.CLASS_AGNOSTIC False"
             )
+
+    def not_read(self, cfg: CfgNode) -> Mapping[str, str]:
+        section = node_of(cfg.TRAINER.NAME)
+        reasons = {f"TRAINER.KDPL.{key}": f"TRAINER.{section}.{key} is" for key in ("CTX_INIT", "PREC")}
+        if self.class_agnostic:
+            return reasons | {"TEMPLATE": "a list of concepts has a template of its own"}
+        reasons |= {f"TRAINER.KDPL.{key}": "it is for CLASS_AGNOSTIC True" for key in ("CONCEPTS", "K_MAX")}
+        return reasons | {"TEMPLATE": ""}  # the teacher reads it, whatever the method does
 
 
 def from_a_teacher(cfg: CfgNode) -> Supervision:

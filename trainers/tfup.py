@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.data.class_texts import read_class_texts
-from promptkd.engine.options import MethodOptions, node_of, option
+from promptkd.engine.options import LARGEST_WEIGHT, MethodOptions, node_of, option
 from promptkd.engine.pseudo_labels import PseudoLabel, described
 from promptkd.engine.task import Supervision
 from promptkd.model.class_vectors import cosine_logits, text_weights
@@ -42,12 +42,16 @@ class TFUPOptions(MethodOptions):
         "all", "classes whose training images are there in base2novel: all (transductive) or base",
         choices=("all", "base"),
     )  # fmt: skip
-    descriptions: str = option("", 'a JSON file, class name -> list of texts, averaged; "" is the data set\'s template')
+    descriptions: str = option(
+        "", 'a JSON file, class name -> list of texts, averaged; "" is the data set\'s template', path=True
+    )
     shots: int = option(0, "K, images a class in the cache; 0 is the published rule (CACHE_PROPORTION)", least=0)
     cache_proportion: float = option(0.3, "K = images x this / classes, from 9 to 16", above=0)
-    alpha: float = option(0.3, "weight of the cache")
+    alpha: float = option(0.3, "weight of the cache", least=0, most=LARGEST_WEIGHT)
     beta: float = option(1.0, "sharpness of the cache", above=0)
-    feature_cache: str = option("", 'folder that keeps features of the images for later runs; "" keeps nothing')
+    feature_cache: str = option(
+        "", 'folder that keeps features of the images for later runs; "" keeps nothing', path=True
+    )
 
     def check(self, cfg: CfgNode) -> None:
         if cfg.DATASET.NUM_SHOTS > 0:

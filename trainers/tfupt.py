@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,10 +37,14 @@ from .tfup import TFUPOptions, build_cache, cache_shots, class_weights, plain_cl
 class TFUPTOptions(TFUPOptions):
     """TFUP's, and how the adapters are trained."""
 
-    training_shots: int = option(0, "images a class in the warm-up; 0 is the published rule (TRAINING_PROPORTION)")
+    training_shots: int = option(
+        0, "images a class in the warm-up; 0 is the published rule (TRAINING_PROPORTION)", least=0
+    )
     training_proportion: float = option(0.75, "of the warm-up: images x this / classes, 9 or more", above=0)
     warmup_epochs: int = option(5, "epochs on the images that stand for a class, before those on all", least=0)
-    threshold: float = option(0.9, "least confidence in a weak view by which its strong view is taught")
+    threshold: float = option(
+        0.9, "least confidence in a weak view by which its strong view is taught", least=0, most=1
+    )
     marginal_weight: float = option(0.3, "weight of the entropy of the mean prediction", least=0)
     eps: float = option(0.003, "of AdamW", above=0)
     schedule: str = option(
@@ -49,6 +53,11 @@ class TFUPTOptions(TFUPOptions):
         "rate rises again",
         choices=("whole", "as_published"),
     )
+
+    def not_read(self, cfg: CfgNode) -> Mapping[str, str]:
+        keys = ("LR_SCHEDULER", "WARMUP_EPOCH", "WARMUP_TYPE", "WARMUP_CONS_LR", "WARMUP_MIN_LR", "WARMUP_RECOUNT")
+        reasons = {f"OPTIM.{key}": "TRAINER.TFUPT.SCHEDULE sets the rate of each step" for key in keys}
+        return reasons | ({"TEMPLATE": "DESCRIPTIONS has the texts"} if self.descriptions else {})
 
 
 class CosineBySteps(Callback):

@@ -7,7 +7,7 @@ contexts whose class vectors are averaged.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +19,18 @@ from yacs.config import CfgNode
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.batch import Batch
 from promptkd.engine.evaluator import accuracies_of_members
-from promptkd.engine.options import MethodOptions, option
+from promptkd.engine.options import LONGEST, MethodOptions, option
 from promptkd.engine.pseudo_labels import described, most_confident
 from promptkd.engine.task import Supervision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import ClipShape
-from promptkd.model.prompts import context_length
+from promptkd.model.prompts import POSITIONS, context_length
 from promptkd.model.spec import PromptSpec
 from promptkd.teacher.labelling import mean_probabilities
 from promptkd.teacher.pool import Pool
 
 from .base import PromptTrainer
+from .coop import words_or_number
 
 log = logging.getLogger("promptkd.trainers")
 
@@ -40,21 +41,26 @@ class UPLOptions(MethodOptions):
 
     shots: int = option(16, "K, pseudo-labelled images a class", least=1)
     labellers: str = option("", 'CLIPs that label, by commas; "" is the one that learns, several are averaged (UPL*)')
-    members: int = option(1, "M, contexts of the ensemble (published: 16)", least=1)
+    members: int = option(1, "M, contexts of the ensemble (published: 16)", least=1, most=LONGEST)
     unlabelled: str = option(
         "all", "classes whose images are labelled in base2novel: all (transductive) or base", choices=("all", "base")
     )
-    n_ctx: int = option(16, "context tokens")
+    n_ctx: int = option(16, "context tokens", least=1, most=LONGEST)
     csc: bool = option(False, "stands in published commands: there is one context for all classes", choices=(False,))
-    ctx_init: str = option("", 'words to start from, one token each, in the place of N_CTX; "" starts at random')
-    class_token_position: str = option("end", "where the class name stands in the context")
+    ctx_init: str = option(
+        "", 'words to start from, one token each, in the place of N_CTX; "" starts at random', words=True
+    )
+    class_token_position: str = option("end", "where the class name stands in the context", choices=POSITIONS)
     labelling_view: str = option(
         "crop",
         "images as the labelling CLIPs see them: crop (their centre, as in every evaluation here) or "
         "squash_as_published (whole, brought to a square, by the Dassl that UPL pins)",
         choices=("crop", "squash_as_published"),
     )
-    feature_cache: str = option("", 'folder that keeps the labelling pass for later runs; "" keeps nothing')
+    feature_cache: str = option("", 'folder that keeps the labelling pass for later runs; "" keeps nothing', path=True)
+
+    def not_read(self, cfg: CfgNode) -> Mapping[str, str]:
+        return words_or_number(cfg, self.ctx_init, self.n_ctx)
 
     def check(self, cfg: CfgNode) -> None:
         if self.members > 1 and self.ctx_init:

@@ -4,7 +4,8 @@
 
 In a checkout that is `python tools/predict.py`.
 
-A folder stands for all images in it and below it. Images are read as those of a user's data sets are.
+A folder stands for all images in it and below it. Images are read as those of a user's data sets are. A byte of a path
+that is not UTF-8 is written as \\xNN.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from promptkd.deploy.classifier import Classifier
+from promptkd.filenames import readable, shown
 
 
 def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
@@ -33,12 +35,12 @@ def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
         {"class": model.classnames[label], "probability": value}
         for label, value in zip(labels.tolist(), values.tolist(), strict=True)
     ]
-    return {"path": str(path), "top": answer}
+    return {"path": shown(path), "top": answer}
 
 
 def images_of(paths: Sequence[Path]) -> Iterator[Path]:
     """The paths, and in the place of a folder the images in it and below it (itself, where there are none)."""
-    from promptkd.data.images import walk_images
+    from promptkd.data.folders import walk_images
 
     for path in paths:
         inside = [path / file for file in walk_images(path)] if path.is_dir() else []
@@ -69,14 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             answer = predict(model, path, args.top)
         except OSError as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"error: {readable(' '.join(str(error).split()))}", file=sys.stderr)
             failed = 1
             continue
         if args.json:
             print(json.dumps(answer))
         else:
             rows = [[entry["class"], 100 * entry["probability"]] for entry in answer["top"]]
-            print(f"{path}\n{tabulate(rows, headers=['class', 'probability %'], floatfmt='.1f')}\n")
+            print(f"{answer['path']}\n{tabulate(rows, headers=['class', 'probability %'], floatfmt='.1f')}\n")
     return failed
 
 

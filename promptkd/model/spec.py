@@ -108,6 +108,9 @@ class PromptSpec:
 
         ctx, vision = learned.get("ctx"), learned.get("vision_prompts.0")
         linear = [value for name, value in learned.items() if name.startswith("projector.") and value.dim() == 2]
+        residuals = learned.get("text_adapter.res")
+        if residuals is not None:
+            return cls(kind="adapters", n_classes=len(residuals))
         kind = "compound" if count("projections") else "conditional" if count("meta_net") else "prompts"
         return cls(
             kind=kind,
@@ -121,3 +124,20 @@ class PromptSpec:
             projector_layers=len(linear),
             projector_dim=len(linear[-1]) if linear else 0,
         )
+
+    def check(self, learned: Mapping[str, Tensor]) -> None:
+        """Compares the sizes with those of the tensors that are to be loaded, before anything of these sizes is built.
+
+        Args:
+            learned: under our names.
+
+        Raises:
+            ValueError: a size differs; the message has both.
+        """
+        tensors = PromptSpec.of_tensors(learned)
+        for name in ("n_text", "n_vision", "n_classes", "projector_layers", "projector_dim"):
+            wanted, given = getattr(self, name), getattr(tensors, name)
+            wanted = 0 if name == "n_vision" and not self.depth_vision else wanted  # nothing is learned of them
+            wanted = self.members if name == "n_classes" and self.members > 1 else wanted  # contexts, too
+            if wanted != given:
+                raise ValueError(f"{name} of its spec is {wanted}, and {given} in its tensors")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -11,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from promptkd import home
+from promptkd.results.directory import read_configuration
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
+from promptkd.results.predictions import read_rows
 from promptkd.results.record import FILE_NAME, RunRecord
 from promptkd.results.settings import fingerprint, relevant
 from promptkd.sweep import recipes
@@ -41,8 +40,8 @@ def jobs_of(words: Sequence[str], trainer: str = "PromptKD") -> list[Job]:
         ValueError: a word, a class list or an option that does not fit; before any run.
     """
     from promptkd.data.checks import check_classnames  # these load numpy and Pillow: only where needed
-    from promptkd.data.class_names import read_class_list
-    from promptkd.data.images import walk_images
+    from promptkd.data.class_lists import read_class_list
+    from promptkd.data.folders import walk_images
 
     images, classes, seeds, pairs = _inputs(words)
     if trainer not in METHODS:
@@ -74,16 +73,12 @@ def _inputs(words: Sequence[str]) -> tuple[Path, Path, list[int], list[str]]:
         raise ValueError(
             "two things are needed, IMAGES CLASSES.txt: a folder of images and a file with a class name a line"
         )
-    images, classes = (Path(os.path.abspath(os.path.expanduser(words.pop(0)))) for _ in range(2))
+    images, classes = (Path(os.path.abspath(home.expanded(words.pop(0)))) for _ in range(2))
     if not images.is_dir():
         raise FileNotFoundError(f"{images} is no folder of images")
     if not classes.is_file():
         raise FileNotFoundError(f"{classes} is no class list: a text file with one class name a line")
-    seeds: list[int] = []
-    while words and words[0].isdigit():
-        seeds.append(int(words.pop(0)))
-    if double := {seed for seed in seeds if seeds.count(seed) > 1}:
-        raise ValueError(f"seed {min(double)} is given twice")
+    seeds = recipes.take_seeds(words)
     return images, classes, seeds, words
 
 
@@ -91,9 +86,7 @@ def _options(words: Sequence[str], images: Path, trainer: str) -> dict[str, str]
     """The KEY VALUE pairs of a command line, and those of the environment beside them."""
     from promptkd.data.class_names import named_path
 
-    if len(words) % 2:
-        raise ValueError(f"options come in pairs KEY VALUE, the last one stands alone: {words[-1]!r}")
-    options = dict(zip(words[::2], words[1::2], strict=True))
+    options = recipes.options_of(list(words))
     for key in options:
         if key in GIVEN_ELSEWHERE:
             raise ValueError(f"{key} is said by {GIVEN_ELSEWHERE[key]}: leave it out")
@@ -105,9 +98,9 @@ def _options(words: Sequence[str], images: Path, trainer: str) -> dict[str, str]
     if trainer != "PromptKD":
         return options
     backbone = options.get("MODEL.BACKBONE.NAME", "")
-    teacher = os.environ.get("TEACHER") or ("mini-teacher" if backbone.startswith("mini-") else TEACHER)
-    if Path(teacher).expanduser().exists():  # a run or a file; any other is a name
-        teacher = os.path.abspath(os.path.expanduser(teacher))
+    teacher = home.expanded(os.environ.get("TEACHER") or ("mini-teacher" if backbone.startswith("mini-") else TEACHER))
+    if Path(teacher).exists():  # a run or a file; any other is a name
+        teacher = os.path.abspath(teacher)
     return options | {"TRAINER.PROMPTKD.TEACHER": teacher}
 
 
@@ -117,7 +110,8 @@ def _recipe(options: Mapping[str, str], trainer: str) -> str:
         return recipes.recipe(trainer, "unlabeled", "cross", options.get("MODEL.BACKBONE.NAME", ""))
     teacher, run = options["TRAINER.PROMPTKD.TEACHER"], Path(options["TRAINER.PROMPTKD.TEACHER"], "config.yaml")
     if run.is_file():
-        teacher = yaml.safe_load(run.read_text(encoding="utf-8"))["MODEL"]["BACKBONE"]["NAME"]
+        config = read_configuration(run.parent) or {}
+        teacher = str(config.get("MODEL", {}).get("BACKBONE", {}).get("NAME", ""))
     backbone = options.get("MODEL.BACKBONE.NAME") or ("mini-student" if teacher.startswith("mini-") else "")
     return recipes.recipe("PromptKD", "unlabeled", "cross", backbone)
 
@@ -137,8 +131,7 @@ def _configure(
 def report(job: Job) -> str:
     """The places of a finished student and its predictions, its accuracy where that is known, and how to use it."""
     record = RunRecord.read(job.directory / FILE_NAME, needs_metrics=False)
-    with (job.directory / PREDICTIONS).open(encoding="utf-8", newline="") as file:
-        labels = [row["label"] for row in csv.DictReader(file)]
+    labels = [row["label"] for row in read_rows(job.directory / PREDICTIONS)]
     unlabelled = labels.count("")
     kinds = [(unlabelled, "images without labels"), (len(labels) - unlabelled, "labelled test images")]
     counts = " and ".join(f"{number:,} {kind}" for number, kind in kinds if number)
