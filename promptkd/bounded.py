@@ -24,6 +24,7 @@ LIST = 2**28  # bytes of a list of images: a million lines
 LIST_VALUES = 8_000_000
 DEPTH = 40  # lists and mappings inside each other
 VALUES = 200_000  # of a file, where nothing else is said
+SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one, where it is there
 _DIGITS = 400  # of a number; YAML's numbers of base 60 take time that grows with the square of their length
 
 
@@ -209,7 +210,7 @@ def _check_number(event: yaml.ScalarEvent) -> None:
         raise ValueError(f"it has a number of {len(event.value):,} digits")
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the fast one, where it is there
+class _Loader(SafeLoader):  # type: ignore[misc, valid-type]
     """PyYAML's safe loader, which refuses a key that is given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

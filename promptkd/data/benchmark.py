@@ -75,6 +75,7 @@ class BenchmarkDataset(DatasetBase):
     image_wrapper: ClassVar[type | None] = None  # for DataManager(dataset_wrapper=...); None: Dassl's own
     listed_from_disk: ClassVar[bool] = False  # the lists come from the files on disk, so that none can be missing
     test_only: ClassVar[bool] = False  # a test set: its train list is the test list, and shots do not apply
+    reads: ClassVar[tuple[str, ...]] = ("SKIP_BAD_IMAGES",)  # which of DATASET_KEYS it reads
     same_names_allowed: ClassVar[bool] = False  # the published ImageNet names have two pairs of equal names
 
     def __init__(self, cfg: Any) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from promptkd import bounded
 
 WNID = r"n\d{8}"  # of an ImageNet class
 
@@ -21,11 +22,7 @@ def read_text(path: Path) -> str:
     Raises:
         ValueError: the file is not UTF-8, or a web page that was stored in its place.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        fault = f"{error.reason} at byte {error.start}"
-        raise ValueError(f"{path} is not UTF-8 text ({fault}); store it as UTF-8") from None
+    text = bounded.read_text(path, bounded.LIST)
     if text.lstrip()[:14].lower().startswith(("<!doctype html", "<html")):
         raise ValueError(f"{path} is a web page (a sign-in, a quota, a removed file); delete it and get the file again")
     return text
@@ -83,21 +80,11 @@ def read_json(path: Path) -> Any:
         ValueError: the file is not JSON, or an object has a key twice, of which one would be lost.
     """
     try:
-        return json.loads(read_text(path), object_pairs_hook=_without_doubles)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON ({error}); mend it, or delete it and get it again") from error
-    except KeyError as error:
-        raise ValueError(f"{path} has {error} twice in one object; leave one") from error
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of its pairs; raises KeyError where a key comes twice."""
-    content: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in content:
-            raise KeyError(key)
-        content[key] = value
-    return content
+        return bounded.parse_json(read_text(path), bounded.named(path), bounded.LIST_VALUES)
+    except ValueError as error:
+        if " is not JSON (" in str(error):
+            raise ValueError(f"{error}; mend it, or delete it and get it again") from error
+        raise
 
 
 def read_mat(path: Path, field: str, columns: tuple[str, ...] = ()) -> np.ndarray:

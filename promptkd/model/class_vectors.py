@@ -18,6 +18,7 @@ from promptkd.bounded import clipped, named, parse_json, shown, texts
 from promptkd.files import replacing
 from promptkd.model.parts import Clip
 from promptkd.model.prompting import takes_text_prompts
+from promptkd.model.templates import check_template
 from promptkd.model.text import encode_texts
 from promptkd.model.tokens import class_prompt, embed
 from promptkd.tensors import read_safetensors
@@ -178,7 +179,12 @@ def template_features(
         templates: one or more texts with one `{}`.
         normalize_each: whether each template's feature is normalised before the mean, as in CLIP (arXiv 2103.00020,
             section 3.1.4); PromptSRC (arXiv 2307.06948, section 3.3) takes the mean of un-normalised features.
+
+    Raises:
+        ValueError: a template without exactly one place for the class name.
     """
+    for template in templates:
+        check_template(template, "template ")
     total = torch.zeros(())
     for template in templates:
         features = encode_prompts(clip, [class_prompt(template, name) for name in classnames])  # (C, D)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from promptkd import files
+from promptkd import bounded, files
 from promptkd.results import record
 from promptkd.results.directory import read_configuration
 from promptkd.results.record import RunRecord
@@ -77,10 +76,11 @@ def result_of(job: Job) -> RunRecord | None:
 def failure_of(job: Job) -> dict[str, Any] | None:
     """The job's last failure, as `record_failure` wrote it; None where there is none of this configuration."""
     try:
-        failure = json.loads((job.directory / FAILURE).read_text(encoding="utf-8"))
+        failure = bounded.read_json(job.directory / FAILURE)
     except (OSError, ValueError):
         return None
-    return failure if isinstance(failure, dict) and failure.get("config_hash") == job.config_hash else None
+    whole = isinstance(failure, dict) and isinstance(failure.get("detail"), str)
+    return failure if whole and failure.get("config_hash") == job.config_hash else None
 
 
 def state_of(job: Job) -> tuple[str, str]:
