@@ -30,15 +30,17 @@ def transform_of_run(config: CfgNode) -> Any:
     cfg.VERBOSE = False
     try:
         return build_transform(cfg, is_train=False)
-    except (KeyError, TypeError, AttributeError, AssertionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
         raise ValueError(f"INPUT of the run's configuration makes no transform ({clipped(error)})") from error
 
 
 def _check_input(key: str, value: Any, default: Any) -> None:
-    """Raises ValueError where an option of INPUT is of another kind than Dassl's, or makes pictures beyond all bounds."""
+    """Raises ValueError where an option of INPUT is of another kind than Dassl's, or of no possible size."""
     where = f"INPUT.{key} of the run's configuration"
     if key == "SIZE":
-        for side in value if isinstance(value, (list, tuple)) and len(value) == 2 else [value]:
+        if not isinstance(value, (list, tuple)) or len(value) != 2:
+            raise ValueError(f"{where} is {shown(value)}: height and width are wanted")
+        for side in value:
             whole_number(side, where, 1, 4096)
     elif key in ("PIXEL_MEAN", "PIXEL_STD"):
         three = isinstance(value, (list, tuple)) and len(value) == 3

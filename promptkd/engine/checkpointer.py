@@ -157,13 +157,15 @@ class Checkpointer:
         current = self.belongs_to()
         saved = content.get("belongs_to", current)
         if saved["backbone"] != current["backbone"]:
+            backbone = clipped(saved["backbone"], 300)
             raise ValueError(
-                f"{path} was learned on backbone {clipped(saved['backbone'], 300)}, this run has {current['backbone']}: "
-                f"set MODEL.BACKBONE.NAME {clipped(saved['backbone'], 300)}"
+                f"{path} was learned on backbone {backbone}, this run has {current['backbone']}: "
+                f"set MODEL.BACKBONE.NAME {backbone}"
             )
         if (classes := saved.get("classnames")) and list(classes) != current.get("classnames"):
             raise ValueError(
-                f"{path} has tensors for each of {len(classes)} other classes (first {shown(classes[0])}), none for these"
+                f"{path} has tensors for each of {len(classes)} other classes (first {shown(classes[0])}), "
+                "none for these"
             )
         checkpoints.load_learned(self.model.prompts, content["state_dict"], path)
         if saved.get("text", current["text"]) != current["text"]:

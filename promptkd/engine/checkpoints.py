@@ -66,7 +66,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         content = tensors.read_content(path)
     except ValueError as error:
-        why = str(error).removeprefix(f"{named(path)} cannot be read safely ").strip("()")
+        why = str(error).removeprefix(f"{named(path)} is no weight file that can be read safely ").strip("()")
         raise ValueError(
             f"{named(path)} cannot be read as a checkpoint ({why}): is it cut off? Fetch it again, or give another"
         ) from error

@@ -56,6 +56,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "INPUT": (dict, "a section"),
     "OPTIM": (dict, "a section"),
     "SEED": (int, "a whole number"),
+    "LOAD_EPOCH": (int, "a whole number"),
 }
 
 

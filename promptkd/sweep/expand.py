@@ -25,7 +25,7 @@ def jobs_of(plan: Plan) -> list[Job]:
     Raises:
         FileNotFoundError, ValueError: a recipe that does not exist, or an option that does not fit; before any run.
     """
-    _check_number(plan)
+    check_number(plan)
     builder = _Builder(plan)
     for protocol, dataset, trainer in itertools.product(plan.protocols, plan.datasets, plan.trainers):
         nothing = trainer in LEARNS_NOTHING
@@ -40,7 +40,7 @@ def jobs_of(plan: Plan) -> list[Job]:
     return sorted(builder.jobs.values(), key=lambda job: depth[job.name])
 
 
-def _check_number(plan: Plan) -> None:
+def check_number(plan: Plan) -> None:
     """Raises ValueError where a plan has more runs than anybody waits for, before any of them is built."""
     sizes = [len(values) for values in plan.grid.values()]
     runs = math.prod([len(plan.protocols), len(plan.datasets), len(plan.trainers), max(len(plan.seeds), 1), *sizes])

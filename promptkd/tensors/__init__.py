@@ -74,11 +74,11 @@ def _read(path: Path, script: bool) -> Any:
             if script:
                 return archive.script_state()
         raise ValueError("a TorchScript archive, which holds a model and no checkpoint")
-    except OSError:
-        raise
     except Exception as error:  # zipfile, zlib and pickle have many kinds of error for a damaged file
+        if isinstance(error, OSError) and error.filename is not None:  # not of a place in the file that there is not
+            raise
         reason = f"{type(error).__name__} {error}" if isinstance(error, (KeyError, AttributeError)) else error
-        raise ValueError(f"{named(path)} cannot be read safely ({clipped(reason)})") from error
+        raise ValueError(f"{named(path)} is no weight file that can be read safely ({clipped(reason)})") from error
 
 
 def without_wrapper(state: Mapping[str, Any], known: tuple[str, ...] = ()) -> dict[str, Any]:
