@@ -43,7 +43,10 @@ def shown(value: object) -> str:
     """A value for a message: its beginning, on one line, whatever its size."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = 60
-    return clipped(short.repr(value), 80)
+    try:
+        return clipped(short.repr(value), 80)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return f"a {type(value).__name__} with a number of thousands of digits"
 
 
 def read_bytes(path: str | Path, most: int = SMALL) -> bytes:
