@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import numpy as np
 
 from promptkd import bounded
 
+_COMPRESSED = 15  # MATLAB's number for a packed part
+_UNPACKED = 2**26  # bytes that a small MATLAB file may unpack to
 WNID = r"n\d{8}"  # of an ImageNet class
 
 
@@ -100,6 +104,7 @@ def read_mat(path: Path, field: str, columns: tuple[str, ...] = ()) -> np.ndarra
     """
     from scipy.io import loadmat  # slow to import, and most data sets have no such file
 
+    _check_unpacked(path)
     try:
         values = loadmat(path, squeeze_me=True)[field].ravel()
     except OSError:
@@ -112,6 +117,26 @@ def read_mat(path: Path, field: str, columns: tuple[str, ...] = ()) -> np.ndarra
     if absent := [column for column in columns if column not in (values.dtype.names or ())]:
         raise ValueError(f"{path}: {field} has no {' and no '.join(absent)}; it is another file, get it again")
     return values
+
+
+def _check_unpacked(path: Path) -> None:
+    """Raises ValueError where the packed parts of a MATLAB file unpack to far more than the file holds."""
+    content = bounded.read_bytes(path, bounded.LIST)
+    order = "<" if content[126:128] == b"IM" else ">"
+    left, position = 4 * len(content) + _UNPACKED, 128
+    while position + 8 <= len(content):
+        kind, length = struct.unpack(f"{order}II", content[position : position + 8])
+        if kind == _COMPRESSED:
+            unpacker, packed = zlib.decompressobj(), content[position + 8 : position + 8 + length]
+            try:
+                while packed and left >= 0:
+                    left -= len(unpacker.decompress(packed, 2**20))
+                    packed = unpacker.unconsumed_tail
+            except zlib.error as error:
+                raise ValueError(f"{path} is no MATLAB file that can be read ({error}); get it again") from error
+        if left < 0:
+            raise ValueError(f"{path} unpacks to far more than a list of images has; get it again")
+        position += 8 + length
 
 
 def read_table(path: Path, delimiters: str = ",;\t") -> tuple[list[str], list[dict[str, str]]]:

@@ -7,7 +7,6 @@ containers. Whatever else it holds becomes None.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,15 +50,6 @@ def read_weights(path: str | Path) -> Any:
     if Path(path).suffix == ".safetensors":
         return read_safetensors(path)[0]
     return _read(Path(path), script=True)
-
-
-def is_script(path: str | Path) -> bool:
-    """Whether a file is a TorchScript archive, which runs its code in whoever gives it to `torch.jit.load`."""
-    path = Path(path)
-    if not path.is_file() or not is_archive(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _read(path: Path, script: bool) -> Any:
