@@ -9,6 +9,7 @@ from pathlib import Path
 
 from promptkd.data.checks import without_invisible
 from promptkd.data.reading import read_json, read_lines
+from promptkd.home import expanded
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +26,14 @@ def named_path(root: Path, named: str, key: str) -> Path:
 
     Raises:
         FileNotFoundError: it is in neither.
+        ValueError: it is in both, or begins with a ~ that is no home folder.
     """
-    for path in (root / named, Path(named).expanduser().absolute()):
-        if path.exists():
-            return path
+    file = expanded(named)
+    places = [path for path in (root / file, Path(file).absolute()) if path.exists()]
+    if len(places) > 1 and not places[0].samefile(places[1]):
+        raise ValueError(f"DATASET.{key} {named} is both {places[0]} and {places[1]}: give the whole path of one")
+    if places:
+        return places[0]
     raise FileNotFoundError(f"DATASET.{key} {named} is neither in {root} nor in {Path.cwd()}")
 
 

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from promptkd.deploy.classifier import Classifier
+from promptkd.home import expanded
+
+DEVICES = "cpu, cuda, cuda:N or mps"
 
 
 def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
@@ -37,12 +41,48 @@ def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
 
 
 def images_of(paths: Sequence[Path]) -> Iterator[Path]:
-    """The paths, and in the place of a folder the images in it and below it (itself, where there are none)."""
+    """The paths, and in the place of a folder the images in it and below it.
+
+    Raises:
+        FileNotFoundError: a path does not exist, or a folder holds no images.
+    """
     from promptkd.data.images import walk_images
 
     for path in paths:
-        inside = [path / file for file in walk_images(path)] if path.is_dir() else []
-        yield from inside or [path]
+        if not path.is_dir():
+            if not os.path.lexists(path):
+                raise FileNotFoundError(f"no image or folder {path}")
+            yield path
+            continue
+        inside = walk_images(path)
+        if not inside:
+            raise FileNotFoundError(f"{path} and the folders in it hold no images")
+        yield from (path / file for file in inside)
+
+
+def check_words(args: argparse.Namespace) -> None:
+    """Refuses words of the command line that no run and no image give a meaning to.
+
+    Raises:
+        ValueError: the message names the word and what it may be.
+    """
+    import torch
+
+    if args.top < 1:
+        raise ValueError(f"--top {args.top}: give 1 or more")
+    if double := [name for name in args.classes or () if args.classes.count(name) > 1]:
+        raise ValueError(f"--classes names {double[0]!r} twice: name each class once")
+    try:
+        device = torch.device(args.device)
+    except RuntimeError:
+        raise ValueError(f"--device {args.device!r} is no device: give {DEVICES}") from None
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if device.type not in counts:
+        raise ValueError(f"--device {args.device}: give {DEVICES}")
+    if not counts[device.type]:
+        raise ValueError(f"device {args.device}: PyTorch sees no GPU here; use cpu")
+    if (device.index or 0) >= counts[device.type]:
+        raise ValueError(f"--device {args.device}: PyTorch sees {counts[device.type]} here, counted from 0")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,14 +98,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tabulate import tabulate
 
     try:
-        model = Classifier(args.run, args.device)
+        check_words(args)
+        images = list(images_of([Path(expanded(str(path))) for path in args.images]))
+        model = Classifier(expanded(args.run), args.device)
         if args.classes:
             model.restrict(args.classes)
     except (OSError, ValueError, RuntimeError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     failed = 0
-    for path in images_of(args.images):
+    for path in images:
         try:
             answer = predict(model, path, args.top)
         except OSError as error:

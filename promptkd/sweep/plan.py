@@ -84,7 +84,7 @@ class Plan:
                     raise ValueError(f"{where} has the key {short(key).strip(QUOTE)}: give an option, as OPTIM.LR")
                 nested = [one for one in (value, *(value if isinstance(value, list) else ())) if isinstance(one, dict)]
                 if nested:
-                    raise ValueError(f"{where} {key} is {short(value)}: write options with dots, as {key}.KEY: VALUE")
+                    raise ValueError(f"{where} {key} is {short(value_of(value))}: write options with dots, as {key}.KEY: VALUE")
 
 
 def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:
