@@ -18,8 +18,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from promptkd.bounded import shown
 from promptkd.home import ROOT, expanded
-from promptkd.written import number, short
+from promptkd.written import number
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -47,9 +48,9 @@ def whole_number(word: str) -> int:
     try:
         value = number(word)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{short(word)}: {error}") from error
+        raise argparse.ArgumentTypeError(f"{shown(word)}: {error}") from error
     if not isinstance(value, int):
-        raise argparse.ArgumentTypeError(f"{short(word)} is no whole number")
+        raise argparse.ArgumentTypeError(f"{shown(word)} is no whole number")
     return value
 
 

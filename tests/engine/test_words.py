@@ -107,7 +107,7 @@ def test_files_that_cannot_be_meant(text, message, tmp_path):
 def test_files_that_are_no_text_or_too_large(tmp_path):
     file = tmp_path / "recipe.yaml"
     file.write_bytes(b"OPTIM: \xff\xfe\n")
-    with pytest.raises(ValueError, match="no text in UTF-8"):
+    with pytest.raises(ValueError, match="is not UTF-8 text"):
         configure("--config-file", str(file))
     file.write_bytes(b"#" * (2**20 + 1))
     with pytest.raises(ValueError, match="more than 1,048,576 bytes"):
@@ -258,7 +258,9 @@ def test_templates_of_python_are_checked(clips):
     from promptkd.model.precision import Precision
 
     with pytest.raises(ValueError, match="no place for the class name"):
-        promptkd.PromptedClip(clip, promptkd.PromptSpec(), Precision.choose("fp32", torch.device("cpu")), templates=["a photo."])
+        promptkd.PromptedClip(
+            clip, promptkd.PromptSpec(), Precision.choose("fp32", torch.device("cpu")), templates=["a photo."]
+        )
 
 
 def test_a_template_is_refused_before_any_run(tmp_path, monkeypatch, capsys):

@@ -117,7 +117,9 @@ def test_a_wrong_value_is_refused_by_key_and_value(key, value):
         configure(key, value, trainer=trainer)
     text = str(error.value)
     assert "\n" not in text and len(text) < 400
-    assert any(word in text for word in ("set", "give", "choose", "wants", "write", "leave", "cannot be empty", "is above 0")), text
+    assert any(
+        word in text for word in ("set", "give", "choose", "wants", "write", "leave", "cannot be empty", "is above 0")
+    ), text
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,11 @@ REFUSED = {
     "no context": ("CoOp", {"N_CTX": 0}, r"TRAINER.COOP.N_CTX 0: set 1 or more"),
     "no visual tokens": ("VPT", {"N_CTX_VISION": 0}, r"TRAINER.VPT.N_CTX_VISION 0: set 1 or more"),
     "a negative context": ("CoCoOp", {"N_CTX": -1}, r"TRAINER.COCOOP.N_CTX -1: set 1 or more"),
-    "unknown position": ("CoOp", {"CLASS_TOKEN_POSITION": "start"}, r"CLASS_TOKEN_POSITION 'start': choose end, middle, front"),
+    "unknown position": (
+        "CoOp",
+        {"CLASS_TOKEN_POSITION": "start"},
+        r"_POSITION 'start': choose end, middle, front",
+    ),
 }
 
 

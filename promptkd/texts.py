@@ -1,0 +1,64 @@
+"""Text from files, names and errors, made safe to show: no control characters, nothing cut inside a word."""
+
+from __future__ import annotations
+
+import re
+
+# C0 and C1 controls, line and paragraph separators, marks and overrides of writing direction, lone surrogates (bytes
+# of file names that are no UTF-8).
+_HIDDEN = "\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff"
+_CONTROL = re.compile(f"[{_HIDDEN}]")
+_CONTROL_IN_LINES = re.compile(rf"(?![\n\t])[{_HIDDEN}]")
+_FORMULA = re.compile(
+    r"'*\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]"
+)  # what a spreadsheet would run, full-width forms too
+_JOINERS = "\u200c\u200d"  # letters of some scripts, and emoji, are joined by these
+
+
+def plain(text: object, lines: bool = False) -> str:
+    r"""A text in which control characters are written out, as \x1b, \u202e or \n; a byte that is no UTF-8 as \xe9.
+
+    Args:
+        text: of any origin.
+        lines: whether line ends and tabs stay as they are, in a text of several lines.
+    """
+    return (_CONTROL_IN_LINES if lines else _CONTROL).sub(_written_out, str(text))
+
+
+def _written_out(match: re.Match[str]) -> str:
+    character = match[0]
+    number = ord(character)
+    if character in _JOINERS:
+        return character
+    if 0xDC80 <= number <= 0xDCFF:  # Python's form of a byte that is no UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    return {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.get(
+        character, f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+    )
+
+
+def one_line(text: object) -> str:
+    """A text as one line: white space of any kind becomes a space, and other control characters are written out."""
+    return plain(" ".join(str(text).split()))
+
+
+def shortened(text: str, most: int) -> str:
+    """The beginning of a text of words, whole words only, with ... behind it; a longer first word stays whole."""
+    if len(text) <= most:
+        return text
+    kept = text[: most + 1].rpartition(" ")[0] or text.partition(" ")[0]
+    return f"{kept} ..." if len(kept) < len(text) else text
+
+
+def cell(text: str) -> str:
+    """A text for a cell of a CSV file, which no spreadsheet takes for a formula.
+
+    An apostrophe goes before a text that begins with one of = + - @, also behind white space or apostrophes: a
+    spreadsheet shows the text behind it. `uncelled` takes it away.
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def uncelled(text: str) -> str:
+    """The text that `cell` made a cell of."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
