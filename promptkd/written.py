@@ -6,6 +6,7 @@ until it is known what its key wants: a text keeps it as it is, a number or a sw
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
 from ast import literal_eval
@@ -54,6 +55,17 @@ def number(word: str) -> int | float | None:
             return None
     if not math.isfinite(value):
         raise ValueError("give a finite number")
+    return value
+
+
+def whole_number(word: str) -> int:
+    """The whole number that a word stands for; an error of argparse's where it is none."""
+    try:
+        value = number(word)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{shown(word)}: {error}") from error
+    if not isinstance(value, int):
+        raise argparse.ArgumentTypeError(f"{shown(word)} is no whole number")
     return value
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptkd.home import ROOT, shown_command
+from promptkd.home import ROOT, expanded, shown_command
 
 # Everything that brings torch is imported in the functions below, so that --help answers at once.
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument(flag, default="", help=f"DATASET.{key}, for your own images")
     shots.add_argument("--shots", type=int, required=True)
     shots.add_argument("--seed", type=int, default=1)
-    shots.add_argument("--out", type=Path, help="where to; in this folder where not given")
+    shots.add_argument("--out", type=lambda text: Path(expanded(text)), help="where to; in this folder where not given")
     return main
 
 

@@ -18,9 +18,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from promptkd.bounded import shown
 from promptkd.home import ROOT, expanded
-from promptkd.written import number
+from promptkd.written import whole_number
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -41,17 +40,6 @@ class _Once(argparse.Action):
         if given.setdefault(self.dest, values) != values:
             raise ValueError(f"{flag} is given twice, as {given[self.dest]!r} and as {values!r}: give it once")
         setattr(args, self.dest, values)
-
-
-def whole_number(word: str) -> int:
-    """The whole number that a word stands for; an error of argparse's where it is none."""
-    try:
-        value = number(word)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{shown(word)}: {error}") from error
-    if not isinstance(value, int):
-        raise argparse.ArgumentTypeError(f"{shown(word)} is no whole number")
-    return value
 
 
 def parser() -> argparse.ArgumentParser:

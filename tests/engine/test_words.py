@@ -289,3 +289,16 @@ def test_folders_of_the_environment(name, monkeypatch, tmp_path):
     assert home.working_folder(name, "x") == f"{tmp_path}/place"
     monkeypatch.setenv(name, "")
     assert Path(home.working_folder(name, "x")).name == "x"
+
+
+def test_folders_with_the_names_of_numbers_and_the_home_folder(run, data_root, tmp_path, monkeypatch):
+    """shared/cases/option-date-output-dir and tilde-output-dir: runs go where they are sent."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "2024_11").symlink_to(data_root)
+    run("ZeroshotCLIP", "2024_11_26", "--root=2024_11")
+    run("ZeroshotCLIP", "1e5", "DATASET.ROOT", "2024_11", "OUTPUT_DIR", "2025_01_02")
+    run("ZeroshotCLIP", "~/out")
+    places = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("results.json"))
+    assert places == ["2024_11_26", "2025_01_02", "home/out"]
+    assert {path.name for path in tmp_path.iterdir()} == {"2024_11", "2024_11_26", "2025_01_02", "home"}
