@@ -109,14 +109,7 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
     per_dataset = config.merge_file(cfg, recipe, given) if recipe else {}
     of_this = per_dataset.get(pairs.get("DATASET.NAME", cfg.DATASET.NAME), {})
     config.merge(cfg, of_this, f"{recipe} PER_DATASET", given=given)
-    flags = {
-        "DATASET.ROOT": args.root, "OUTPUT_DIR": args.output_dir, "RESUME": args.resume, "SEED": args.seed,
-        "DATASET.SOURCE_DOMAINS": args.source_domains, "DATASET.TARGET_DOMAINS": args.target_domains,
-        "INPUT.TRANSFORMS": args.transforms, "TRAINER.NAME": args.trainer, "MODEL.BACKBONE.NAME": args.backbone,
-        "MODEL.HEAD.NAME": args.head, "MODEL_DIR": args.model_dir, "LOAD_EPOCH": args.load_epoch,
-        "EVAL_ONLY": args.eval_only or None,
-    }  # fmt: skip
-    for key, value in ({key: value for key, value in flags.items() if value not in ("", None)} | pairs).items():
+    for key, value in (_flags(args) | pairs).items():
         config.merge_value(cfg, key, value, given)
     named = cfg.TRAINER.NAME
     known = TRAINER_REGISTRY.get(named) if named in TRAINER_REGISTRY.registered_names() else None
@@ -128,6 +121,18 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
     check_run(cfg, known)
     cfg.freeze()
     return cfg, keys_not_read(cfg, known, given) if known else []
+
+
+def _flags(args: argparse.Namespace) -> dict[str, Any]:
+    """Dotted key -> value of the flags that are given; an empty one counts as none."""
+    flags = {
+        "DATASET.ROOT": args.root, "OUTPUT_DIR": args.output_dir, "RESUME": args.resume, "SEED": args.seed,
+        "DATASET.SOURCE_DOMAINS": args.source_domains, "DATASET.TARGET_DOMAINS": args.target_domains,
+        "INPUT.TRANSFORMS": args.transforms, "TRAINER.NAME": args.trainer, "MODEL.BACKBONE.NAME": args.backbone,
+        "MODEL.HEAD.NAME": args.head, "MODEL_DIR": args.model_dir, "LOAD_EPOCH": args.load_epoch,
+        "EVAL_ONLY": args.eval_only or None,
+    }  # fmt: skip
+    return {key: value for key, value in flags.items() if value not in ("", None)}
 
 
 def main(argv: Sequence[str] | None = None) -> float | None:
