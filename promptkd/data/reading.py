@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
+MAX_YAML = 1 << 24
 WNID = r"n\d{8}"  # of an ImageNet class
 
 
@@ -84,10 +86,57 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(read_text(path), object_pairs_hook=_without_doubles)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON ({error}); mend it, or delete it and get it again") from error
     except KeyError as error:
         raise ValueError(f"{path} has {error} twice in one object; leave one") from error
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Reads a file with a JSON value on each line, as `metadata.jsonl`.
+
+    Raises:
+        ValueError: a line is not JSON.
+    """
+    values = []
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        try:
+            if line.strip():
+                values.append(json.loads(line, object_pairs_hook=_without_doubles))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"{path}, line {number} is not JSON ({error})") from error
+        except KeyError as error:
+            raise ValueError(f"{path}, line {number} has {error} twice in one object; leave one") from error
+    return values
+
+
+class _TextLoader(yaml.BaseLoader):
+    """YAML whose scalars all stay texts, "no" and "1e3" too; no aliases, by which a small file grows without end."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias (*name), which is not taken")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
+            raise yaml.YAMLError("a key twice in one map")
+        return mapping
+
+
+def read_yaml(path: Path) -> Any:
+    """Reads a YAML file, of at most 16 MB; all its values are texts, as they are written.
+
+    Raises:
+        ValueError: the file is not YAML, has aliases or a key twice, or is too large.
+    """
+    if path.stat().st_size > MAX_YAML:
+        raise ValueError(f"{path} has over {MAX_YAML >> 20} MB, which is no list of names")
+    try:
+        return yaml.load(read_text(path), Loader=_TextLoader)
+    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not YAML that can be read ({' '.join(str(error).split())[:200]})") from error
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from promptkd.data.images import list_folders, list_images
+from promptkd.data.folders import list_folders, list_images
 from promptkd.data.reading import read_json
 from promptkd.files import write_json
 

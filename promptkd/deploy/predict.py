@@ -4,7 +4,8 @@
 
 In a checkout that is `python tools/predict.py`.
 
-A folder stands for all images in it and below it. Images are read as those of a user's data sets are.
+A folder stands for all images in it and below it. Images are read as those of a user's data sets are. A byte of a path
+that is not UTF-8 is written as \\xNN.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from promptkd.deploy.classifier import Classifier
+from promptkd.filenames import readable, shown
 from promptkd.home import expanded
 
 DEVICES = "cpu, cuda, cuda:N or mps"
@@ -37,7 +39,7 @@ def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
         {"class": model.classnames[label], "probability": value}
         for label, value in zip(labels.tolist(), values.tolist(), strict=True)
     ]
-    return {"path": str(path), "top": answer}
+    return {"path": shown(path), "top": answer}
 
 
 def images_of(paths: Sequence[Path]) -> Iterator[Path]:
@@ -46,17 +48,17 @@ def images_of(paths: Sequence[Path]) -> Iterator[Path]:
     Raises:
         FileNotFoundError: a path does not exist, or a folder holds no images.
     """
-    from promptkd.data.images import walk_images
+    from promptkd.data.folders import walk_images
 
     for path in paths:
         if not path.is_dir():
             if not os.path.lexists(path):
-                raise FileNotFoundError(f"no image or folder {path}")
+                raise FileNotFoundError(readable(f"no image or folder {path}"))
             yield path
             continue
         inside = walk_images(path)
         if not inside:
-            raise FileNotFoundError(f"{path} and the folders in it hold no images")
+            raise FileNotFoundError(readable(f"{path} and the folders in it hold no images"))
         yield from (path / file for file in inside)
 
 
@@ -104,21 +106,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.classes:
             model.restrict(args.classes)
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {readable(' '.join(str(error).split()))}", file=sys.stderr)
         return 1
     failed = 0
     for path in images:
         try:
             answer = predict(model, path, args.top)
         except OSError as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"error: {readable(' '.join(str(error).split()))}", file=sys.stderr)
             failed = 1
             continue
         if args.json:
             print(json.dumps(answer))
         else:
             rows = [[entry["class"], 100 * entry["probability"]] for entry in answer["top"]]
-            print(f"{path}\n{tabulate(rows, headers=['class', 'probability %'], floatfmt='.1f')}\n")
+            print(f"{answer['path']}\n{tabulate(rows, headers=['class', 'probability %'], floatfmt='.1f')}\n")
     return failed
 
 

@@ -8,7 +8,19 @@ import sys
 from promptkd.home import ROOT
 
 LIGHT = (  # what may be imported without torch: parts of data that commands and sweeps use
-    *("checks", "class_names", "command", "errors", "fewshot", "file_lists", "images", "layout", "reading", "splits"),
+    *(
+        "checks",
+        "class_lists",
+        "class_names",
+        "command",
+        "errors",
+        "fewshot",
+        "file_lists",
+        "folders",
+        "formats",
+        "images",
+    ),
+    *("layout", "parquet", "part_names", "pixels", "reading", "splits"),
     *("download.archives", "download.fetch", "download.sources"),
 )
 

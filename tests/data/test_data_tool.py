@@ -24,7 +24,7 @@ from promptkd.data import command as data
 from promptkd.data.download import sources
 from promptkd.data.download.parts import is_present
 from promptkd.data.download.sources import PARTS
-from promptkd.data.images import image_suffixes
+from promptkd.data.formats import image_suffixes
 from promptkd.home import ROOT, shown_command
 
 
