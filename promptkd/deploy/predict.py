@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,23 +42,12 @@ def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
 
 
 def images_of(paths: Sequence[Path]) -> Iterator[Path]:
-    """The paths, and in the place of a folder the images in it and below it.
-
-    Raises:
-        FileNotFoundError: a path does not exist, or a folder holds no images.
-    """
+    """The paths, and in the place of a folder the images in it and below it (itself, where there are none)."""
     from promptkd.data.folders import walk_images
 
     for path in paths:
-        if not path.is_dir():
-            if not os.path.lexists(path):
-                raise FileNotFoundError(readable(f"no image or folder {path}"))
-            yield path
-            continue
-        inside = walk_images(path)
-        if not inside:
-            raise FileNotFoundError(readable(f"{path} and the folders in it hold no images"))
-        yield from (path / file for file in inside)
+        inside = [path / file for file in walk_images(path)] if path.is_dir() else []
+        yield from inside or [path]
 
 
 def check_words(args: argparse.Namespace) -> None:
@@ -101,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         check_words(args)
-        images = list(images_of([Path(expanded(str(path))) for path in args.images]))
+        paths = [Path(expanded(str(path))) for path in args.images]
         model = Classifier(expanded(args.run), args.device)
         if args.classes:
             model.restrict(args.classes)
@@ -109,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {readable(' '.join(str(error).split()))}", file=sys.stderr)
         return 1
     failed = 0
-    for path in images:
+    for path in images_of(paths):
         try:
             answer = predict(model, path, args.top)
         except OSError as error:
