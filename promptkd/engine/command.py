@@ -105,6 +105,7 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
     config.admit(cfg, pairs.get("TRAINER.NAME") or args.trainer or config.trainer_named_in(recipe))
     given: dict[str, str] = {}
     config.merge_file(cfg, BASE)
+    default = cfg.clone()
     if of_dataset:
         config.merge_file(cfg, of_dataset, given)
     per_dataset = config.merge_file(cfg, recipe, given) if recipe else {}
@@ -121,7 +122,7 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
         cfg.DATASET.ROOT = "data"
     check_run(cfg, known)
     cfg.freeze()
-    return cfg, keys_not_read(cfg, known, given) if known else []
+    return cfg, keys_not_read(cfg, known, given, default) if known else []
 
 
 def _flags(args: argparse.Namespace) -> dict[str, Any]:

@@ -206,6 +206,10 @@ def test_a_key_that_a_run_does_not_read_is_named_and_refused_where_asked(tmp_pat
     cached = [f"{KD}CACHE_GB", "5", f"{KD}CACHE_VIEWS", "2", f"{KD}UNLABELLED", "base"]
     assert set(entries(*cached, trainer="PromptKD")) == {f"{KD}CACHE_GB", f"{KD}CACHE_VIEWS"}
     assert set(entries(*cached, f"{KD}TEACHER_CACHE", "exact", "SEED", "1", trainer="PromptKD")) == {f"{KD}CACHE_VIEWS"}
+    of_teacher = [f"{KD}N_CTX_TEXT", "4", f"{KD}TEACHER_NAME", "RN50"]
+    assert set(entries(*of_teacher, trainer="PromptKD")) == {f"{KD}N_CTX_TEXT"}
+    (tmp_path / "config.yaml").touch()
+    assert len(entries(*of_teacher, f"{KD}TEACHER", str(tmp_path), trainer="PromptKD")) == 2
     with pytest.raises(ValueError, match=r"STRICT True: this run does not read OPTIM.GAMMA \(command line\): .*cosine"):
         configure("OPTIM.GAMMA", "0.5", "STRICT", "True")
 
@@ -224,6 +228,18 @@ def test_a_shipped_file_is_for_many_runs_and_a_users_is_for_this_one(tmp_path, c
         warn_of(command.configured(args)[1])
     (line,) = [one for one in caplog.records if one.levelno == logging.WARNING]
     assert "OPTIM.GAMMA" in line.getMessage() and "TRAINER.VPT.N_CTX_VISION" in line.getMessage()
+
+
+def test_the_configuration_of_a_run_is_a_recipe(tmp_path):
+    """It has the options of every method, which nobody has to read about."""
+    from promptkd.engine import command
+    from promptkd.results.directory import take_directory
+
+    cfg = configure("OUTPUT_DIR", str(tmp_path), "OPTIM.LR", "0.1")
+    take_directory(tmp_path, cfg)
+    args = train.parser().parse_args(["--config-file", str(tmp_path / "config.yaml")])
+    again, entries = command.configured(args)
+    assert again == cfg and entries == []
 
 
 def test_strict_decides_no_number():
