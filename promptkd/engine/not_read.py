@@ -61,13 +61,13 @@ class NotRead(NamedTuple):
 
 
 def keys_not_read(cfg: CfgNode, trainer: type, given: Mapping[str, str], default: CfgNode) -> list[NotRead]:
-    """Every key that somebody gives and this run does not read; of a file, where it changes the default.
+    """Every key that somebody gives and a run does not read (of a file: gives another value than the default).
 
     Args:
         cfg: the run's.
         trainer: its class; of one that was written for upstream nothing is known.
         given: key -> who gives it: "command line", or a file.
-        default: the configuration before anything was given. A run's config.yaml, taken as a recipe, repeats most of it.
+        default: the configuration before anything was given; a run's config.yaml as a recipe repeats most of it.
     """
     if not hasattr(trainer, "Options"):
         return []
