@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from promptkd import home
+from promptkd.bounded import shown
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
 from promptkd.sweep.plan import Plan
 from promptkd.sweep.recipes import FULL_DATA, LEARNS_NOTHING, SHARED, SHOTS, STUDENTS, belongs
-from promptkd.written import Written, number, short, value_of
+from promptkd.written import Written, number, value_of
 
 
 def jobs_of(plan: Plan) -> list[Job]:
@@ -160,7 +161,7 @@ def _shots(value: Any) -> int:
     """The images a class that DATASET.NUM_SHOTS stands for. Raises ValueError for what is no whole number."""
     shots = number(value) if isinstance(value, str) else value
     if not isinstance(shots, int):
-        raise ValueError(f"DATASET.NUM_SHOTS is {short(value)}: give a whole number")
+        raise ValueError(f"DATASET.NUM_SHOTS is {shown(value)}: give a whole number")
     return shots
 
 

@@ -28,6 +28,7 @@ ARROWS = """
   filenames   |                                                             |
   bounded     | texts                                                       |
   tensors     | bounded                                                     |
+  written     | bounded                                                     |
   logs        | texts                                                       |
   endings     | files texts                                                 |
   guests      | home                                                        | trainers datasets
@@ -37,10 +38,10 @@ ARROWS = """
   distributed | model logs                                                  |
   data        | home files filenames logs texts distributed dassl bounded | guests
   results     | home files filenames logs texts bounded |
-  engine      | home files filenames logs texts distributed model data results dassl endings bounded tensors | guests
+  engine | home files filenames logs texts distributed model data results dassl endings bounded tensors written | guests
   teacher     | home files filenames logs texts distributed model data results dassl engine bounded tensors |
   tables      | home files filenames logs texts results bounded |
-  sweep       | home files logs texts results tables endings bounded | data engine guests
+  sweep       | home files logs texts results tables endings bounded written | data engine guests
   deploy      | home files filenames logs texts results bounded | model data engine guests dassl
   clip        | files model bounded tensors |
   datasets    | home files filenames logs texts data dassl bounded |
@@ -56,6 +57,7 @@ LIGHT = (
     "texts",
     "filenames",
     "bounded",
+    "written",
     "logs",
     "endings",
     "results",
