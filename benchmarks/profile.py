@@ -24,14 +24,13 @@ from tabulate import tabulate
 from torch import Tensor
 from torch.optim import SGD
 
-import dassl.data.data_manager
 import train
 from benchmarks import published
 from benchmarks.ours import METHODS, SIZES, Bench
 from benchmarks.published import Published
 from benchmarks.steps import training_step
 from dassl.utils import set_random_seed
-from promptkd.data.loading import views
+from promptkd.data.loading import user_images, views
 from promptkd.home import ROOT
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompts import StudentPrompts
@@ -139,7 +138,7 @@ class ProfiledKD(PromptKD):
             self.training.step.losses = lambda model, batch: {"loss_kd": loss(batch.images, batch.index)}  # no labels
         places = [
             *stages_of(teacher.clip),
-            (dassl.data.data_manager, "read_image", "files, decode"),
+            (user_images.PublishedImages, "read", "files, decode"),
             (views.SeededViews, "__getitem__", "files, crop, flip and normalise"),
             (TeacherCache, "features", "teacher cache, read"),
         ]

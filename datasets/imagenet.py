@@ -13,7 +13,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from promptkd import bounded
 from promptkd.data.benchmark import BenchmarkDataset, Layout
 from promptkd.data.checks import clip_name
-from promptkd.data.images import list_folders, list_images
+from promptkd.data.folders import list_folders, list_images
 from promptkd.data.reading import WNID, read_lines, read_mat, read_table, read_wnids
 from promptkd.data.splits import Item, Listing, store_if_possible
 

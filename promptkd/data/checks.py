@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from promptkd.data.splits import Listing
+from promptkd.filenames import is_utf8, readable
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,13 @@ def check_classnames(name: str, classnames: Sequence[str], same_names_allowed: b
     """Refuses class names that CLIP cannot classify by.
 
     Raises:
-        ValueError: fewer than two, an empty name, or names that CLIP cannot tell apart.
+        ValueError: fewer than two, an empty name, one that is not UTF-8, or names that CLIP cannot tell apart.
     """
+    if strange := [classname for classname in classnames if not is_utf8(classname)]:
+        raise ValueError(
+            f"{name}: {len(strange)} class names are not UTF-8: {', '.join(map(readable, strange[:10]))}; rename the "
+            "folders, or name them in classnames.txt (a line is the folder as it is written here, a space, its name)"
+        )
     if len(classnames) < 2:
         raise ValueError(f"{name}: {len(classnames)} class ({', '.join(classnames)}); a classifier needs two at least")
     if "" in map(str.strip, classnames):

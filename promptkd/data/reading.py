@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from promptkd import bounded
 
 _COMPRESSED = 15  # MATLAB's number for a packed part
 _UNPACKED = 2**26  # bytes that a small MATLAB file may unpack to
+MAX_YAML = 1 << 24
 WNID = r"n\d{8}"  # of an ImageNet class
 
 
@@ -89,6 +91,40 @@ def read_json(path: Path) -> Any:
         if " is not JSON (" in str(error):
             raise ValueError(f"{error}; mend it, or delete it and get it again") from error
         raise
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Reads a file with a JSON value on each line, as `metadata.jsonl`.
+
+    Raises:
+        ValueError: a line is not JSON.
+    """
+    lines = enumerate(read_text(path).split("\n"), start=1)
+    return [bounded.parse_json(line, f"{bounded.named(path)}, line {number}") for number, line in lines if line.strip()]
+
+
+class _TextLoader(yaml.BaseLoader):
+    """YAML whose scalars all stay texts, "no" and "1e3" too; no aliases, by which a small file grows without end."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias (*name), which is not taken")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
+            raise yaml.YAMLError("a key twice in one map")
+        return mapping
+
+
+def read_yaml(path: Path) -> Any:
+    """Reads a YAML file, of at most 16 MB; all its values are texts, as they are written.
+
+    Raises:
+        ValueError: the file is not YAML, has aliases or a key twice, or is too large.
+    """
+    return bounded.read_yaml(path, loader=_TextLoader, most=MAX_YAML)
 
 
 def read_mat(path: Path, field: str, columns: tuple[str, ...] = ()) -> np.ndarray:

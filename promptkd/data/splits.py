@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from promptkd.bounded import shown
-from promptkd.data.images import list_folders, list_images
+from promptkd.data.folders import list_folders, list_images
 from promptkd.data.reading import read_json
 from promptkd.files import write_json
 

@@ -18,8 +18,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from promptkd import endings
 from promptkd.home import ROOT, expanded
-from promptkd.written import number, short
+from promptkd.written import whole_number
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -40,17 +41,6 @@ class _Once(argparse.Action):
         if given.setdefault(self.dest, values) != values:
             raise ValueError(f"{flag} is given twice, as {given[self.dest]!r} and as {values!r}: give it once")
         setattr(args, self.dest, values)
-
-
-def whole_number(word: str) -> int:
-    """The whole number that a word stands for; an error of argparse's where it is none."""
-    try:
-        value = number(word)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{short(word)}: {error}") from error
-    if not isinstance(value, int):
-        raise argparse.ArgumentTypeError(f"{short(word)} is no whole number")
-    return value
 
 
 def parser() -> argparse.ArgumentParser:
@@ -115,19 +105,13 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
     config.admit(cfg, pairs.get("TRAINER.NAME") or args.trainer or config.trainer_named_in(recipe))
     given: dict[str, str] = {}
     config.merge_file(cfg, BASE)
+    default = cfg.clone()
     if of_dataset:
         config.merge_file(cfg, of_dataset, given)
     per_dataset = config.merge_file(cfg, recipe, given) if recipe else {}
     of_this = per_dataset.get(pairs.get("DATASET.NAME", cfg.DATASET.NAME), {})
     config.merge(cfg, of_this, f"{recipe} PER_DATASET", given=given)
-    flags = {
-        "DATASET.ROOT": args.root, "OUTPUT_DIR": args.output_dir, "RESUME": args.resume, "SEED": args.seed,
-        "DATASET.SOURCE_DOMAINS": args.source_domains, "DATASET.TARGET_DOMAINS": args.target_domains,
-        "INPUT.TRANSFORMS": args.transforms, "TRAINER.NAME": args.trainer, "MODEL.BACKBONE.NAME": args.backbone,
-        "MODEL.HEAD.NAME": args.head, "MODEL_DIR": args.model_dir, "LOAD_EPOCH": args.load_epoch,
-        "EVAL_ONLY": args.eval_only or None,
-    }  # fmt: skip
-    for key, value in ({key: value for key, value in flags.items() if value not in ("", None)} | pairs).items():
+    for key, value in (_flags(args) | pairs).items():
         config.merge_value(cfg, key, value, given)
     named = cfg.TRAINER.NAME
     known = TRAINER_REGISTRY.get(named) if named in TRAINER_REGISTRY.registered_names() else None
@@ -138,7 +122,19 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
         cfg.DATASET.ROOT = "data"
     check_run(cfg, known)
     cfg.freeze()
-    return cfg, keys_not_read(cfg, known, given) if known else []
+    return cfg, keys_not_read(cfg, known, given, default) if known else []
+
+
+def _flags(args: argparse.Namespace) -> dict[str, Any]:
+    """Dotted key -> value of the flags that are given; an empty one counts as none."""
+    flags = {
+        "DATASET.ROOT": args.root, "OUTPUT_DIR": args.output_dir, "RESUME": args.resume, "SEED": args.seed,
+        "DATASET.SOURCE_DOMAINS": args.source_domains, "DATASET.TARGET_DOMAINS": args.target_domains,
+        "INPUT.TRANSFORMS": args.transforms, "TRAINER.NAME": args.trainer, "MODEL.BACKBONE.NAME": args.backbone,
+        "MODEL.HEAD.NAME": args.head, "MODEL_DIR": args.model_dir, "LOAD_EPOCH": args.load_epoch,
+        "EVAL_ONLY": args.eval_only or None,
+    }  # fmt: skip
+    return {key: value for key, value in flags.items() if value not in ("", None)}
 
 
 def main(argv: Sequence[str] | None = None) -> float | None:
@@ -210,6 +206,10 @@ def _run(cfg: CfgNode, build_only: bool) -> float | None:
     log.log(logging.INFO if cfg.VERBOSE else logging.DEBUG, "** Configuration **\n%s", cfg)
     if cfg.VERBOSE:
         log.info("** Environment **\n%s", collect_env_info())
+    if endings.few_files():
+        import torch.multiprocessing
+
+        torch.multiprocessing.set_sharing_strategy("file_system")  # the other one has an open file for each tensor
     with distributed.main_first():
         trainer = build_trainer(cfg)
     if build_only:
@@ -238,38 +238,31 @@ def check_several(cfg: CfgNode) -> None:
         raise ValueError("several processes must draw the same random numbers: give --seed, 0 or more")
 
 
-def one_line(error: BaseException) -> str:
-    """An error's message; of one that a loader's worker raised, what comes after the worker's traceback."""
-    text = str(error).strip()
-    if "Original Traceback" in text:
-        text = text.splitlines()[-1].partition(": ")[2]  # "OSError: cannot read ..."
-    return " ".join(text.split())
-
-
 def _tells_error() -> bool:
     """Whether this process, of those that torchrun started, tells of the error."""
-    from promptkd import distributed
-
-    return distributed.tells_error()
+    distributed = sys.modules.get("promptkd.distributed")  # none, or a half of it, before a session has begun
+    tells = getattr(distributed, "tells_error", None)
+    return tells is None or bool(tells())
 
 
 def command_line(argv: Sequence[str] | None = None) -> int:
     """`main` for a shell: an error is one line, and the exit code says that there was one."""
     try:
-        main(argv)
+        endings.allow_many_files()
+        endings.note_errors_of_threads()
+        with endings.interruptible():
+            main(argv)
     except KeyboardInterrupt:
-        if _tells_error():
-            print("\ninterrupted: the same command goes on from the last finished epoch", file=sys.stderr)
-        return 130
+        return endings.say_interrupted() if _tells_error() else 130
     except AttributeError as error:  # how yacs says that there is no such key
         if not str(error).isupper() or os.environ.get("PROMPT_TRACEBACK"):
             raise
         print(f"error: the trainer reads a key {error} that nobody gives: add it as KEY VALUE", file=sys.stderr)
         return 1
-    except (OSError, ValueError, RuntimeError, KeyError, FloatingPointError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, FloatingPointError, MemoryError) as error:
         if os.environ.get("PROMPT_TRACEBACK"):
             raise
         if _tells_error():
-            print(f"error: {one_line(error)} (PROMPT_TRACEBACK=1 shows where)", file=sys.stderr)
+            print(f"error: {endings.describe(error)} (PROMPT_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     return 0

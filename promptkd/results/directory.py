@@ -99,8 +99,8 @@ def check_directory(directory: str | Path, cfg: CfgNode) -> None:
         before, now = relevant(earlier), json.loads(json.dumps(relevant(cfg), default=str))
         different = differences(directory, before, now)
         if different:
-            pairs = [(key, bounded.shown(now.get(key)), bounded.shown(before.get(key))) for key in different[:3]]
-            shown = "; ".join(f"{key} is {new}, was {old}" for key, new, old in pairs)
+            changes = [(key, *map(bounded.shown, (now.get(key), before.get(key)))) for key in different[:3]]
+            shown = "; ".join(f"{key} is {value}, was {earlier_value}" for key, value, earlier_value in changes)
             raise ValueError(f"{directory} holds another run ({shown}): choose another --output-dir, or remove it")
     hashes = (fingerprint(cfg), *(() if earlier is None else (fingerprint(earlier),)))
     if check_result(directory, *hashes) is None and (directory / RESULT).is_file():

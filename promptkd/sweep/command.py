@@ -23,6 +23,7 @@ The exit code is 0 where every run is done, 130 after Ctrl-C, else 1.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -30,6 +31,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from promptkd.endings import describe, say_interrupted
 from promptkd.results import record
 from promptkd.sweep import clusters, engines
 from promptkd.sweep.expand import jobs_of
@@ -37,6 +39,8 @@ from promptkd.sweep.jobs import LOG, Job, Outcome, failure_of, now, refuse_taken
 from promptkd.sweep.plan import read_plan
 from promptkd.sweep.progress import Foreground, Progress
 from promptkd.tables import command as collect
+from promptkd.texts import shortened
+from promptkd.written import whole_number
 
 ENGINES = ("local", "ray", "slurm")
 
@@ -47,8 +51,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("plan", nargs="?", default="", help="YAML file")
     for name in ("trainers", "datasets", "protocols"):
         p.add_argument(f"--{name}", nargs="+", default=[])
-    p.add_argument("--shots", nargs="+", type=int, default=[], help="default 16; 1 2 4 8 16 in the few-shot protocol")
-    p.add_argument("--seeds", nargs="+", type=int, default=[], help="default 1 2 3")
+    p.add_argument(
+        "--shots", nargs="+", type=whole_number, default=[], help="default 16; 1 2 4 8 16 in the few-shot protocol"
+    )
+    p.add_argument("--seeds", nargs="+", type=whole_number, default=[], help="default 1 2 3")
     several: dict[str, Any] = {"nargs": "+", "action": "append", "default": []}
     p.add_argument("--set", **several, metavar="KEY VALUE", help="options of every run, in pairs; may be repeated")
     p.add_argument("--grid", **several, metavar="KEY VALUE ...", help="values of an option; repeat it for another")
@@ -80,6 +86,8 @@ def jobs_from(args: argparse.Namespace) -> list[Job]:
         raise ValueError(f"--grid {short[0]}: give its values after it")
     if args.workers < 0 or args.per_gpu < 1:
         raise ValueError(f"--workers {args.workers} --per-gpu {args.per_gpu}: a number of runs is at least 1")
+    if not 0 < args.cpus < math.inf or not 0 <= (args.gpus or 0) < math.inf:
+        raise ValueError(f"--gpus {args.gpus} --cpus {args.cpus}: give numbers, 0 or more and above 0")
     names = ("trainers", "datasets", "protocols", "shots", "seeds", "source", "recipe", "teacher", "data", "output")
     given = {name: getattr(args, name) for name in names}
     given["set"] = _by_key("--set", [pair for words in args.set for pair in zip(words[::2], words[1::2], strict=True)])
@@ -102,7 +110,7 @@ def listing(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]]) -> str:
     """The jobs and their states as a table, and the number of each state."""
     from tabulate import tabulate
 
-    rows = [[states[job.name][0], job.name, states[job.name][1][:100]] for job in jobs]
+    rows = [[states[job.name][0], job.name, shortened(states[job.name][1], 100)] for job in jobs]
     text = tabulate(rows, headers=["state", "run", ""], disable_numparse=True)
     return f"{text}\n{_counts([states[job.name][0] for job in jobs])}"
 
@@ -162,7 +170,9 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     lines = []
     for outcome in outcomes:
         if outcome.state == "failed":
-            lines += [f"FAILED {outcome.name}: {outcome.detail}", *(f"    {line}" for line in outcome.tail)]
+            # What the run printed last, then its error, once: as the run's own end of a line it stands in the detail.
+            before = [line for line in outcome.tail if not outcome.detail.endswith(line)]
+            lines += [f"FAILED {outcome.name}: {outcome.detail}", *(f"    {line}" for line in before)]
             lines += [f"    log: {outcome.log}"] if outcome.log else []
         elif outcome.state in ("blocked", "lost"):
             lines.append(f"{outcome.state.upper()} {outcome.name}: {outcome.detail}")
@@ -198,10 +208,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(flush=True)
         outcomes = run(jobs, states, args)
     except (OSError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {describe(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return say_interrupted("interrupted: the same command goes on with what is not done")
     print(f"\n{summary(outcomes)}", flush=True)
     if any(outcome.state == "failed" for outcome in outcomes):
         print("--retry runs failed ones again", flush=True)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from promptkd import home
-from promptkd.bounded import clipped
+from promptkd.bounded import clipped, shown
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
 from promptkd.sweep.plan import Plan
 from promptkd.sweep.recipes import FULL_DATA, LEARNS_NOTHING, SHARED, SHOTS, STUDENTS, belongs
-from promptkd.written import Written, number, short, value_of
+from promptkd.written import Written, number, value_of
 
 MOST_RUNS = 20_000  # of one plan; the benchmark of all methods, protocols, shots and seeds has some 6,000
 
@@ -150,7 +150,8 @@ class _Builder:
         cfg, config_hash = _configure(arguments)
         eval_only = "--eval-only" in extra
         epochs = 0 if eval_only or trainer in LEARNS_NOTHING else cfg.OPTIM.MAX_EPOCH
-        self.jobs[name] = Job(name, directory, command, config_hash, needs, epochs, eval_only)
+        moved = "" if eval_only else _moved_from(directory, cfg)
+        self.jobs[name] = Job(name, directory, command, config_hash, needs, epochs, eval_only, moved_from=moved)
         return name
 
 
@@ -176,8 +177,18 @@ def _shots(value: Any) -> int:
     """The images a class that DATASET.NUM_SHOTS stands for. Raises ValueError for what is no whole number."""
     shots = number(value) if isinstance(value, str) else value
     if not isinstance(shots, int):
-        raise ValueError(f"DATASET.NUM_SHOTS is {short(value)}: give a whole number")
+        raise ValueError(f"DATASET.NUM_SHOTS is {shown(value)}: give a whole number")
     return shots
+
+
+def _moved_from(directory: Path, cfg: Any) -> str:
+    """The configuration hash of the same run before its teacher's folder was moved; "" where it is where it was."""
+    from promptkd.results.directory import moved_from
+
+    try:
+        return moved_from(directory, cfg)
+    except ValueError:  # a damaged config.yaml, which the state of the directory tells
+        return ""
 
 
 def _word(value: Any) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from promptkd.bounded import shown
 from promptkd.home import ROOT
-from promptkd.written import number, short
+from promptkd.written import number
 
 CONFIGS = ROOT / "configs"
 PROTOCOLS = ("base2new", "fewshot", "cross", "dg")
@@ -146,9 +146,9 @@ def whole(name: str, word: str) -> int:
     try:
         value = number(word)
     except ValueError as error:
-        raise ValueError(f"{name} is {short(word)}: {error}") from error
+        raise ValueError(f"{name} is {shown(word)}: {error}") from error
     if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name} is {short(word)}: give a whole number from 0 on")
+        raise ValueError(f"{name} is {shown(word)}: give a whole number from 0 on")
     return value
 
 
@@ -163,7 +163,7 @@ def options_of(words: list[str]) -> dict[str, str]:
     options: dict[str, str] = {}
     for key, value in zip(words[::2], words[1::2], strict=True):
         if options.setdefault(key, value) != value:
-            raise ValueError(f"{key} is given twice, as {short(options[key])} and as {short(value)}: give it once")
+            raise ValueError(f"{key} is given twice, as {shown(options[key])} and as {shown(value)}: give it once")
     return options
 
 

@@ -19,9 +19,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from promptkd.home import expanded
 from promptkd.results import search
 from promptkd.tables.grouping import summaries_of
 from promptkd.tables.summaries import Summaries
+from promptkd.texts import one_line
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "json")
 
@@ -53,10 +55,16 @@ def text_of(summaries: Summaries, left_out: Sequence[str], form: str, compare: b
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("output", nargs="+", help="folders that hold runs, at any depth")
+    p.add_argument("output", nargs="+", type=expanded, help="folders that hold runs, at any depth")
     p.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="only these runs: trainer=A,B seed=1")
     p.add_argument("--format", choices=FORMATS, default="terminal")
-    p.add_argument("--html", default="", metavar="FILE", help="also write a page with charts and every run in detail")
+    p.add_argument(
+        "--html",
+        default="",
+        type=expanded,
+        metavar="FILE",
+        help="also write a page with charts and every run in detail",
+    )
     p.add_argument("--gallery", type=int, default=12, help="errors that the page shows of each run, with their images")
     p.add_argument("--no-published", action="store_true", help="no published numbers beside ours")
     return p
@@ -68,10 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         summaries, left_out = collect(args.output, args.where)
     except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     for line in left_out:
-        print(f"left out: {line}", file=sys.stderr)
+        print(f"left out: {one_line(line)}", file=sys.stderr)
     if not summaries:
         meeting = f" meet {' '.join(args.where)}" if args.where else ""
         print(f"no results under {', '.join(args.output)}{meeting}", file=sys.stderr)
@@ -83,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             report.write(args.html, summaries, left_out, args.output, args.gallery)
         except OSError as error:
-            print(f"error: cannot write --html {args.html}: {error.strerror or error}", file=sys.stderr)
+            print(f"error: cannot write --html {args.html}: {one_line(error.strerror or error)}", file=sys.stderr)
             return 1
         print(f"Page: {args.html}", file=sys.stderr)
     return 0

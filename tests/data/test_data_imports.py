@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+
+from programs import output
 
 from promptkd.home import ROOT
 
 LIGHT = (  # what may be imported without torch: parts of data that commands and sweeps use
-    *("checks", "class_names", "command", "errors", "fewshot", "file_lists", "images", "layout", "reading", "splits"),
+    *(
+        "checks",
+        "class_lists",
+        "class_names",
+        "command",
+        "errors",
+        "fewshot",
+        "file_lists",
+        "folders",
+        "formats",
+        "images",
+    ),
+    *("layout", "parquet", "part_names", "pixels", "reading", "splits"),
     *("download.archives", "download.fetch", "download.sources"),
 )
 
 
 def fresh(code: str) -> list[str]:
     """The words that a program prints, in a process of its own."""
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0, run.stderr
-    return run.stdout.split()
+    return output(ROOT, sys.executable, "-c", code).split()
 
 
 def test_trainers_register_no_data_set():
