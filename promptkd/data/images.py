@@ -15,7 +15,7 @@ from PIL import Image
 
 from promptkd.data.formats import HEIF_ADVICE, format_of, register_plugins
 from promptkd.data.pixels import without_metadata
-from promptkd.filenames import readable
+from promptkd.filenames import readable, shown
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def _read(path: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Ima
             log.debug("%s is read without its metadata (%s)", path, error)
             return again
     except Exception as error:  # PIL raises many kinds: OSError, SyntaxError, ValueError, DecompressionBombError, ...
-        raise OSError(f'cannot read the image "{readable(path)}" ({_reason(path, error)})') from error
+        raise OSError(f'cannot read the image "{shown(path)}" ({_reason(path, error)})') from error
 
 
 def _from_pixels(path: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image | None:
