@@ -26,6 +26,7 @@ from yacs.config import CfgNode
 from promptkd.files import replacing
 from promptkd.model.tokens import tokenize, tokenizer
 from promptkd.model.zoo import OPENAI, available_models, fetch, image_statistics, load_clip
+from promptkd.tensors import is_script
 
 from .model import CLIP, CONFIG_ENTRY, build_model, convert_weights
 
@@ -56,9 +57,10 @@ def _download(url: str, root: str | None = None) -> str:
         root: OpenAI's download folder, which is not used: see `promptkd.model.zoo.weight_directories`.
     """
     if url.startswith(("http://", "https://")):
-        return str(fetch(url))
+        url = str(fetch(url))
     path = Path(url)
-    if path.suffix == ".pt" and path.is_file() and not path.with_suffix(".json").is_file():
+    # `torch.jit.load` runs code of the file: a TorchScript archive is handed on as the plain tensors in it.
+    if path.suffix == ".pt" and path.is_file() and not path.with_suffix(".json").is_file() and not is_script(path):
         return url
     model = load_clip(url)
     if model.config is None:

@@ -49,6 +49,7 @@ class Folder(BenchmarkDataset):
     optional_parts = ("val", "test")
     test_gaps_allowed = True
     image_wrapper = UserImages
+    reads = ("CLASSNAMES", "FILES", "SKIP_BAD_IMAGES")
 
     def load(self, cfg: Any) -> tuple[Layout, Listing, str]:
         root = root_of(cfg)

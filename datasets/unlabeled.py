@@ -37,6 +37,7 @@ class Unlabeled(BenchmarkDataset):
     optional_parts = ("val", "test")
     labelled = False
     image_wrapper = UserImages
+    reads = ("CLASSNAMES", "TEST_DIR", "SKIP_BAD_IMAGES")
 
     def load(self, cfg: Any) -> tuple[Layout, Listing, str]:
         root = root_of(cfg)

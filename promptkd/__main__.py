@@ -74,7 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: no command {words[0]!r}{hint}. There are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     module = import_module(COMMANDS[words[0]][0])
-    import_module("promptkd.logs").show()  # what the library logs, as plain lines
+    from promptkd import logs
+
+    logs.show()  # what the library logs, as plain lines
     sys.argv[0] = f"promptkd {words[0]}"  # what argparse calls the program
     return int(module.command_line(words[1:]))
 

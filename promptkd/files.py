@@ -1,13 +1,35 @@
-"""Files that are whole or not there: written beside their place, synced, then put into it."""
+"""Files that are whole or not there: written beside their place, synced, then put into it; what a killed process left.
+
+An error in writing names the folder and what to do.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+# What to do about a file that cannot be written.
+_REMEDIES = {
+    errno.ENOSPC: "free space on that disk, or choose a folder on another",
+    errno.EDQUOT: "free some of your quota on that disk, or choose a folder on another",
+    errno.EFBIG: "raise the limit of a file's size, ulimit -f",
+    errno.EROFS: "choose a folder on a disk that is not read-only",
+    errno.EACCES: "give write permission there, or choose another folder",
+    errno.EPERM: "give write permission there, or choose another folder",
+    errno.ENOENT: "the folder was removed meanwhile: start anew, and leave it in place",
+    errno.ENOTDIR: "a file is in the place of a folder: remove it, or choose another folder",
+    errno.EISDIR: "a folder is in the place of the file: remove it, or choose another folder",
+    errno.EMFILE: "raise the limit of open files, ulimit -n",
+    errno.ENFILE: "the machine has too many open files: close some",
+    errno.ENAMETOOLONG: "choose a folder with a shorter path",
+}
+_LEFT = re.compile(r"\.(.+)\.(\d+)\.(part|tmp)")  # .<name>.<process>.part, and Dassl's .tmp
 
 
 @contextlib.contextmanager
@@ -18,20 +40,66 @@ def replacing(path: str | Path) -> Iterator[Path]:
     what the process's umask says, also where the writer made it readable to its owner alone.
 
     Raises:
-        OSError: no permission, a full disk.
+        OSError: no permission, a full disk; the message has the folder and a remedy.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         os.chmod(partial, 0o666 & ~_umask())
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
         sync_folder(path.parent)
+    except Exception as error:
+        if (failure := failed_writing(path, error)) is None:
+            raise
+        raise failure from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may be gone
+            partial.unlink(missing_ok=True)
+
+
+def failed_writing(path: Path, error: Exception) -> OSError | None:
+    """The error to raise where a file could not be written, with its folder and a remedy; None for other errors."""
+    number = error.errno if isinstance(error, OSError) else None
+    if rust := re.search(r"\(os error (\d+)\)", str(error)):  # how safetensors says it
+        number = int(rust[1])
+    if number is None:
+        return None
+    reason = (error.strerror if isinstance(error, OSError) else None) or os.strerror(number)
+    remedy = f": {_REMEDIES[number]}" if number in _REMEDIES else ""
+    failure = type(OSError(number, ""))(f"cannot write {path.name} in {path.parent} ({reason}){remedy}")
+    failure.errno = number
+    return failure
+
+
+def remove_leftovers(folder: str | Path) -> list[Path]:
+    """Removes the unfinished files that killed processes left in a folder; returns those that were there.
+
+    The process that writes one has its number in the name: those of live processes stay, but this one's go, since it
+    has only just begun, and another had its number before.
+    """
+    removed = []
+    for path in Path(folder).glob(".*.*"):
+        left = _LEFT.fullmatch(path.name)
+        if left and path.is_file() and (int(left[2]) == os.getpid() or not _lives(int(left[2]))):
+            with contextlib.suppress(OSError):
+                path.unlink()
+                removed.append(path)
+    return removed
+
+
+def _lives(process: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(process, 0)  # asks only
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from promptkd.filenames import readable
+from promptkd.texts import plain
 
 LOGGER = logging.getLogger("promptkd")
 
@@ -30,16 +31,53 @@ class _Screen(logging.Handler):
         screen = sys.stdout
         while isinstance(screen, _Prints):
             screen = screen.screen
-        tqdm.write(self.format(record), file=screen)
-        screen.flush()
+        text = self.format(record)
+        with contextlib.suppress(OSError):  # nobody reads any more, as behind `| head`: the run goes on
+            try:
+                tqdm.write(text, file=screen)
+            except UnicodeEncodeError:
+                tqdm.write(text.encode("ascii", "backslashreplace").decode(), file=screen)
+            screen.flush()
 
 
 class _Lines(logging.Formatter):
-    """The message, with its level in front where that is a warning or worse."""
+    """The message, with its level in front where that is a warning or worse.
+
+    Control characters are written out. So are the line ends of what a message names, as a file that has one in its
+    name: it must not look like a line of its own. A message whose end is a text of several lines ("%s") keeps them.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        text = readable(super().format(record))
+        form = str(record.msg)
+        args = record.args
+        if isinstance(args, tuple) and any(isinstance(arg, (str, os.PathLike)) for arg in args):
+            ends = form == "%s" or form.endswith("\n%s")
+            kept = len(args) - 1 if ends else len(args)
+            args = tuple(_one(arg) if number < kept else arg for number, arg in enumerate(args))
+        text = plain(form % args if args else form, lines=True)
+        if record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
         return f"{record.levelname}: {text}" if record.levelno >= logging.WARNING else text
+
+
+def _one(value: object) -> object:
+    """A text or path without control characters; another value as it is."""
+    return plain(value) if isinstance(value, (str, os.PathLike)) else value
+
+
+class _File(logging.FileHandler):
+    """A run's log.txt; where the disk is full the run says so once and goes on without it."""
+
+    failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called by logging after an error in writing, in place of a traceback for each line."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, (OSError, ValueError)):
+            super().handleError(record)
+        elif not self.failed:
+            self.failed = True
+            LOGGER.warning("%s is not written any more: %s", self.baseFilename, getattr(error, "strerror", "") or error)
 
 
 def show(level: int = logging.INFO) -> None:
@@ -64,7 +102,7 @@ def to_file(path: str | Path) -> Iterator[None]:
         OSError: it cannot be written to.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    handler = _File(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(_Lines())
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.DEBUG)
@@ -72,7 +110,8 @@ def to_file(path: str | Path) -> Iterator[None]:
         yield
     finally:
         LOGGER.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):  # what a full disk did not take; it was said
+            handler.close()
 
 
 def new_log(directory: str | Path) -> Path:
@@ -104,7 +143,7 @@ class _List(logging.Handler):
         self.messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(readable(record.getMessage()))
+        self.messages.append(plain(record.getMessage()))
 
 
 @contextlib.contextmanager

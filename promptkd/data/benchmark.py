@@ -16,8 +16,8 @@ from promptkd.data.images import bad_images
 from promptkd.data.layout import Layout, entries_text, missing_files, packed_text
 from promptkd.data.loading.user_images import PublishedImages
 from promptkd.data.splits import Listing, class_groups, digest, read_split, store_if_possible, subsample_classes
-from promptkd.filenames import shown
 from promptkd.home import shown_command
+from promptkd.texts import path_text
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ class BenchmarkDataset(DatasetBase):
     image_wrapper: ClassVar[type] = PublishedImages  # for DataManager(dataset_wrapper=...): who reads the images
     listed_from_disk: ClassVar[bool] = False  # the lists come from the files on disk, so that none can be missing
     test_only: ClassVar[bool] = False  # a test set: its train list is the test list, and shots do not apply
+    reads: ClassVar[tuple[str, ...]] = ("SKIP_BAD_IMAGES",)  # which of DATASET_KEYS it reads
     same_names_allowed: ClassVar[bool] = False  # the published ImageNet names have two pairs of equal names
 
     def __init__(self, cfg: Any) -> None:
@@ -221,7 +222,7 @@ class BenchmarkDataset(DatasetBase):
             total = sum(len(items) for items in listing)
             raise FileNotFoundError(
                 f"{cls.__name__}: {len(missing)} of {total} images of the split are not under {layout.images}: "
-                f"{', '.join(map(shown, missing[:10]))}{', ...' if len(missing) > 10 else ''}"
+                f"{', '.join(map(path_text, missing[:10]))}{', ...' if len(missing) > 10 else ''}"
             )
         sizes = tuple(len(items) for items in listing)
         if any(cls.counts) and sizes != cls.counts:
@@ -238,7 +239,7 @@ def _without_bad_images(name: str, layout: Layout, listing: Listing) -> Listing:
     faults = zip(files, (fault for _, fault in bad_images(map(layout.path, files))), strict=True)
     bad = {file: fault for file, fault in faults if fault}
     for file, fault in bad.items():
-        log.warning("%s: left out %s (%s)", name, shown(file), fault)
+        log.warning("%s: left out %s (%s)", name, path_text(file), fault)
     return Listing(*([item for item in items if item[0] not in bad] for items in listing))
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from promptkd.data.splits import Listing
-from promptkd.filenames import is_utf8, shown
+from promptkd.texts import is_utf8, path_text
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def check_utf8(name: str, classnames: Sequence[str]) -> None:
     """Raises ValueError for class names, of folders for instance, that are not UTF-8: CLIP reads text."""
     if strange := [classname for classname in classnames if not is_utf8(classname)]:
         raise ValueError(
-            f"{name}: {len(strange)} class names are not UTF-8: {', '.join(map(shown, strange[:10]))}; rename the "
+            f"{name}: {len(strange)} class names are not UTF-8: {', '.join(map(path_text, strange[:10]))}; rename the "
             "folders, or name them in classnames.txt (a line is the folder as it is written here, a space, its name)"
         )
 

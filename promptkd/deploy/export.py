@@ -38,6 +38,8 @@ def export(run: Path, target: Path, epoch: int | None = None) -> Path:
     if "belongs_to" not in source.content:
         raise ValueError(f"{source.trainer} was written for upstream: its checkpoints have the published names already")
     folder, content = source.checkpoint.parent.name, source.content
+    if content.get("epoch") is None:  # it names the file; read_checkpoint has made sure that it is a whole number
+        raise ValueError(f"{source.checkpoint} does not say its epoch: export another with --epoch")
     file = target / folder / f"model.pth.tar-{content['epoch']}"
     if file.exists():
         raise FileExistsError(f"{file} is there already: remove it, or give another directory")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from promptkd.deploy.classifier import Classifier
-from promptkd.filenames import readable, shown
+from promptkd.texts import path_text, plain
 
 
 def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
         {"class": model.classnames[label], "probability": value}
         for label, value in zip(labels.tolist(), values.tolist(), strict=True)
     ]
-    return {"path": shown(path), "top": answer}
+    return {"path": path_text(path), "top": answer}
 
 
 def images_of(paths: Sequence[Path]) -> Iterator[Path]:
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             answer = predict(model, path, args.top)
         except OSError as error:
-            print(f"error: {readable(' '.join(str(error).split()))}", file=sys.stderr)
+            print(f"error: {plain(' '.join(str(error).split()))}", file=sys.stderr)
             failed = 1
             continue
         if args.json:

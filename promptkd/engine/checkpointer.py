@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from dassl.utils import save_checkpoint
 from promptkd import distributed
 from promptkd.engine import checkpoints
 from promptkd.engine.checkpoints import BEST
-from promptkd.files import replacing
+from promptkd.files import replacing, write_text
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.saved import write_spec
 
@@ -61,6 +63,9 @@ class Checkpointer:
             val_result: accuracy (percent) by which epochs are chosen, where they are.
             file_name: "" for `model.pth.tar-<epoch + 1>`.
             folder: another place.
+
+        Raises:
+            OSError: it cannot be written; the earlier checkpoints stay.
         """
         if not distributed.is_main():
             return
@@ -74,7 +79,7 @@ class Checkpointer:
             "run": dict(run),
         }
         folder = folder or self.folder
-        save_checkpoint(state, str(folder), model_name=file_name)
+        write_checkpoint(folder / (file_name or f"model.pth.tar-{epoch + 1}"), state)
         write_spec(folder, self.model)
 
     def resume(self, folder: Path, optimizer: Optimizer, scheduler: LRScheduler) -> tuple[int, dict[str, Any]] | None:
@@ -162,3 +167,50 @@ class Checkpointer:
         if saved["trainer"] != current["trainer"]:
             log.info("%s was learned by %s: %s goes on with it", path, saved["trainer"], current["trainer"])
         return content
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes a checkpoint in Dassl's form, synced, then its name into the text file `checkpoint` beside it.
+
+    Args:
+        path: of the file.
+        state: tensors and plain values.
+
+    Raises:
+        OSError: it cannot be written; what was there before stays.
+    """
+    with replacing(path) as partial, partial.open("wb") as file:
+        try:
+            torch.save(dict(state), file)
+        except RuntimeError as error:  # PyTorch closes the file after an error in writing, and reports only that
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise OSError(errno.EIO, str(error).splitlines()[0]) from error
+    write_text(path.with_name("checkpoint"), f"{path.name}\n")
+    log.debug("Checkpoint saved to %s", path)
+
+
+def not_finite(state: Any) -> list[str]:
+    """The names of the tensors of a state with a value that is infinite or no number; the device is waited for once.
+
+    Args:
+        state: dictionaries and lists of tensors and plain values, to any depth; names are joined by dots.
+    """
+    tensors = dict(_tensors("", state))
+    if not tensors:
+        return []
+    finite = torch.stack([value.isfinite().all() for value in tensors.values()]).cpu()
+    return [name for name, good in zip(tensors, finite.tolist(), strict=True) if not good]
+
+
+def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """Dotted name and value of each tensor of real numbers."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point() and value.device.type != "meta":
+            yield name, value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _tensors(f"{name}.{key}" if name else str(key), part)
+    elif isinstance(value, (list, tuple)):
+        for number, part in enumerate(value):
+            yield from _tensors(f"{name}.{number}" if name else str(number), part)

@@ -72,6 +72,7 @@ class Evaluator:
         with self.precision.autocast():
             batches = classified(loader, classify, len(names), self.precision.device)
             for files, _, logits in tqdm(batches, "Predict", len(loader), disable=None):  # logits (B, C)
+                check_logits(files, logits)
                 predictions.add("all", names, files, torch.full((len(logits),), -1), logits)
 
     def _measure(
@@ -110,6 +111,9 @@ def measure(
     Returns:
         group -> accuracy, error_rate, macro_f1 (percent), classes, images; with predictions also per_class, the
         accuracy of each class (percent).
+
+    Raises:
+        FloatingPointError: a logit is infinite or no number.
     """
     place = {name: torch.full((len(classnames),), -1) for name in groups}  # label -> its index in the group, or -1
     evaluators = {}
@@ -119,6 +123,7 @@ def measure(
     counts = dict.fromkeys(groups, 0)
     results = classified(loader, classify, len(classnames), device)
     for files, given, logits in tqdm(results, desc="Evaluate", total=len(loader), disable=None):
+        check_logits(files, logits)
         for name, labels in groups.items():
             index = place[name][given]  # (B,)
             inside = index >= 0
@@ -137,6 +142,25 @@ def measure(
         if predictions is not None:
             measured[name]["per_class"] = predictions.per_class(name)
     return measured
+
+
+def check_logits(paths: Sequence[str], logits: Tensor) -> None:
+    """Refuses numbers that name no class: the likeliest of them would be counted like any other.
+
+    Args:
+        paths: of B images.
+        logits: (B, C) on the CPU.
+
+    Raises:
+        FloatingPointError: one is infinite or no number.
+    """
+    finite = torch.isfinite(logits).all(dim=1)  # (B,)
+    if not finite.all():
+        first = paths[int((~finite).nonzero()[0])]
+        raise FloatingPointError(
+            f"logits of {int((~finite).sum())} of {len(paths)} images are infinite or NaN, first of {first}: "
+            "nothing is measured. Take an earlier checkpoint (--load-epoch), lower OPTIM.LR in training, or PREC fp32"
+        )
 
 
 def check_input(cfg: CfgNode, clip: nn.Module, name: str) -> None:

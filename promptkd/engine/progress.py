@@ -29,6 +29,7 @@ class Progress:
     def __init__(self) -> None:
         self.seconds, self.images = 0.0, 0
         self._bar: tqdm | None = None
+        self._epoch, self._epochs, self._batches = 0, 0, 0
         self._sums: dict[str, float] = {}
         self._steps, self._rate = 0, 0.0
         self._warned = False
@@ -38,6 +39,7 @@ class Progress:
     def epoch(self, number: int, of: int, batches: int) -> Iterator[None]:
         """Shows an epoch (counted from 0) while it lasts."""
         self._sums, self._steps = {}, 0
+        self._epoch, self._epochs, self._batches = number + 1, of, batches
         start, images = time.time(), self.images
         title = f"epoch {number + 1}/{of}"
         self._bar = tqdm(total=batches, desc=title, leave=False, disable=not sys.stderr.isatty(), unit="batch")
@@ -68,6 +70,10 @@ class Progress:
         if advice := starvation(loader):
             log.warning(advice)
             self._warned = True
+
+    def place(self, ahead: int = 0) -> str:
+        """The last step, or one `ahead` of it, for a message: `epoch 3 of 20, step 7 of 50`."""
+        return f"epoch {self._epoch} of {self._epochs}, step {self._steps + ahead} of {self._batches}"
 
     def state(self) -> dict[str, Any]:
         """What a resumed run takes back."""

@@ -24,7 +24,7 @@ from promptkd.engine.evaluator import Evaluator
 from promptkd.engine.progress import Progress
 from promptkd.engine.task import Task
 from promptkd.files import write_text
-from promptkd.home import ROOT
+from promptkd.home import INSTALLED, ROOT
 from promptkd.model.class_vectors import FILE_NAME as CLASS_VECTORS
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.results.directory import dataset_of
@@ -116,11 +116,12 @@ def write_results(
         log.info("%s", table(metrics, (teacher or {}).get("metrics")))
     if distributed.is_main():
         record = describe(cfg, task, model, metrics, teacher, progress, time.time() - start)
-        path = record.write(cfg.OUTPUT_DIR)
-        write_text(path.with_name(PREDICTIONS), predictions.text())
+        directory = Path(cfg.OUTPUT_DIR)
+        write_text(directory / PREDICTIONS, predictions.text())
         if not model.conditional:
-            model.class_vectors(task.all_classnames).save(path.with_name(CLASS_VECTORS))
-        log.info("Results: %s", path)
+            model.class_vectors(task.all_classnames).save(directory / CLASS_VECTORS)
+        # The last one: with it the run is done, for sweeps too.
+        log.info("Results: %s", record.write(directory))
     return metrics[next(iter(task.groups))]["accuracy"] if metrics else None
 
 
@@ -206,7 +207,12 @@ def log_learned(module: nn.Module, method: str, required: bool) -> int:
 
 
 def _commit() -> str:
-    """The commit of this checkout, with "+" where files differ from it; "unknown" outside one."""
+    """The commit of this checkout, with "+" where files differ from it; "unknown" outside one.
+
+    An installed package has none, though it may lie inside somebody's repository.
+    """
+    if INSTALLED:
+        return "unknown"
     try:
         git = ["git", "-C", str(ROOT)]
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()

@@ -37,6 +37,11 @@ class Step:
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=model.precision.scales_loss)
         self._parallel: nn.Module | None = None
 
+    @property
+    def advice(self) -> str:
+        """The end of a message about numbers that are not finite: another precision, where there is one."""
+        return "" if self.model.precision.compute is None else ", or train with PREC fp32"
+
     def join_processes(self) -> None:
         """Averages gradients over the processes of the run from here on, where there are several."""
         self._parallel = distributed.parallel(self.model.prompts, self._compute)
@@ -55,9 +60,7 @@ class Step:
         values = torch.stack(list(parts.values())).cpu()  # the device is waited for once a step
         loss = values.sum()
         if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"Loss is infinite or NaN! Lower OPTIM.LR ({self.cfg.OPTIM.LR:g}), or train with PREC fp32"
-            )
+            raise FloatingPointError(f"Loss is infinite or NaN! Lower OPTIM.LR ({self.cfg.OPTIM.LR:g}){self.advice}")
         self.scaler.step(optimizer)
         self.scaler.update()
         summary = {"loss": loss.item()}

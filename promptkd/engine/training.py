@@ -18,7 +18,7 @@ from dassl.utils import set_random_seed
 from promptkd import distributed
 from promptkd.data.loading import views
 from promptkd.engine.callbacks import Callback
-from promptkd.engine.checkpointer import Checkpointer
+from promptkd.engine.checkpointer import Checkpointer, not_finite
 from promptkd.engine.checkpoints import BEST
 from promptkd.engine.evaluator import Evaluator
 from promptkd.engine.progress import Progress
@@ -91,6 +91,7 @@ class Training:
         """Joins the processes of the run, which must have resumed from the same number of finished epochs."""
         distributed.check_same(finished, "finished epochs:")
         views.check_shares(self.task.train_loader)
+        Path(self.cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
         self.step.join_processes()
         self.start = time.time()
         for callback in self.callbacks:
@@ -104,19 +105,31 @@ class Training:
             callback.before_epoch(epoch)
 
     def take_step(self, batch: dict[str, Any]) -> dict[str, float]:
-        """One optimiser step on a batch of Dassl's; its losses, means over all processes."""
+        """One optimiser step on a batch of Dassl's; its losses, means over all processes.
+
+        Raises:
+            FloatingPointError: the loss is not finite; the message has the step and what to try.
+        """
         assert self.optimizer is not None
-        losses = self.step.take(batch, self.optimizer)
+        try:
+            losses = self.step.take(batch, self.optimizer)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{self.progress.place(1)}: {error}") from error
         images = len(batch["img"]) * distributed.world_size()
         self.progress.step(losses, images, self.optimizer.param_groups[0]["lr"])
         return losses
 
     def end_epoch(self, epoch: int) -> None:
-        """Keeps the newest checkpoint to resume from, each CHECKPOINT_FREQth, and the best where that is asked for."""
+        """Keeps the newest checkpoint to resume from, each CHECKPOINT_FREQth, and the best where that is asked for.
+
+        Raises:
+            FloatingPointError: what is learned is not finite; the checkpoint of the epoch before stays the newest.
+        """
         for callback in self.callbacks:
             callback.after_epoch(epoch)
         self.progress.warn_of_slow_loader(self.task.train_loader, self.model.device)
         self.step.check_scale()
+        self.check_learned()
         value = None
         if self.cfg.TEST.FINAL_MODEL != "last_step" and not self.cfg.TEST.NO_TEST:
             value = self.choosing_accuracy()
@@ -138,11 +151,30 @@ class Training:
     def save(self, epoch: int, value: float | None = None, file_name: str = "", folder: Path | None = None) -> None:
         """Writes a checkpoint with everything that a resumed run needs; `value` is the accuracy that chooses."""
         assert self.optimizer is not None and self.scheduler is not None
+        if not Path(self.cfg.OUTPUT_DIR).is_dir():
+            raise FileNotFoundError(
+                f"--output-dir {self.cfg.OUTPUT_DIR} is gone: it was removed or moved while the run went on. Put it "
+                "back and start the same command again: it goes on from its last checkpoint"
+            )
         run: dict[str, Any] = {"seed": self.seed, "best_result": float(self.best)}
         run |= {"scaler": self.step.scaler.state_dict(), "spent": self.progress.state()}
         for callback in self.callbacks:
             run |= callback.state()
         self.checkpointer.save(epoch, self.optimizer, self.scheduler, run, value, file_name, folder)
+
+    def check_learned(self) -> None:
+        """Raises FloatingPointError where what was learned, its mean over epochs or a momentum is not finite."""
+        assert self.optimizer is not None
+        state = {"": self.model.prompts.state_dict(), "optimizer": self.optimizer.state_dict()["state"]}
+        for callback in self.callbacks:
+            state |= callback.state()
+        if bad := not_finite(state):
+            rest = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+            raise FloatingPointError(
+                f"{self.progress.place()}: {bad[0]}{rest} is infinite or NaN after the last step, though its loss was "
+                f"not: this epoch is not saved, the checkpoint before it stays. Lower OPTIM.LR ({self.cfg.OPTIM.LR:g})"
+                f"{self.step.advice}"
+            )
 
     def choosing_accuracy(self) -> float:
         """The accuracy (percent) by which TEST.FINAL_MODEL chooses an epoch."""

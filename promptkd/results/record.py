@@ -5,7 +5,8 @@ docs/results.md explains each field. Accuracies are percentages.
 
 from __future__ import annotations
 
-import json
+import logging
+import os
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
@@ -14,9 +15,13 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from promptkd import files
+from promptkd import bounded, files
+from promptkd.results import origins
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "results.json"
+ASIDE = "results.json.damaged"  # where one goes that could not be read
 FORMAT = 1
 GROUPS = ("base", "new", "all")  # class groups, in the order of tables
 # An evaluation does not know these: in the directory of the run that it evaluates, training's stay.
@@ -87,14 +92,14 @@ class RunRecord:
         if not isinstance(entries, dict) or "format" not in entries or not {"trainer", "metrics"} & entries.keys():
             raise ValueError("foreign: no result of train.py")
         if entries["format"] != FORMAT:
-            raise ValueError(f"format {entries['format']!r}: this version reads {FORMAT}")
+            raise ValueError(f"format {bounded.shown(entries['format'])}: this version reads {FORMAT}")
         if lacking := [one.name for one in fields(cls) if _is_required(one) and one.name not in entries]:
             raise ValueError(f"partial: lacks {', '.join(lacking)}")
         known = {one.name: entries[one.name] for one in fields(cls) if one.name in entries}
         for name, value in known.items():
             types = _types()[name]
             if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-                raise ValueError(f"broken: {name} is {_shortened(value)}")
+                raise ValueError(f"broken: {name} is {bounded.shown(value)}")
         if needs_metrics or known["metrics"]:
             _check_metrics(known["metrics"])
         _check_teacher(known["teacher"] or {})
@@ -108,14 +113,17 @@ class RunRecord:
         """Writes results.json, whole or not at all, and returns its path.
 
         Where an evaluation is written over the record of the training in the same directory, what only training
-        knows stays: the teacher, the time that it took.
+        knows stays: the teacher, the time that it took. One that is damaged is kept as results.json.damaged.
 
         Raises:
-            ValueError: the directory has a result of another configuration, or one that cannot be read.
+            ValueError: the directory has a result of another configuration, or one that is nobody's of this project.
             OSError: the directory cannot be written to.
         """
         path, record = Path(directory) / FILE_NAME, self
         earlier = check_result(directory, self.config_hash)
+        if earlier is None and path.is_file():
+            os.replace(path, path.with_name(ASIDE))
+            log.warning("%s was damaged: it is kept as %s, and written anew", path, ASIDE)
         if earlier is not None and self.eval_only and not earlier.eval_only:
             record = replace(self, **{name: getattr(earlier, name) for name in _OF_TRAINING})
         files.write_json(path, record.to_dict())
@@ -135,11 +143,15 @@ class RunRecord:
         return percent
 
 
-def check_result(directory: str | Path, config_hash: str) -> RunRecord | None:
-    """The record that a directory has, None for none.
+def check_result(directory: str | Path, *hashes: str) -> RunRecord | None:
+    """The record that a directory has; None for none, or for one that is damaged and may be written anew.
+
+    Args:
+        directory: a run's.
+        hashes: of the configuration of the run that asks, and of that under earlier paths.
 
     Raises:
-        ValueError: it is of another configuration, or cannot be read.
+        ValueError: it is of another configuration, or nobody's of this project.
     """
     path = Path(directory) / FILE_NAME
     if not path.is_file():
@@ -147,8 +159,10 @@ def check_result(directory: str | Path, config_hash: str) -> RunRecord | None:
     try:
         earlier = RunRecord.read(path, needs_metrics=False)
     except ValueError as error:
+        if is_damage(error):
+            return None
         raise ValueError(f"{path} is {error}: choose another --output-dir, or remove it") from error
-    if earlier.config_hash != config_hash:
+    if earlier.config_hash not in (*hashes, *origins.earlier_hashes(directory)):
         raise ValueError(
             f"{path} is the result of another configuration ({earlier.trainer}, seed {earlier.seed}): "
             "choose another --output-dir, or give all options as they were"
@@ -156,17 +170,19 @@ def check_result(directory: str | Path, config_hash: str) -> RunRecord | None:
     return earlier
 
 
+def is_damage(error: ValueError) -> bool:
+    """Whether an error of `RunRecord.read` speaks of a file that was cut, or changed by accident: it can go."""
+    return str(error).startswith(("broken: ", "partial: "))
+
+
 def _parsed(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return bounded.read_json(path, bounded.RECORD)
     except OSError as error:
         raise ValueError(f"broken: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise ValueError("broken: no text") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"broken: no JSON from line {error.lineno} on ({error.msg})") from error
-    except RecursionError as error:
-        raise ValueError("broken: nested too deep") from error
+    except ValueError as error:
+        reason = str(error).removeprefix(f"{bounded.named(path)} ").replace("is not JSON", "no JSON")
+        raise ValueError(f"broken: {bounded.clipped(reason, 300)}") from error
 
 
 def _is_required(one: Field[Any]) -> bool:
@@ -196,11 +212,11 @@ def _check_metrics(metrics: Mapping[str, Any]) -> None:
         if not isinstance(accuracy, (int, float)) or isinstance(accuracy, bool):
             raise ValueError(f"partial: no accuracy of {group}")
         if not _is_percentage(accuracy):
-            raise ValueError(f"broken: accuracy of {group} is {_shortened(accuracy)}, no percentage")
+            raise ValueError(f"broken: accuracy of {group} is {bounded.shown(accuracy)}, no percentage")
     if {"base", "new"} <= metrics.keys() and "hm" in metrics:
         hm = harmonic_mean(metrics["base"]["accuracy"], metrics["new"]["accuracy"])
         if not _is_percentage(metrics["hm"]) or not abs(metrics["hm"] - hm) < 0.01:
-            raise ValueError(f"broken: hm is {_shortened(metrics['hm'])}, but that of its base and new is {hm:.2f}")
+            raise ValueError(f"broken: hm is {bounded.shown(metrics['hm'])}, but that of its base and new is {hm:.2f}")
     for group, values in metrics.items():
         classes = values.get("per_class", {}) if isinstance(values, dict) else {}
         if not isinstance(classes, dict) or not all(map(_is_percentage, classes.values())):
@@ -216,9 +232,3 @@ def _check_teacher(teacher: Mapping[str, Any]) -> None:
 
 def _is_percentage(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 100  # NaN is none
-
-
-def _shortened(value: Any) -> str:
-    """A value on one line that a terminal can hold."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

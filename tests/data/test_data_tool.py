@@ -211,17 +211,6 @@ def test_names(tmp_path: Path):
         data.main(["check", "eurosta", "--root", str(tmp_path)])
 
 
-@pytest.mark.parametrize("words", [["--help"], ["check", "--help"]])
-def test_help_needs_no_torch(words: list[str]):
-    """And so comes at once; -X importtime lists every module that is imported, on standard error."""
-    command = [sys.executable, "-X", "importtime", ROOT / "tools/data.py", *words]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0 and "--root" in run.stdout + "--root" * (len(words) == 1)
-    modules = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
-    assert "argparse" in modules, "imported by the command"
-    assert not modules & {"torch", "dassl", "numpy", "scipy", "PIL", "open_clip", "yacs"}
-
-
 def test_command_line(tmp_path: Path):
     """As a script, from another directory: one line and exit code 1."""
     script = ROOT / "tools/data.py"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CLASSES, SIZE, tiny_config, write_clip
+from conftest import CLASSES, SIZE, last_words, tiny_config, write_clip
 from open_clip.model import CLIP
 from tiny_runs import KD, SRC
 
@@ -76,7 +76,7 @@ def test_one_line_before_training(clips, data_root, tmp_path, name):
     flags = words if words[0].startswith("--") else []
     options = ["MODEL.BACKBONE.NAME", clips["student"], "INPUT.SIZE", f"({SIZE}, {SIZE})", *SRC, "VERBOSE", "False"]
     with pytest.raises((ValueError, OSError, RuntimeError)) as error:
-        train.main([*base, *flags, *options, *([] if flags else words)])
+        train.main(last_words(*base, *flags, *options, *([] if flags else words)))
 
     assert re.search(message, " ".join(str(error.value).split())), str(error.value)
     assert not list((tmp_path / "out").rglob("*.pth.tar*"))

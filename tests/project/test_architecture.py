@@ -24,26 +24,43 @@ from promptkd.home import ROOT
 ARROWS = """
   home        |                                                             |
   files       |                                                             |
-  filenames   |                                                             |
-  logs        | filenames                                                   |
+  texts       |                                                             |
+  bounded     | texts                                                       |
+  tensors     | bounded                                                     |
+  logs        | texts                                                       |
+  endings     | files texts                                                 |
   guests      | home                                                        | trainers datasets
   __init__    | guests                                                      |
-  __main__    |                                                             | __init__
-  model       | home files logs                                             |
+  __main__    |                                                             | __init__ endings logs
+  model       | home files logs texts bounded tensors |
   distributed | model logs                                                  |
-  data        | home files filenames logs distributed dassl                 | guests
-  results     | home files filenames logs                                   |
-  engine      | home files logs distributed model data results dassl        | guests
-  teacher     | home files logs distributed model data results dassl engine |
-  tables      | home files filenames logs results                           |
-  sweep       | home files logs results tables                              | data engine guests
-  deploy      | home files filenames logs results                           | model data engine guests dassl
-  clip        | files model                                                 |
-  datasets    | home files filenames logs data dassl                        |
-  trainers    | home files logs distributed model data engine teacher dassl face |
+  data        | home files logs texts distributed dassl bounded | guests
+  results     | home files logs texts bounded |
+  engine      | home files logs texts distributed model data results dassl endings bounded tensors | guests
+  teacher     | home files logs texts distributed model data results dassl engine bounded tensors |
+  tables      | home files logs texts results bounded |
+  sweep       | home files logs texts results tables endings bounded | data engine guests
+  deploy      | home files logs texts results bounded | model data engine guests dassl
+  clip        | files model bounded tensors |
+  datasets    | home files logs texts data dassl bounded |
+  trainers    | home files logs texts distributed model data engine teacher dassl face |
 """
 # These answer --help and are imported by every command: not even by what they import do they load one of HEAVY.
-LIGHT = ("__init__", "__main__", "guests", "home", "files", "filenames", "logs", "results", "tables", "sweep", "deploy")
+LIGHT = (
+    "__init__",
+    "__main__",
+    "guests",
+    "home",
+    "files",
+    "texts",
+    "bounded",
+    "logs",
+    "endings",
+    "results",
+    "tables",
+    "sweep",
+)
+LIGHT += ("deploy",)
 HEAVY = ("torch", "torchvision", "open_clip", "dassl", "sklearn", "scipy", "tensorboard", "ray")
 NO_CFG = ("model",)  # parts that know no configuration
 FOLDERS = ("promptkd", "trainers", "datasets", "clip")

@@ -35,7 +35,7 @@ def test_example_is_the_trainer_that_is_shipped():
 def test_example_of_the_document_trains(clips: dict[str, str], data_root: str, tmp_path: Path):
     copy = tmp_path / "project"
     ignored = shutil.ignore_patterns("__pycache__", "mini", "kgcoop.py", "KgCoOp", "*.zip")
-    for part in ("clip", "trainers", "datasets", "configs"):
+    for part in ("promptkd", "clip", "trainers", "datasets", "configs"):
         shutil.copytree(ROOT / part, copy / part, ignore=ignored)
     shutil.copy(ROOT / "train.py", copy)
     methods = copy / "trainers" / "__init__.py"

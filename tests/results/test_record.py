@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from promptkd.home import ROOT
 from promptkd.results.directory import check_directory, dataset_of, read_configuration, take_directory
-from promptkd.results.record import FORMAT, RunRecord, harmonic_mean
+from promptkd.results.record import FORMAT, RunRecord, check_result, harmonic_mean
 from promptkd.results.settings import as_dict, fingerprint, relevant
 
 STORED = json.loads((ROOT / "tests" / "recorded" / "fingerprints.json").read_text())
@@ -117,10 +117,35 @@ def test_a_result_of_another_configuration_stays(tmp_path):
         record(seed=2).write(tmp_path)
     with pytest.raises(ValueError, match="result of another configuration"):
         check_directory(tmp_path, config(EVAL_ONLY=True))
-    (tmp_path / "results.json").write_text("{")
-    with pytest.raises(ValueError, match=r"results.json is broken: no JSON.*choose another --output-dir, or remove it"):
+    (tmp_path / "results.json").write_text('{"somebody": "else"}')
+    with pytest.raises(ValueError, match=r"results.json is foreign: no result.*choose another --output-dir, or remove"):
         record(seed=1).write(tmp_path)
-    assert (tmp_path / "results.json").read_text() == "{"
+    assert (tmp_path / "results.json").read_text() == '{"somebody": "else"}'
+
+
+WHOLE = json.dumps(made_up.result())
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", WHOLE[:-40], "\0" * 300, WHOLE.replace("80.0", "NaN"), "9" * 5000, "[" * 90_000]
+)
+def test_a_damaged_result_costs_its_run_and_no_more(tmp_path, content, capsys):
+    """As a machine leaves it that lost its power: said, kept aside and written anew."""
+    path = tmp_path / "results.json"
+    path.write_text(content)
+    assert check_result(tmp_path, "0" * 16) is None
+    check_directory(tmp_path, config())
+    record(seed=1).write(tmp_path)
+    assert RunRecord.read(path) == record(seed=1)
+    assert (tmp_path / "results.json.damaged").read_text() == content
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2 and all(line.startswith(f"WARNING: {path} ") for line in printed)
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_before_training(tmp_path):
+    (tmp_path / "predictions.csv").mkdir()
+    with pytest.raises(OSError, match="predictions.csv is a folder: a run writes a file there, remove it"):
+        check_directory(tmp_path, config())
 
 
 def test_a_directory_is_one_runs(tmp_path):
