@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 import train
 from dassl.utils import set_random_seed
 from promptkd.data.loading import decoding, device_crops, views
-from promptkd.engine.command import one_line
+from promptkd.endings import describe
 from promptkd.engine.task import loaders
 from promptkd.home import ROOT
 
@@ -112,5 +112,5 @@ if __name__ == "__main__":
     try:
         main()
     except (OSError, ValueError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {describe(error)}", file=sys.stderr)
         sys.exit(1)

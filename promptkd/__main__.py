@@ -73,12 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"; closest: {close[0]}" if close else ""
         print(f"error: no command {words[0]!r}{hint}. There are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    module = import_module(COMMANDS[words[0]][0])
-    from promptkd import logs
-
-    logs.show()  # what the library logs, as plain lines
-    sys.argv[0] = f"promptkd {words[0]}"  # what argparse calls the program
-    return int(module.command_line(words[1:]))
+    try:
+        module = import_module(COMMANDS[words[0]][0])
+        import_module("promptkd.logs").show()  # what the library logs, as plain lines
+        sys.argv[0] = f"promptkd {words[0]}"  # what argparse calls the program
+        return int(module.command_line(words[1:]))
+    except KeyboardInterrupt:
+        return int(import_module("promptkd.endings").say_interrupted("interrupted"))
 
 
 def start(*words: str) -> int:

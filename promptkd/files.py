@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 # What to do about a file that cannot be written.
-_REMEDIES = {
+REMEDIES = {
     errno.ENOSPC: "free space on that disk, or choose a folder on another",
     errno.EDQUOT: "free some of your quota on that disk, or choose a folder on another",
     errno.EFBIG: "raise the limit of a file's size, ulimit -f",
@@ -69,7 +69,7 @@ def failed_writing(path: Path, error: Exception) -> OSError | None:
     if number is None:
         return None
     reason = (error.strerror if isinstance(error, OSError) else None) or os.strerror(number)
-    remedy = f": {_REMEDIES[number]}" if number in _REMEDIES else ""
+    remedy = f": {REMEDIES[number]}" if number in REMEDIES else ""
     failure = type(OSError(number, ""))(f"cannot write {path.name} in {path.parent} ({reason}){remedy}")
     failure.errno = number
     return failure

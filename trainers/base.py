@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +28,8 @@ from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
 from promptkd.teacher.teaching import Teaching
+
+log = logging.getLogger("promptkd.trainers")
 
 
 class PromptTrainer(TrainerX):
@@ -120,7 +123,25 @@ class PromptTrainer(TrainerX):
 
     def init_writer(self, log_dir: str) -> None:
         if distributed.is_main():
-            super().init_writer(log_dir)
+            try:
+                super().init_writer(log_dir)
+            except OSError as error:
+                log.warning("No TensorBoard log: %s", error)
+
+    def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
+        """Adds a number to the TensorBoard log; a disk that does not take it costs the log, not the run."""
+        try:
+            super().write_scalar(tag, scalar_value, global_step)
+        except OSError as error:
+            self._writer = None
+            log.warning("No TensorBoard log any more: %s", error)
+
+    def close_writer(self) -> None:
+        try:
+            super().close_writer()
+        except OSError as error:
+            self._writer = None
+            log.warning("The TensorBoard log lacks its end: %s", error)
 
     def before_train(self) -> None:
         super().before_train()

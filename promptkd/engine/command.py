@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from promptkd import endings
 from promptkd.home import ROOT, expanded
 from promptkd.written import number, short
 
@@ -210,6 +211,10 @@ def _run(cfg: CfgNode, build_only: bool) -> float | None:
     log.log(logging.INFO if cfg.VERBOSE else logging.DEBUG, "** Configuration **\n%s", cfg)
     if cfg.VERBOSE:
         log.info("** Environment **\n%s", collect_env_info())
+    if endings.few_files():
+        import torch.multiprocessing
+
+        torch.multiprocessing.set_sharing_strategy("file_system")  # the other one has an open file for each tensor
     with distributed.main_first():
         trainer = build_trainer(cfg)
     if build_only:
@@ -238,38 +243,31 @@ def check_several(cfg: CfgNode) -> None:
         raise ValueError("several processes must draw the same random numbers: give --seed, 0 or more")
 
 
-def one_line(error: BaseException) -> str:
-    """An error's message; of one that a loader's worker raised, what comes after the worker's traceback."""
-    text = str(error).strip()
-    if "Original Traceback" in text:
-        text = text.splitlines()[-1].partition(": ")[2]  # "OSError: cannot read ..."
-    return " ".join(text.split())
-
-
 def _tells_error() -> bool:
     """Whether this process, of those that torchrun started, tells of the error."""
-    from promptkd import distributed
-
-    return distributed.tells_error()
+    distributed = sys.modules.get("promptkd.distributed")  # none, or a half of it, before a session has begun
+    tells = getattr(distributed, "tells_error", None)
+    return tells is None or bool(tells())
 
 
 def command_line(argv: Sequence[str] | None = None) -> int:
     """`main` for a shell: an error is one line, and the exit code says that there was one."""
     try:
-        main(argv)
+        endings.allow_many_files()
+        endings.note_errors_of_threads()
+        with endings.interruptible():
+            main(argv)
     except KeyboardInterrupt:
-        if _tells_error():
-            print("\ninterrupted: the same command goes on from the last finished epoch", file=sys.stderr)
-        return 130
+        return endings.say_interrupted() if _tells_error() else 130
     except AttributeError as error:  # how yacs says that there is no such key
         if not str(error).isupper() or os.environ.get("PROMPT_TRACEBACK"):
             raise
         print(f"error: the trainer reads a key {error} that nobody gives: add it as KEY VALUE", file=sys.stderr)
         return 1
-    except (OSError, ValueError, RuntimeError, KeyError, FloatingPointError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, FloatingPointError, MemoryError) as error:
         if os.environ.get("PROMPT_TRACEBACK"):
             raise
         if _tells_error():
-            print(f"error: {one_line(error)} (PROMPT_TRACEBACK=1 shows where)", file=sys.stderr)
+            print(f"error: {endings.describe(error)} (PROMPT_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     return 0

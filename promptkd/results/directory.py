@@ -75,9 +75,9 @@ def _check_sections(content: Any) -> None:
                 sections.append((f"{prefix}{key}.", value))
             elif value is not None and not isinstance(value, (str, int, float, list)):
                 raise ValueError(f"{prefix}{key} is {bounded.shown(value)}, no value of a configuration")
-    for section in ("TRAINER", "DATASET"):
-        if "NAME" not in content.get(section, {}):
-            raise ValueError(f"it lacks {section}.NAME")
+    for name in ("TRAINER", "DATASET"):
+        if "NAME" not in content.get(name, {}):
+            raise ValueError(f"it lacks {name}.NAME")
     if not isinstance(content["TRAINER"].get(node_of(content["TRAINER"]["NAME"]), {}), dict):
         raise ValueError(f"TRAINER.{node_of(content['TRAINER']['NAME'])} is no section")
 
@@ -98,9 +98,8 @@ def check_directory(directory: str | Path, cfg: CfgNode) -> None:
         before, now = relevant(earlier), json.loads(json.dumps(relevant(cfg), default=str))
         different = differences(directory, before, now)
         if different:
-            shown = "; ".join(
-                f"{key} is {bounded.shown(now.get(key))}, was {bounded.shown(before.get(key))}" for key in different[:3]
-            )
+            changes = [(key, *map(bounded.shown, (now.get(key), before.get(key)))) for key in different[:3]]
+            shown = "; ".join(f"{key} is {value}, was {earlier_value}" for key, value, earlier_value in changes)
             raise ValueError(f"{directory} holds another run ({shown}): choose another --output-dir, or remove it")
     hashes = (fingerprint(cfg), *(() if earlier is None else (fingerprint(earlier),)))
     if check_result(directory, *hashes) is None and (directory / RESULT).is_file():

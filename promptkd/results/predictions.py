@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptkd.texts import path_text
+from promptkd.texts import cell, path_text, uncelled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ class Predictions:
             pairs = zip(top, probabilities, strict=True)
             likeliest = [text for one, p in pairs for text in (names[one], f"{p:.6f}")]
             shown = names[label] if label >= 0 else ""
-            self._rows.append([self._shown(path), group, shown, names[top[0]], *likeliest])
+            self._rows.append([*map(cell, (self._shown(path), group, shown, names[top[0]])), *map(cell, likeliest)])
 
     def per_class(self, group: str) -> dict[str, float]:
         """Class name -> accuracy in percent, of the classes that have images; equal names share one entry."""
@@ -63,7 +63,11 @@ class Predictions:
         return {name: 100.0 * right / images for name, (right, images) in counts.items() if images}
 
     def text(self) -> str:
-        """The file: a line for each image, likeliest classes first; empty fields where a group has fewer than TOP."""
+        """The file: a line for each image, likeliest classes first; empty fields where a group has fewer than TOP.
+
+        A name or path that a spreadsheet would run, as one that begins with =, has an apostrophe in front: `read_rows`
+        takes it away.
+        """
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -74,3 +78,15 @@ class Predictions:
         absolute = Path(path).absolute()
         inside = absolute.relative_to(self.root) if absolute.is_relative_to(self.root) else absolute
         return path_text(inside.as_posix())
+
+
+def read_rows(path: str | Path) -> Iterator[dict[str, str]]:
+    """The lines of a predictions.csv, by column.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is no text.
+        csv.Error: it is no CSV.
+    """
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            yield {key: uncelled(value) if isinstance(value, str) else value for key, value in row.items()}

@@ -17,6 +17,7 @@ from promptkd.sweep.execute import execute
 from promptkd.sweep.jobs import Job, Outcome
 from promptkd.sweep.lock import holder
 from promptkd.sweep.progress import Progress
+from promptkd.texts import one_line, shortened
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ def _collect_ray(ray: Any, jobs: Sequence[Job], references: dict[str, Any], prog
                     outcomes[name] = ray.get(reference)
                 except ray.exceptions.RayError as error:
                     # The cluster lost it, more often than it tries again; nothing is known against the run itself.
-                    message = " ".join(str(error).split()) or repr(error)
-                    outcomes[name] = Outcome(name, "lost", f"Ray: {message[:200]}")
+                    message = one_line(error) or repr(error)
+                    outcomes[name] = Outcome(name, "lost", f"Ray: {shortened(message, 200)}")
                 progress.ended(outcomes[name])
             for job in jobs:  # Ray decides when a run starts: it has when its directory is locked
                 if job.name not in outcomes and not progress.is_running(job) and holder(job.directory):

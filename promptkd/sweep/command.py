@@ -30,6 +30,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from promptkd.endings import describe, say_interrupted
 from promptkd.results import record
 from promptkd.sweep import clusters, engines
 from promptkd.sweep.expand import jobs_of
@@ -37,6 +38,7 @@ from promptkd.sweep.jobs import LOG, Job, Outcome, failure_of, now, refuse_taken
 from promptkd.sweep.plan import read_plan
 from promptkd.sweep.progress import Foreground, Progress
 from promptkd.tables import command as collect
+from promptkd.texts import shortened
 
 ENGINES = ("local", "ray", "slurm")
 
@@ -102,7 +104,7 @@ def listing(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]]) -> str:
     """The jobs and their states as a table, and the number of each state."""
     from tabulate import tabulate
 
-    rows = [[states[job.name][0], job.name, states[job.name][1][:100]] for job in jobs]
+    rows = [[states[job.name][0], job.name, shortened(states[job.name][1], 100)] for job in jobs]
     text = tabulate(rows, headers=["state", "run", ""], disable_numparse=True)
     return f"{text}\n{_counts([states[job.name][0] for job in jobs])}"
 
@@ -162,7 +164,9 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     lines = []
     for outcome in outcomes:
         if outcome.state == "failed":
-            lines += [f"FAILED {outcome.name}: {outcome.detail}", *(f"    {line}" for line in outcome.tail)]
+            # What the run printed last, then its error, once: as the run's own end of a line it stands in the detail.
+            before = [line for line in outcome.tail if not outcome.detail.endswith(line)]
+            lines += [f"FAILED {outcome.name}: {outcome.detail}", *(f"    {line}" for line in before)]
             lines += [f"    log: {outcome.log}"] if outcome.log else []
         elif outcome.state in ("blocked", "lost"):
             lines.append(f"{outcome.state.upper()} {outcome.name}: {outcome.detail}")
@@ -198,10 +202,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(flush=True)
         outcomes = run(jobs, states, args)
     except (OSError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {describe(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return say_interrupted("interrupted: the same command goes on with what is not done")
     print(f"\n{summary(outcomes)}", flush=True)
     if any(outcome.state == "failed" for outcome in outcomes):
         print("--retry runs failed ones again", flush=True)

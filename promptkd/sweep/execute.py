@@ -17,14 +17,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from promptkd.endings import describe
 from promptkd.results import record
 from promptkd.results.record import RunRecord
 from promptkd.sweep.jobs import FAILURE, LOG, Job, Outcome, failure_of, now, record_failure, result_of
 from promptkd.sweep.lock import POLL, DirectoryLock, holder
+from promptkd.texts import one_line, plain
 
 TAIL = 8  # lines of a failed run's log that a summary shows
 GRACE = 60.0  # seconds that an interrupted run has to end by itself
@@ -71,7 +73,39 @@ def execute(
     """
     stop = stop or Stop()
     start, log = time.time(), job.directory / LOG
-    lock = DirectoryLock.take(job.directory)
+    try:
+        return _execute(job, environment or {}, deaths_allowed, since, stop, started, folder)
+    except _UnusableDirectory as error:  # the other jobs go on
+        detail = f"{job.directory} cannot be used: {describe(error.args[0])}"
+        return Outcome(job.name, "failed", detail, seconds=time.time() - start, log=str(log))
+
+
+class _UnusableDirectory(Exception):
+    """A disk that is full or read-only, a folder that was removed; its argument is the system's error."""
+
+
+@contextlib.contextmanager
+def _files_of_job() -> Iterator[None]:
+    """Turns an error of the system with a job's own files into one that ends this job alone."""
+    try:
+        yield
+    except OSError as error:
+        raise _UnusableDirectory(error) from error
+
+
+def _execute(
+    job: Job,
+    environment: Mapping[str, str],
+    deaths_allowed: int,
+    since: str,
+    stop: Stop,
+    started: Callable[[], object],
+    folder: str | None,
+) -> Outcome:
+    """`execute`, which makes a failure of an error with the job's own files."""
+    start, log = time.time(), job.directory / LOG
+    with _files_of_job():
+        lock = DirectoryLock.take(job.directory)
     if lock is None:
         return Outcome(job.name, "busy", holder(job.directory) or "")
     with lock:
@@ -83,7 +117,7 @@ def execute(
         if failure and since and failure["finished"] >= since:
             return Outcome(job.name, "failed", failure["detail"], tuple(failure["tail"]), log=str(log))
         started()
-        outcome = _attempts(job, environment or {}, lock, stop, deaths_allowed, folder)
+        outcome = _attempts(job, environment, lock, stop, deaths_allowed, folder)
         return replace(outcome, seconds=time.time() - start, log=str(log), deaths=(*before, *outcome.deaths))
 
 
@@ -105,7 +139,8 @@ def _attempts(
             continue
         detail = f"killed by {died}, {len(deaths) + 1} times" if died else _reason(job, code)
         tail = tuple(_tail(job.directory / LOG))
-        record_failure(job, detail, tail)
+        with contextlib.suppress(OSError):  # where the disk is full the next sweep meets the failure again
+            record_failure(job, detail, tail)
         return Outcome(job.name, "failed", detail, tail, tuple(deaths))
 
 
@@ -113,8 +148,11 @@ def _process(
     job: Job, environment: Mapping[str, str], lock: DirectoryLock, stop: Stop, attempt: int, folder: str | None
 ) -> int:
     """Runs the command once with its output in the log; returns its exit code (negative: the signal that ended it)."""
-    with (job.directory / LOG).open("ab", buffering=0) as log:
-        log.write(f"---- {now()} attempt {attempt}: {' '.join(job.command)}\n".encode())
+    with _files_of_job():
+        log = (job.directory / LOG).open("ab", buffering=0)
+    with log:
+        with _files_of_job():
+            log.write(f"---- {now()} attempt {attempt}: {' '.join(job.command)}\n".encode())
         try:
             process = subprocess.Popen(
                 job.command,
@@ -164,8 +202,9 @@ def _reason(job: Job, code: int) -> str:
     """Why a process that ended by itself has left no result."""
     if code:
         tail = _tail(job.directory / LOG)
-        errors = [line for line in tail if "error" in line.lower()]
-        return f"exit code {code}: {(errors or tail or ['no output'])[-1][:200]}"
+        errors = [line for line in tail if line.startswith("error: ")]
+        errors = errors or [line for line in tail if "error" in line.lower()]
+        return f"exit code {code}: {(errors or tail or ['no output'])[-1]}"
     path = job.directory / record.FILE_NAME
     try:
         RunRecord.read(path, needs_metrics=job.labelled)
@@ -175,11 +214,13 @@ def _reason(job: Job, code: int) -> str:
 
 
 def _tail(log: Path) -> list[str]:
-    """The last lines of a log; of a line that a progress bar rewrote, its last form."""
+    """The last lines of a log; of a line that a progress bar rewrote, its last form; [] where the log is gone."""
+    if not log.is_file():
+        return []
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 20_000))
         text = file.read().decode(errors="replace")
-    lines = [line.rstrip().rpartition("\r")[2] for line in text.split("\n")]
+    lines = [plain(line.rstrip().rpartition("\r")[2]) for line in text.split("\n")]
     return [line for line in lines if line][-TAIL:]
 
 
@@ -193,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         jobs = [Job.from_dict(entries) for entries in json.loads(args.jobs.read_text(encoding="utf-8"))]
         job = jobs[args.index]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        print(f"error: no job {args.index} in {args.jobs}: {error}", file=sys.stderr)
+        print(f"error: no job {args.index} in {args.jobs}: {one_line(error)}", file=sys.stderr)
         return 1
     needed = [other for other in jobs if other.name in job.needs and not result_of(other)]
     if needed:

@@ -133,7 +133,8 @@ class _Builder:
         cfg, config_hash = _configure(arguments)
         eval_only = "--eval-only" in extra
         epochs = 0 if eval_only or trainer in LEARNS_NOTHING else cfg.OPTIM.MAX_EPOCH
-        self.jobs[name] = Job(name, directory, command, config_hash, needs, epochs, eval_only)
+        moved = "" if eval_only else _moved_from(directory, cfg)
+        self.jobs[name] = Job(name, directory, command, config_hash, needs, epochs, eval_only, moved_from=moved)
         return name
 
 
@@ -161,6 +162,16 @@ def _shots(value: Any) -> int:
     if not isinstance(shots, int):
         raise ValueError(f"DATASET.NUM_SHOTS is {short(value)}: give a whole number")
     return shots
+
+
+def _moved_from(directory: Path, cfg: Any) -> str:
+    """The configuration hash of the same run before its teacher's folder was moved; "" where it is where it was."""
+    from promptkd.results.directory import moved_from
+
+    try:
+        return moved_from(directory, cfg)
+    except ValueError:  # a damaged config.yaml, which the state of the directory tells
+        return ""
 
 
 def _word(value: Any) -> str:

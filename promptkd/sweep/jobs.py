@@ -32,6 +32,12 @@ class Job:
     epochs: int = 0
     eval_only: bool = False
     labelled: bool = True  # False: its images may have no labels, and its result no metrics
+    moved_from: str = ""  # hash of the same run's configuration, before its teacher's folder was moved
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """The configuration hashes that its result may have."""
+        return (self.config_hash, self.moved_from) if self.moved_from else (self.config_hash,)
 
     def to_dict(self) -> dict[str, Any]:
         """The job as JSON can hold it."""
@@ -70,17 +76,34 @@ def result_of(job: Job) -> RunRecord | None:
         result = RunRecord.read(path, needs_metrics=job.labelled)
     except ValueError:
         return None
-    same = result.config_hash == job.config_hash and result.eval_only == job.eval_only
+    same = result.config_hash in job.hashes and result.eval_only == job.eval_only
     return result if same else None
+
+
+def damage_of(job: Job) -> str:
+    """A sentence where the job's directory has a result that is damaged, so that it is run again; "" where not."""
+    path = job.directory / record.FILE_NAME
+    if not path.is_file():
+        return ""
+    try:
+        RunRecord.read(path, needs_metrics=job.labelled)
+    except ValueError as error:
+        return f"{path} is {error}"
+    return ""
 
 
 def failure_of(job: Job) -> dict[str, Any] | None:
     """The job's last failure, as `record_failure` wrote it; None where there is none of this configuration."""
     try:
         failure = json.loads((job.directory / FAILURE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return failure if isinstance(failure, dict) and failure.get("config_hash") == job.config_hash else None
+    if not isinstance(failure, dict) or failure.get("config_hash") not in job.hashes:
+        return None
+    known = {"detail": "", "finished": ""} | failure
+    tail = failure.get("tail")
+    texts = [line for line in tail if isinstance(line, str)] if isinstance(tail, list) else []
+    return known | {"tail": texts, "detail": str(known["detail"]), "finished": str(known["finished"])}
 
 
 def state_of(job: Job) -> tuple[str, str]:
@@ -91,8 +114,8 @@ def state_of(job: Job) -> tuple[str, str]:
         return "running", owner
     if failure := failure_of(job):
         return "failed", str(failure["detail"])
-    done = epochs_done(job)
-    return ("unfinished", f"epoch {done} of {job.epochs}") if done else ("missing", "")
+    done, damage = epochs_done(job), damage_of(job)
+    return ("unfinished", damage or f"epoch {done} of {job.epochs}") if done else ("missing", damage)
 
 
 def states_of(jobs: Sequence[Job]) -> dict[str, tuple[str, str]]:
@@ -114,7 +137,7 @@ def _other_configuration(job: Job) -> str:
         earlier = read_configuration(job.directory)
     except ValueError as error:
         return str(error)
-    same = earlier is None or fingerprint(earlier) == job.config_hash
+    same = earlier is None or fingerprint(earlier) in job.hashes
     return "" if same else f"{job.directory} holds another configuration"
 
 

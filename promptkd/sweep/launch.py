@@ -36,6 +36,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from promptkd.endings import describe, say_interrupted
 from promptkd.sweep import command as sweep
 from promptkd.sweep import own_images
 from promptkd.sweep.expand import jobs_of
@@ -158,10 +159,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             jobs = [job for plan in plans for job in jobs_of(plan)]
         outcomes = sweep_jobs(jobs)
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {describe(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return say_interrupted("interrupted: the same command goes on with what is not done")
     code = sweep.exit_code(outcomes)
     done = {outcome.name for outcome in outcomes if outcome.state == "done"}
     if of_folder:

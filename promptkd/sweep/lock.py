@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
@@ -33,7 +34,8 @@ class DirectoryLock:
         self.abandoned = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk the lock holds, but its holder is not named
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode(), 0)
 
     @classmethod
     def take(cls, directory: Path) -> DirectoryLock | None:
@@ -57,8 +59,11 @@ class DirectoryLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.ftruncate(self.descriptor, 0)
-        os.close(self.descriptor)
+        try:
+            with contextlib.suppress(OSError):  # then the next one takes it that this holder died
+                os.ftruncate(self.descriptor, 0)
+        finally:
+            os.close(self.descriptor)
 
 
 def holder(directory: Path) -> str | None:
@@ -67,7 +72,7 @@ def holder(directory: Path) -> str | None:
         return None
     try:
         descriptor = os.open(directory / LOCK, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ from typing import Any
 from promptkd import home
 from promptkd.results.directory import read_configuration
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
+from promptkd.results.predictions import read_rows
 from promptkd.results.record import FILE_NAME, RunRecord
 from promptkd.results.settings import fingerprint, relevant
 from promptkd.sweep import recipes
@@ -124,8 +124,7 @@ def _configure(
 def report(job: Job) -> str:
     """The places of a finished student and its predictions, its accuracy where that is known, and how to use it."""
     record = RunRecord.read(job.directory / FILE_NAME, needs_metrics=False)
-    with (job.directory / PREDICTIONS).open(encoding="utf-8", newline="") as file:
-        labels = [row["label"] for row in csv.DictReader(file)]
+    labels = [row["label"] for row in read_rows(job.directory / PREDICTIONS)]
     unlabelled = labels.count("")
     kinds = [(unlabelled, "images without labels"), (len(labels) - unlabelled, "labelled test images")]
     counts = " and ".join(f"{number:,} {kind}" for number, kind in kinds if number)

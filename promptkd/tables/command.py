@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from promptkd.results import search
 from promptkd.tables.grouping import summaries_of
 from promptkd.tables.summaries import Summaries
+from promptkd.texts import one_line
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "json")
 
@@ -68,10 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         summaries, left_out = collect(args.output, args.where)
     except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     for line in left_out:
-        print(f"left out: {line}", file=sys.stderr)
+        print(f"left out: {one_line(line)}", file=sys.stderr)
     if not summaries:
         meeting = f" meet {' '.join(args.where)}" if args.where else ""
         print(f"no results under {', '.join(args.output)}{meeting}", file=sys.stderr)
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             report.write(args.html, summaries, left_out, args.output, args.gallery)
         except OSError as error:
-            print(f"error: cannot write --html {args.html}: {error.strerror or error}", file=sys.stderr)
+            print(f"error: cannot write --html {args.html}: {one_line(error.strerror or error)}", file=sys.stderr)
             return 1
         print(f"Page: {args.html}", file=sys.stderr)
     return 0

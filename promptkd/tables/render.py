@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from tabulate import tabulate
 
+from promptkd import texts
 from promptkd.tables import published
 from promptkd.tables.build import TEXT_HEADERS
 from promptkd.tables.summaries import ELSEWHERE, METRICS, NOTHING, Average, Method, Summaries, Summary
@@ -25,8 +27,8 @@ def terminal(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         rows = [[_plain(cell, "+-") for cell in row] for row in table.rows]
-        text = tabulate(rows, headers=table.headers, disable_numparse=True)
-        parts.append("\n".join([table.title, "", text, *table.notes]))
+        text = tabulate(rows, headers=list(map(texts.plain, table.headers)), disable_numparse=True)
+        parts.append("\n".join([texts.plain(table.title), "", text, *map(texts.plain, table.notes)]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -35,8 +37,9 @@ def markdown(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         rows = [[_markdown(cell) for cell in row] for row in table.rows]
-        text = tabulate(rows, headers=table.headers, tablefmt="github", disable_numparse=True)
-        parts.append("\n".join([f"### {table.title}", "", text, "", *(f"- {note}" for note in table.notes)]).rstrip())
+        text = tabulate(rows, headers=list(map(_marked, table.headers)), tablefmt="github", disable_numparse=True)
+        notes = [f"- {texts.plain(note)}" for note in table.notes]
+        parts.append("\n".join([f"### {_marked(table.title)}", "", text, "", *notes]).rstrip())
     return "\n\n".join(parts) + "\n"
 
 
@@ -123,7 +126,10 @@ def json_text(summaries: Summaries, left_out: Sequence[str]) -> str:
 
 
 def csv_text(summaries: Summaries) -> str:
-    """The measurements as lines; lists are joined by spaces, settings are KEY=VALUE."""
+    """The measurements as lines; lists are joined by spaces, settings are KEY=VALUE.
+
+    A text that a spreadsheet would run, as one that begins with =, has an apostrophe in front; numbers stay numbers.
+    """
     entries = measurements(summaries)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(entries[0]) if entries else ["protocol"], lineterminator="\n")
@@ -131,7 +137,9 @@ def csv_text(summaries: Summaries) -> str:
     for entry in entries:
         settings = " ".join(f"{key}={value}" for key, value in entry["settings"].items())
         joined = {key: " ".join(map(str, entry[key])) for key in ("datasets", "seeds", "lacks")}
-        writer.writerow(entry | joined | {"settings": settings})
+        row = entry | joined | {"settings": settings}
+        shown = {key: texts.cell(texts.plain(value)) if isinstance(value, str) else value for key, value in row.items()}
+        writer.writerow(shown)
     return text.getvalue()
 
 
@@ -142,12 +150,18 @@ def _plain(cell: TableCell, sign: str) -> str:
     if isinstance(cell, Percentage):
         text = f"{cell.mean:.2f}" + ("" if cell.std is None else f" {sign} {cell.std:.2f}")
         return f"{text} ({cell.note})" if cell.note else text
-    return cell
+    return texts.plain(cell)
 
 
 def _markdown(cell: TableCell) -> str:
-    text = _plain(cell, "±").replace("|", "\\|").replace("<", "&lt;")
+    text = _marked(_plain(cell, "±"))
     return f"**{text}**" if isinstance(cell, Percentage) and cell.best else text
+
+
+def _marked(text: str) -> str:
+    """A text in which Markdown finds no code, link, picture, HTML or cell."""
+    text = re.sub(r"[\\`\[\]|]", lambda match: "\\" + match[0], texts.plain(text))
+    return text.replace("<", "&lt;")
 
 
 def _latex_cell(cell: TableCell) -> str:
@@ -162,5 +176,5 @@ def _latex_cell(cell: TableCell) -> str:
 
 def _escape(text: str) -> str:
     """Characters that LaTeX reads as commands."""
-    arrow = text.split("<-")
+    arrow = texts.plain(text).split("<-")
     return _LATEX["<-"].join("".join(_LATEX.get(character, character) for character in part) for part in arrow)

@@ -170,8 +170,8 @@ def test_paper_rows_join_the_row_they_belong_to(tmp_path):
 def test_thumbnails(tmp_path):
     Image.new("RGB", (400, 100)).save(tmp_path / "wide.jpg")
     (tmp_path / "text.png").write_text("no image")
-    assert thumbnail(tmp_path / "wide.jpg").startswith("data:image/jpeg;base64,")
-    assert thumbnail(tmp_path / "text.png") == thumbnail(tmp_path / "gone.png") == ""
+    assert thumbnail(str(tmp_path), "wide.jpg").startswith("data:image/jpeg;base64,")
+    assert thumbnail(str(tmp_path), "text.png") == thumbnail(str(tmp_path), "gone.png") == ""
 
 
 def test_bars_are_as_long_as_their_numbers():

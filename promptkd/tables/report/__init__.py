@@ -14,6 +14,7 @@ from promptkd.tables.report.details import details
 from promptkd.tables.report.figures import figures
 from promptkd.tables.summaries import METRICS, Method, Summaries, Summary
 from promptkd.tables.table import Difference, Percentage, Table, TableCell
+from promptkd.texts import plain
 
 HERE = Path(__file__).parent
 FEW = 12  # runs that are not folded away
@@ -62,12 +63,13 @@ def page(summaries: Summaries, left_out: Sequence[str], sources: Sequence[str], 
         "</main>",
     ]
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    content = plain("".join(body), lines=True)  # names turn no text around, and hide none
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Results</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
         f'content="light dark"><link rel="icon" href="data:,"><style>{style}</style></head><body>'
-        f"{''.join(body)}<script>{script}</script></body></html>\n"
+        f"{content}<script>{script}</script></body></html>\n"
     )
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import os
 import shlex
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
+from promptkd.results.predictions import read_rows
 from promptkd.results.record import RunRecord
 from promptkd.results.search import Run
 from promptkd.tables.report import charts
@@ -23,6 +25,9 @@ MATRIX = 30  # classes up to which a confusion matrix is drawn; beyond, the most
 PAIRS = 15
 POINTS = 200  # of a training curve
 THUMBNAIL = 88  # pixels
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no format whose reader starts a program
+LARGEST_FILE = 64 * 2**20  # bytes of a picture that is shown
+LARGEST_PICTURE = 50_000_000  # its pixels
 
 
 def details(method: Method, run: Run, gallery: int) -> str:
@@ -104,8 +109,7 @@ def _predictions(run: Run) -> tuple[list[dict[str, str]], str]:
     if not path.is_file():
         return [], f"There is no {PREDICTIONS} beside this run: no confusion matrix, no images."
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(read_rows(path))
         if any(row[key] is None for row in rows for key in ("path", "group", "label", "prediction", "p1")):
             raise KeyError("a line is cut off")
         # a run may also classify images that nobody labelled: these are neither right nor wrong
@@ -146,7 +150,7 @@ def _gallery(record: RunRecord, rows: Sequence[dict[str, str]], number: int) -> 
     errors = [row for row in rows if row["label"] != row["prediction"]]
     figures = []
     for row in errors[:number]:
-        picture = thumbnail(Path(record.data_root) / path_of(row["path"]))
+        picture = thumbnail(record.data_root, path_of(row["path"]))
         shown = f'<img alt="{escape(row["label"])}" src="{picture}">' if picture else "<span>image not here</span>"
         caption = f"{escape(row['label'])} <b>→ {escape(row['prediction'])}</b>{100 * float(row['p1']):.1f} %"
         figures.append(f'<figure title="{escape(row["path"])}">{shown}<figcaption>{caption}</figcaption></figure>')
@@ -156,22 +160,53 @@ def _gallery(record: RunRecord, rows: Sequence[dict[str, str]], number: int) -> 
     return f'{head}<div class="gallery">{"".join(figures)}</div>'
 
 
-def thumbnail(path: Path) -> str:
-    """A small JPEG as a data URI; "" where the file is no image that can be read."""
+def thumbnail(root: str, path: str) -> str:
+    """A small JPEG as a data URI; "" where it is no image that may be shown and can be read.
+
+    predictions.csv may come from elsewhere, and the page may go elsewhere: what is shown are pictures below the data
+    root alone, regular files of a size that fits in memory.
+
+    Args:
+        root: the folder of the data sets.
+        path: below it; an absolute one, or one that leads out of it, by a link too, is not opened.
+    """
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        file = _opened_below(root, path)
+        with file, Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > LARGEST_PICTURE:
+                return ""
             image.draft("RGB", (2 * THUMBNAIL, 2 * THUMBNAIL))
             small = image.convert("RGBA")
             small.thumbnail((THUMBNAIL, THUMBNAIL))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # decoders of damaged files raise what they like, and the page is of more than one picture
         return ""
     white = Image.new("RGBA", small.size, "white")
     white.alpha_composite(small)
-    file = io.BytesIO()
-    white.convert("RGB").save(file, "JPEG", quality=75)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    small_file = io.BytesIO()
+    white.convert("RGB").save(small_file, "JPEG", quality=75)
+    return f"data:image/jpeg;base64,{base64.b64encode(small_file.getvalue()).decode()}"
+
+
+def _opened_below(root: str, path: str) -> BinaryIO:
+    """A regular file below a folder, opened.
+
+    Raises:
+        OSError, ValueError: it is none, leads out of the folder, or is too large.
+    """
+    top = os.path.realpath(os.path.expanduser(root))
+    real = os.path.realpath(os.path.join(top, path))
+    if os.path.isabs(path) or os.path.commonpath([top, real]) != top:
+        raise ValueError("not below the data root")
+    # Neither a device nor a pipe without a writer holds up a page: opening does not wait, and then it is looked at.
+    descriptor = os.open(real, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
+    file = os.fdopen(descriptor, "rb")
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE:
+        file.close()
+        raise ValueError("no regular file, or too large")
+    return file
 
 
 def _curves(run: Run) -> str:
@@ -180,7 +215,10 @@ def _curves(run: Run) -> str:
         return ""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    try:
+        events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    except Exception:  # damaged event files raise what they like, and the page is of more than one curve
+        return "<p>The TensorBoard log is damaged: no curves.</p>"
     figures = []
     for tag in events.Tags()["scalars"]:
         points = [(float(event.step), float(event.value), None) for event in events.Scalars(tag)]

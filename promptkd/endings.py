@@ -1,0 +1,169 @@
+"""How a command ends: an error is one line with a remedy, and so is a Ctrl-C, whenever it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from promptkd import files
+from promptkd.texts import one_line
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = "interrupted: the same command goes on from the last finished epoch"
+# Errors of the system whose remedy is the same for every file.
+_ANYWHERE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE)
+# What an error's text tells of its cause, where the error itself has no number of the system's.
+_CAUSES = [
+    (
+        r"Too many open files|received 0 items of ancdata",
+        "raise the limit of open files (ulimit -n 4096), or set DATALOADER.NUM_WORKERS 0",
+    ),
+    (
+        r"Bus error|insufficient shared memory|torch_\S*>?: No space left|(allocate|write to) shared memory|/dev/shm",
+        "shared memory is full: make /dev/shm larger (docker run --shm-size 8g), or set DATALOADER.NUM_WORKERS 0",
+    ),
+    (r"DataLoader worker .* killed by signal: Killed", "memory is full: set a lower DATALOADER.NUM_WORKERS"),
+    (r"[Cc]ould not determine home directory", "set the environment variable HOME, or write the folder in full"),
+    (r"Cannot allocate memory|can't start new thread", "memory is full: set a lower DATALOADER.NUM_WORKERS"),
+]
+
+
+def describe(error: BaseException) -> str:
+    """An error's message on one line, whole, and what to do where that is known.
+
+    Of an error that a loader's worker raised it is what comes after the worker's traceback.
+    """
+    text = str(error).strip()
+    if "Original Traceback" in text:
+        text = text.splitlines()[-1].partition(": ")[2] or text.splitlines()[-1]  # "OSError: cannot read ..."
+    text = one_line(text) or type(error).__name__
+    remedy = ""
+    if isinstance(error, OSError) and error.strerror and error.errno in _ANYWHERE:
+        remedy = files.REMEDIES[error.errno]
+    for pattern, advice in _CAUSES:
+        if re.search(pattern, text):
+            remedy = advice
+            break
+    return f"{text}: {remedy}" if remedy and remedy not in text else text
+
+
+_active = False  # whether processes that are forked now are to ignore SIGINT
+_installed = False
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Lets the first SIGINT raise KeyboardInterrupt, and another one end this process at once, without a question.
+
+    Processes that are forked meanwhile, as a loader's workers, ignore it: this one ends them. After an interrupt SIGINT
+    stays ignored, for what is left is a line and the exit. Without effect in a thread.
+    """
+    global _active
+    if threading.current_thread() is not threading.main_thread() or _active:
+        yield
+        return
+    _hold_in_forks()
+    asked: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            _end_now()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    _active = True
+    try:
+        yield
+    except BaseException as error:
+        if not asked:
+            raise
+        before = signal.SIG_IGN
+        # A module that an interrupt leaves half imported fails in some other way.
+        raise KeyboardInterrupt from error
+    finally:
+        _active = False
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_now() -> None:
+    """Ends this process and the workers that it has started."""
+    if os.environ.get("RANK", "0") == "0":
+        with contextlib.suppress(OSError):
+            os.write(2, f"\n{INTERRUPTED}\n".encode())
+    for worker in multiprocessing.active_children():
+        with contextlib.suppress(Exception):
+            worker.kill()
+    os._exit(130)
+
+
+def _hold_in_forks() -> None:
+    """Makes forked processes ignore SIGINT from their first instruction, while `interruptible` lasts."""
+    global _installed
+    if _installed or not hasattr(os, "register_at_fork"):
+        return
+    _installed = True
+
+    def hold() -> None:
+        if _active:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    def let_go() -> None:
+        if _active:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+    def ignore() -> None:
+        if _active:
+            with contextlib.suppress(ValueError):  # not in a main thread
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+            let_go()
+
+    os.register_at_fork(before=hold, after_in_parent=let_go, after_in_child=ignore)
+
+
+def allow_many_files() -> None:
+    """Raises this process's limit of open files as far as the system lets it: workers pass images on as open files."""
+    try:
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (ImportError, ValueError, OSError):  # no such limits here, or none that may be changed
+        return
+
+
+def few_files() -> bool:
+    """Whether this process may open so few files that a loader's workers soon meet the limit."""
+    try:
+        import resource
+    except ImportError:
+        return False
+    return 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 512
+
+
+def note_errors_of_threads() -> None:
+    """Makes a warning of an error in a thread, as of TensorBoard's writer, in place of a traceback."""
+
+    def note(failed: threading.ExceptHookArgs) -> None:
+        log.warning("A helper of this run ended: %s", describe(failed.exc_value or RuntimeError("unknown")))
+
+    threading.excepthook = note
+
+
+def say_interrupted(line: str = INTERRUPTED) -> int:
+    """Prints the line of a Ctrl-C, after which another one changes nothing; returns the exit code."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        print(f"\n{line}", file=sys.stderr)
+    return 130
