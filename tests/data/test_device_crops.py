@@ -25,7 +25,8 @@ def config(*words: str, root: str = ""):
         "INPUT.SIZE",
         f"({SIZE}, {SIZE})",
     ]
-    options += ["DATALOADER.NUM_WORKERS", "0", "VERBOSE", "False", "INPUT.ON_DEVICE", "True"]
+    options += ["VERBOSE", "False", "INPUT.ON_DEVICE", "True"]
+    options += [] if "DATALOADER.NUM_WORKERS" in words else ["DATALOADER.NUM_WORKERS", "0"]
     return train.configure(train.parser().parse_args(([f"--root={root}"] if root else []) + [*options, *words]))
 
 
