@@ -41,7 +41,9 @@ def test_junk(name: str):
     assert is_junk(name) and is_junk(name.upper()) and is_junk(name.lower())
 
 
-@pytest.mark.parametrize("name", ["recycling bin", "trash", "macosx", "git", "lost", "tmp", "thumb", "$100", "@home", "#1"])
+@pytest.mark.parametrize(
+    "name", ["recycling bin", "trash", "macosx", "git", "lost", "tmp", "thumb", "$100", "@home", "#1"]
+)
 def test_classes(name: str):
     assert not is_junk(name)
 
@@ -101,7 +103,14 @@ def test_images_without_a_suffix_are_used_and_others_counted(tmp_path: Path, cap
     (line,) = [line for line in out.splitlines() if "pictures" in line]
     assert line.startswith("WARNING: Folder: left out 16 files that are pictures and have no image's suffix: 4 .heic")
     assert "2 .jpg~ (JPEG)" in line and "2 .dat (JPEG)" in line and "2 .nef" in line and "pillow-heif" in line
-    assert walk_images(tmp_path / "cat") == ["0.jpg", "0000a1f", "UPPER.JPG", "pic.jpeg!d", "pic.jpg_large", "x.jpg (1)"]
+    assert walk_images(tmp_path / "cat") == [
+        "0.jpg",
+        "0000a1f",
+        "UPPER.JPG",
+        "pic.jpeg!d",
+        "pic.jpg_large",
+        "x.jpg (1)",
+    ]
 
 
 def test_a_folder_of_names_without_suffix(tmp_path: Path):

@@ -177,7 +177,9 @@ def test_extreme_shapes_are_refused_with_their_name(size: tuple[int, int], tmp_p
             continue
         Image.new("RGB", size).save(tmp_path / f"thin.{kind}")
         for read in READERS:
-            with pytest.raises(OSError, match=rf"thin.{kind}.*{size[0]} x {size[1]} pixels: one side is over {MAX_RATIO}"):
+            with pytest.raises(
+                OSError, match=rf"thin.{kind}.*{size[0]} x {size[1]} pixels: one side is over {MAX_RATIO}"
+            ):
                 read(str(tmp_path / f"thin.{kind}"))
         assert read_draft(str(tmp_path / f"thin.{kind}"), 1) is None
     Image.new("RGB", (2, 2 * MAX_RATIO)).save(tmp_path / "long.png")

@@ -70,7 +70,9 @@ def test_folders_alike_are_refused(names: tuple[str, str], remedy: str, tmp_path
     inside = dict.fromkeys(("train", "test"), 5) if names[0] == "cat" else CLASSES
     for name in names:
         write_class_tree(tmp_path / name, inside)
-    with pytest.raises(ValueError, match=rf"all 2 folders in .* \({', '.join(names)}\) hold the same folders .*{remedy}"):
+    with pytest.raises(
+        ValueError, match=rf"all 2 folders in .* \({', '.join(names)}\) hold the same folders .*{remedy}"
+    ):
         Folder(dataset_cfg(tmp_path))
     for name in names:  # images beside the folders: these are classes
         write_class_tree(tmp_path, {name: 4})
