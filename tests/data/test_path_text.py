@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import result
 from PIL import Image
-from trees import dataset_cfg, write_image
+from trees import dataset_cfg
 
 from datasets.folder import Folder
 from datasets.unlabeled import Unlabeled
