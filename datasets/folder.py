@@ -11,6 +11,7 @@ from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY
 from promptkd.data.benchmark import BenchmarkDataset, option
+from promptkd.data.checks import check_utf8
 from promptkd.data.class_names import find_classnames, name_classes, named_path
 from promptkd.data.file_lists import find_metadata, parquet_advice, read_files, read_metadata
 from promptkd.data.folders import LeftOut, innermost, kinds_in, list_folders, list_images, walk_images
@@ -90,6 +91,7 @@ class Folder(BenchmarkDataset):
         """
         classes = sorted({folder for files in parts.values() for _, folder in files})
         names = name_classes(classes, names_file)
+        check_utf8("Folder", names)
         if all(name.strip().isdecimal() for name in names):
             log.warning(
                 "Folder: the classes are numbers (%s), of which CLIP knows nothing; name them in classnames.txt, lines "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-MAX_YAML = 1 << 24
+from promptkd import bounded
+
 WNID = r"n\d{8}"  # of an ImageNet class
 
 
@@ -23,11 +23,7 @@ def read_text(path: Path) -> str:
     Raises:
         ValueError: the file is not UTF-8, or a web page that was stored in its place.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        fault = f"{error.reason} at byte {error.start}"
-        raise ValueError(f"{path} is not UTF-8 text ({fault}); store it as UTF-8") from None
+    text = bounded.read_text(path, bounded.LIST)
     if text.lstrip()[:14].lower().startswith(("<!doctype html", "<html")):
         raise ValueError(f"{path} is a web page (a sign-in, a quota, a removed file); delete it and get the file again")
     return text
@@ -85,11 +81,11 @@ def read_json(path: Path) -> Any:
         ValueError: the file is not JSON, or an object has a key twice, of which one would be lost.
     """
     try:
-        return json.loads(read_text(path), object_pairs_hook=_without_doubles)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON ({error}); mend it, or delete it and get it again") from error
-    except KeyError as error:
-        raise ValueError(f"{path} has {error} twice in one object; leave one") from error
+        return bounded.parse_json(read_text(path), bounded.named(path), bounded.LIST_VALUES)
+    except ValueError as error:
+        if " is not JSON (" in str(error):
+            raise ValueError(f"{error}; mend it, or delete it and get it again") from error
+        raise
 
 
 def read_json_lines(path: Path) -> list[Any]:
@@ -98,55 +94,27 @@ def read_json_lines(path: Path) -> list[Any]:
     Raises:
         ValueError: a line is not JSON.
     """
-    values = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        try:
-            if line.strip():
-                values.append(json.loads(line, object_pairs_hook=_without_doubles))
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{path}, line {number} is not JSON ({error})") from error
-        except KeyError as error:
-            raise ValueError(f"{path}, line {number} has {error} twice in one object; leave one") from error
-    return values
+    lines = enumerate(read_text(path).split("\n"), start=1)
+    return [bounded.parse_json(line, f"{bounded.named(path)}, line {number}") for number, line in lines if line.strip()]
 
 
 class _TextLoader(yaml.BaseLoader):
-    """YAML whose scalars all stay texts, "no" and "1e3" too; no aliases, by which a small file grows without end."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("an alias (*name), which is not taken")
-        return super().compose_node(parent, index)
+    """YAML whose scalars all stay texts, "no" and "1e3" too; a key that is given twice is refused."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         mapping = super().construct_mapping(node, deep)
         if len(mapping) < len(node.value):
-            raise yaml.YAMLError("a key twice in one map")
+            raise ValueError("a key is given twice in one map")
         return mapping
 
 
 def read_yaml(path: Path) -> Any:
-    """Reads a YAML file, of at most 16 MB; all its values are texts, as they are written.
+    """Reads a YAML file; all its values are texts, as they are written.
 
     Raises:
-        ValueError: the file is not YAML, has aliases or a key twice, or is too large.
+        ValueError: the file is not YAML, has a key twice, or is too large.
     """
-    if path.stat().st_size > MAX_YAML:
-        raise ValueError(f"{path} has over {MAX_YAML >> 20} MB, which is no list of names")
-    try:
-        return yaml.load(read_text(path), Loader=_TextLoader)
-    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not YAML that can be read ({' '.join(str(error).split())[:200]})") from error
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of its pairs; raises KeyError where a key comes twice."""
-    content: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in content:
-            raise KeyError(key)
-        content[key] = value
-    return content
+    return bounded.read_yaml(path, _TextLoader)
 
 
 def read_mat(path: Path, field: str, columns: tuple[str, ...] = ()) -> np.ndarray:
