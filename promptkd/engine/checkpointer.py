@@ -161,6 +161,8 @@ class Checkpointer:
         ):
             raise ValueError(f"{path}: belongs_to is damaged: {_ANOTHER}")
         saved = current | saved
+        if odd := [name for name, value in content["state_dict"].items() if not isinstance(value, Tensor)]:
+            raise ValueError(f"{path}: {shortened(plain(odd[0]), 60)} of its state_dict is no tensor: {_ANOTHER}")
         if saved["backbone"] != current["backbone"]:
             raise ValueError(
                 f"{path} was learned on backbone {saved['backbone']}, this run has {current['backbone']}: "

@@ -103,8 +103,9 @@ def _wait(pid: int, case: Case, start: float) -> tuple[int | None, float]:
             return os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024
         spent = time.monotonic() - start
         if case.interrupt and spent > case.interrupt and not interrupted:
-            interrupted = True
-            os.killpg(pid, signal.SIGINT)
+            with contextlib.suppress(ProcessLookupError):  # it has only just begun
+                os.killpg(pid, signal.SIGINT)
+                interrupted = True
         if spent > case.seconds:
             os.killpg(pid, signal.SIGKILL)
             _, _, usage = os.wait4(pid, 0)

@@ -229,7 +229,7 @@ def interrupts(bench: Bench) -> Iterator[Case]:
     for _ in range(bench.count(24)):
         output = bench.place() / "run"
         words = bench.words("CoOp", output, "DATALOADER.NUM_WORKERS", "2", epochs=6)
-        moment = rng.uniform(0.01, 2.5)
+        moment = rng.uniform(0.1, 2.5)
         yield Case(f"Ctrl-C after {moment:.2f} s", lambda words=words: train(words), False, _ends_clean, 60.0, moment)
 
 
