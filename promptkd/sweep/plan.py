@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -53,8 +54,8 @@ class Plan:
             values = getattr(self, key)
             if not values:
                 raise ValueError(f"the plan names no {key}: give --{key}, or {key}: [...] in its file")
-            if double := {value for value in values if values.count(value) > 1}:
-                raise ValueError(f"the plan names {', '.join(map(str, sorted(double)))} twice in {key}")
+            if twice := [value for value, number in Counter(values).items() if number > 1]:
+                raise ValueError(f"the plan names {', '.join(map(str, sorted(twice)[:10]))} twice in {key}")
         for protocol in self.protocols:
             recipes.check(protocol, list(recipes.PROTOCOLS), "protocol")
         for trainer in self.trainers:

@@ -172,4 +172,4 @@ def check(name: str, choices: list[str], what: str) -> None:
     if name not in choices:
         close = get_close_matches(name, choices, n=1, cutoff=0.4)
         hint = f"; closest: {close[0]}" if close else ""
-        raise ValueError(f"no {what} {name!r}{hint}. There are {', '.join(sorted(choices))}")
+        raise ValueError(f"no {what} {shown(name)}{hint}. There are {', '.join(sorted(choices))}")
