@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from tensor_files import openai_archive
 from torch import nn
 
-from promptkd.data.class_names import read_class_list
+from promptkd.data.class_lists import read_class_list
+from promptkd.data.file_lists import read_files
 from promptkd.data.splits import read_split
 from promptkd.deploy.preprocessing import transform_of_run
 from promptkd.engine import checkpoints, config
@@ -203,6 +204,20 @@ def class_list(folder: Path) -> Format:
     return Format("classes.txt", names.encode(), read_class_list, changed_bytes)
 
 
+def class_list_in_json(folder: Path) -> Format:
+    return Format("classes.json", json_of({"names": {"0": "apple", "1": "pear", "2": "fig"}}), read_class_list, IN_JSON)
+
+
+def class_list_in_yaml(folder: Path) -> Format:
+    return Format("data.yaml", yaml_of({"nc": 3, "names": ["apple", "pear", "fig"]}), read_class_list, IN_YAML)
+
+
+def file_list(folder: Path) -> Format:
+    rows = "".join(f"a/{number}.png,{'ab'[number % 2]},train\n" for number in range(9))
+    content = f"path,class,split\n{rows}".encode()
+    return Format("files.csv", content, lambda path: read_files(path, path.parent), changed_bytes)
+
+
 def split(folder: Path) -> Format:
     items = [[f"a/{number}.png", number % 2, "ab"[number % 2]] for number in range(6)]
     return Format("split.json", json_of({"train": items, "val": items[:2], "test": items}), read_split, IN_JSON)
@@ -224,7 +239,7 @@ def plan(folder: Path) -> Format:
 
 
 FORMATS = [weights, clip_json, script, checkpoint, legacy, class_vectors, prompts, record, configuration, recipe,
-           class_list, split, plan]  # fmt: skip
+           class_list, class_list_in_json, class_list_in_yaml, file_list, split, plan]  # fmt: skip
 
 
 @pytest.mark.parametrize("make", FORMATS, ids=lambda make: make.__name__)
