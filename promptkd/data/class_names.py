@@ -7,6 +7,7 @@ from pathlib import Path
 
 from promptkd.data.class_lists import NAME_COLUMNS
 from promptkd.data.reading import read_json, read_lines, read_table, read_yaml
+from promptkd.home import expanded
 from promptkd.texts import path_text, plain
 
 FOLDER_COLUMNS = ("folder", "directory", "dir", "wnid", "id", "key", "code")
@@ -23,10 +24,15 @@ def named_path(root: Path, named: str, key: str) -> Path:
 
     Raises:
         FileNotFoundError: it is in neither.
+        ValueError: it is in both, or begins with a ~ that is no home folder.
     """
-    for path in (root / named, Path(named).expanduser().absolute()):
-        if path.exists():
-            return path
+    file = expanded(named)
+    places = [path for path in (root / file, Path(file).absolute()) if path.exists()]
+    if len(places) > 1 and not places[0].samefile(places[1]):
+        both = f"is both {places[0]} and {places[1]}: give the whole path of one"
+        raise ValueError(plain(f"DATASET.{key} {named} {both}"))
+    if places:
+        return places[0]
     raise FileNotFoundError(plain(f"DATASET.{key} {named} is neither in {root} nor in {Path.cwd()}"))
 
 

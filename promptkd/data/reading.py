@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ import yaml
 
 from promptkd import bounded
 
+_COMPRESSED = 15  # MATLAB's number for a packed part
+_UNPACKED = 2**26  # bytes that a small MATLAB file may unpack to
+MAX_YAML = 1 << 24
 WNID = r"n\d{8}"  # of an ImageNet class
 
 
@@ -114,7 +119,7 @@ def read_yaml(path: Path) -> Any:
     Raises:
         ValueError: the file is not YAML, has a key twice, or is too large.
     """
-    return bounded.read_yaml(path, _TextLoader)
+    return bounded.read_yaml(path, loader=_TextLoader, most=MAX_YAML)
 
 
 def read_mat(path: Path, field: str, columns: tuple[str, ...] = ()) -> np.ndarray:
@@ -130,6 +135,7 @@ def read_mat(path: Path, field: str, columns: tuple[str, ...] = ()) -> np.ndarra
     """
     from scipy.io import loadmat  # slow to import, and most data sets have no such file
 
+    _check_unpacked(path)
     try:
         values = loadmat(path, squeeze_me=True)[field].ravel()
     except OSError:
@@ -142,6 +148,26 @@ def read_mat(path: Path, field: str, columns: tuple[str, ...] = ()) -> np.ndarra
     if absent := [column for column in columns if column not in (values.dtype.names or ())]:
         raise ValueError(f"{path}: {field} has no {' and no '.join(absent)}; it is another file, get it again")
     return values
+
+
+def _check_unpacked(path: Path) -> None:
+    """Raises ValueError where the packed parts of a MATLAB file unpack to far more than the file holds."""
+    content = bounded.read_bytes(path, bounded.LIST)
+    order = "<" if content[126:128] == b"IM" else ">"
+    left, position = 4 * len(content) + _UNPACKED, 128
+    while position + 8 <= len(content):
+        kind, length = struct.unpack(f"{order}II", content[position : position + 8])
+        if kind == _COMPRESSED:
+            unpacker, packed = zlib.decompressobj(), content[position + 8 : position + 8 + length]
+            try:
+                while packed and left >= 0:
+                    left -= len(unpacker.decompress(packed, 2**20))
+                    packed = unpacker.unconsumed_tail
+            except zlib.error as error:
+                raise ValueError(f"{path} is no MATLAB file that can be read ({error}); get it again") from error
+        if left < 0:
+            raise ValueError(f"{path} unpacks to far more than a list of images has; get it again")
+        position += 8 + length
 
 
 def read_table(path: Path, delimiters: str = ",;\t") -> tuple[list[str], list[dict[str, str]]]:

@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from promptkd.deploy.classifier import Classifier
+from promptkd.home import expanded
 from promptkd.texts import path_text, plain
+
+DEVICES = "cpu, cuda, cuda:N or mps"
 
 
 def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
@@ -47,6 +50,31 @@ def images_of(paths: Sequence[Path]) -> Iterator[Path]:
         yield from inside or [path]
 
 
+def check_words(args: argparse.Namespace) -> None:
+    """Refuses words of the command line that no run and no image give a meaning to.
+
+    Raises:
+        ValueError: the message names the word and what it may be.
+    """
+    import torch
+
+    if args.top < 1:
+        raise ValueError(f"--top {args.top}: give 1 or more")
+    if double := [name for name in args.classes or () if args.classes.count(name) > 1]:
+        raise ValueError(f"--classes names {double[0]!r} twice: name each class once")
+    try:
+        device = torch.device(args.device)
+    except RuntimeError:
+        raise ValueError(f"--device {args.device!r} is no device: give {DEVICES}") from None
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if device.type not in counts:
+        raise ValueError(f"--device {args.device}: give {DEVICES}")
+    if not counts[device.type]:
+        raise ValueError(f"device {args.device}: PyTorch sees no GPU here; use cpu")
+    if (device.index or 0) >= counts[device.type]:
+        raise ValueError(f"--device {args.device}: PyTorch sees {counts[device.type]} here, counted from 0")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 where the run or an image cannot be read."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,14 +88,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tabulate import tabulate
 
     try:
-        model = Classifier(args.run, args.device)
+        check_words(args)
+        paths = [Path(expanded(str(path))) for path in args.images]
+        model = Classifier(expanded(args.run), args.device)
         if args.classes:
             model.restrict(args.classes)
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {plain(' '.join(str(error).split()))}", file=sys.stderr)
         return 1
     failed = 0
-    for path in images_of(args.images):
+    for path in images_of(paths):
         try:
             answer = predict(model, path, args.top)
         except OSError as error:

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, result
+from conftest import SIZE, last_words, result
 from PIL import Image
 
 import train
@@ -25,9 +25,10 @@ def config(*words: str, root: str = ""):
         "INPUT.SIZE",
         f"({SIZE}, {SIZE})",
     ]
-    options += ["VERBOSE", "False", "INPUT.ON_DEVICE", "True"]
-    options += [] if "DATALOADER.NUM_WORKERS" in words else ["DATALOADER.NUM_WORKERS", "0"]
-    return train.configure(train.parser().parse_args(([f"--root={root}"] if root else []) + [*options, *words]))
+    options += ["DATALOADER.NUM_WORKERS", "0", "VERBOSE", "False", "INPUT.ON_DEVICE", "True"]
+    return train.configure(
+        train.parser().parse_args(last_words(*([f"--root={root}"] if root else []), *options, *words))
+    )
 
 
 @pytest.mark.parametrize(

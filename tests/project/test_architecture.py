@@ -27,6 +27,7 @@ ARROWS = """
   texts       |                                                             |
   bounded     | texts                                                       |
   tensors     | bounded                                                     |
+  written     | bounded                                                     |
   logs        | texts                                                       |
   endings     | files texts                                                 |
   guests      | home                                                        | trainers datasets
@@ -36,10 +37,10 @@ ARROWS = """
   distributed | model logs                                                  |
   data        | home files logs texts distributed dassl bounded | guests
   results     | home files logs texts bounded |
-  engine      | home files logs texts distributed model data results dassl endings bounded tensors | guests
+  engine | home files logs texts distributed model data results dassl endings bounded tensors written | guests
   teacher     | home files logs texts distributed model data results dassl engine bounded tensors |
   tables      | home files logs texts results bounded |
-  sweep       | home files logs texts results tables endings bounded | data engine guests
+  sweep       | home files logs texts results tables endings bounded written | data engine guests
   deploy      | home files logs texts results bounded | model data engine guests dassl
   clip        | files model bounded tensors |
   datasets    | home files logs texts data dassl bounded |
@@ -54,6 +55,7 @@ LIGHT = (
     "files",
     "texts",
     "bounded",
+    "written",
     "logs",
     "endings",
     "results",
