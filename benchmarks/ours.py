@@ -23,6 +23,7 @@ from promptkd.model.class_vectors import ClassVectors
 from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import shape_of
+from promptkd.model.prompts import Prompts
 from promptkd.model.spec import PromptSpec
 from promptkd.model.templates import PROMPTSRC_TEMPLATES
 from promptkd.model.zoo import load_clip
@@ -51,7 +52,7 @@ def random_clip(name: str, device: torch.device) -> nn.Module:
 class Method:
     """A training step and a classifier, ours and as published, over the same learned tensors."""
 
-    prompts: nn.Module
+    prompts: Prompts
     ours: Step
     published: Step
 

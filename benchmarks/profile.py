@@ -24,16 +24,16 @@ from tabulate import tabulate
 from torch import Tensor
 from torch.optim import SGD
 
-import dassl.data.data_manager
 import train
 from benchmarks import published
 from benchmarks.ours import METHODS, SIZES, Bench
 from benchmarks.published import Published
 from benchmarks.steps import training_step
 from dassl.utils import set_random_seed
-from promptkd.data.loading import views
+from promptkd.data.loading import user_images, views
 from promptkd.home import ROOT
 from promptkd.model.prompted_clip import PromptedClip
+from promptkd.model.prompts import StudentPrompts
 from promptkd.results.directory import take_directory
 from promptkd.teacher.cache import TeacherCache
 from trainers.promptkd import PromptKD
@@ -129,13 +129,16 @@ class ProfiledKD(PromptKD):
     seconds: dict[str, float]
 
     def run_epoch(self) -> None:
+        assert self.teaching is not None and self.teaching.teacher is not None
+        teacher, prompts = self.teaching.teacher, self.model.prompts
         if self.published_step:
+            assert isinstance(prompts, StudentPrompts)
             names, weight = self.task.all_classnames, self.options.kd_weight
-            loss, _ = published.promptkd(self.model.clip, self.model.prompts, names, self.teaching.teacher, weight)
-            self.training.step.losses = lambda model, batch: {"loss_kd": loss(batch.images, None)}
+            loss, _ = published.promptkd(self.model.clip, prompts, names, teacher, weight)
+            self.training.step.losses = lambda model, batch: {"loss_kd": loss(batch.images, batch.index)}  # no labels
         places = [
-            *stages_of(self.teaching.teacher.clip),
-            (dassl.data.data_manager, "read_image", "files, decode"),
+            *stages_of(teacher.clip),
+            (user_images.PublishedImages, "read", "files, decode"),
             (views.SeededViews, "__getitem__", "files, crop, flip and normalise"),
             (TeacherCache, "features", "teacher cache, read"),
         ]
@@ -169,7 +172,7 @@ def profile_epoch(args: argparse.Namespace) -> dict[str, dict[str, float]]:
 
 def table(found: dict[str, dict[str, float]]) -> str:
     """Stages by rows, sides by columns: milliseconds and shares; the longest of the first side first."""
-    stages = {name: None for side in found.values() for name in sorted(side, key=side.get, reverse=True)}
+    stages = {name: None for side in found.values() for name in sorted(side, key=side.__getitem__, reverse=True)}
 
     def cells(side: dict[str, float], name: str) -> list[str]:
         share = side.get(name, 0.0) / sum(side.values())

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from promptkd.model.compound import CompoundPrompts
 from promptkd.model.conditional import ConditionalPrompts
+from promptkd.model.parts import Clip, ImageTower, PromptList
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import text_tower
 from promptkd.model.prompts import Prompts, StudentPrompts
@@ -25,8 +26,9 @@ from promptkd.model.tokens import tokenize
 class Published:
     """A prompted CLIP that does all its work at every call. The learned tensors are those of a module of ours."""
 
-    def __init__(self, clip: nn.Module, prompts: Prompts, classnames: Sequence[str]) -> None:
-        self.clip, self.prompts, self.visual = clip, prompts, clip.visual
+    def __init__(self, clip: Clip, prompts: Prompts, classnames: Sequence[str]) -> None:
+        self.clip, self.prompts = clip, prompts
+        self.visual: ImageTower = clip.visual
         texts = [prompts.template.replace("{}", name) for name in classnames]
         self.ids = tokenize(texts).to(clip.logit_scale.device)  # (C, 77)
 
@@ -41,6 +43,7 @@ class Published:
         tower, n = text_tower(self.clip), self.prompts.n_text
         x = self.embeddings
         if n:
+            assert self.prompts.ctx is not None
             ctx = self.prompts.ctx if shift is None else self.prompts.ctx + shift
             x = torch.cat([x[:, :1], ctx.expand(len(x), -1, -1), x[:, 1 + n :]], dim=1)  # (C, 77, d)
         x = x + tower.positional_embedding
@@ -51,7 +54,7 @@ class Published:
             x = block(x, attn_mask=tower.attn_mask)
         return tower.ln_final(x)[torch.arange(len(x)), self.ids.argmax(dim=-1)] @ tower.text_projection
 
-    def image(self, images: Tensor, deep: Sequence[Tensor] | None = None) -> Tensor:
+    def image(self, images: Tensor, deep: PromptList | None = None) -> Tensor:
         """(B, 3, H, W) -> (B, D), not normalised, with the learned visual prompts or those given."""
         visual, prompts = self.visual, self.prompts
         deep = prompts.vision_prompts if deep is None else deep

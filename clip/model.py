@@ -6,7 +6,6 @@ which trainers search for "VPT". No trainer of this project uses this file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,9 @@ from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from promptkd.bounded import parse_json
 from promptkd.model.blocks import is_standard
+from promptkd.model.clip_config import check_config
 from promptkd.model.parts import Block, Clip, ImageTower
 from promptkd.model.prompting import takes_visual_prompts
 from promptkd.model.prompts import INIT_STD
@@ -54,7 +55,8 @@ def build_model(state_dict: Mapping[str, Tensor], design_details: Mapping[str, A
     """
     state = dict(state_dict)
     stored = state.pop(CONFIG_ENTRY, None)
-    model = CLIP(from_state(state, None if stored is None else json.loads(bytes(stored.tolist()))))
+    config = None if stored is None else check_config(parse_json(bytes(stored.tolist()).decode(), CONFIG_ENTRY))
+    model = CLIP(from_state(state, config))
     design = dict(design_details or {})
     if design.get("trainer") in ("IVLP", "VPT"):
         model.add_prompts(**{k: int(design.get(k, 0)) for k in _DESIGN})

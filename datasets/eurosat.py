@@ -1,18 +1,24 @@
 """EuroSAT (Helber et al., 2019): 27,000 satellite images of 10 kinds of land use."""
 
+from pathlib import Path
+
 from dassl.data.datasets import DATASET_REGISTRY
 from promptkd.data.benchmark import BenchmarkDataset, Layout
-from promptkd.data.images import list_folders
+from promptkd.data.folders import list_folders
 from promptkd.data.splits import Listing, split_by_folder
 
 
 @DATASET_REGISTRY.register()
 class EuroSAT(BenchmarkDataset):
-    """Split per class 50/20/30. torchvision uses the same layout as the published code."""
+    """Split per class 50/20/30. torchvision uses the same layout as the published code.
+
+    The authors' present archive (Zenodo) unpacks to `EuroSAT_RGB/`, with the same files,
+    Kaggle's to `EuroSAT/<class>/`.
+    """
 
     dataset_dir = "eurosat"
-    other_dirs = ("EuroSAT",)
-    image_dirs = ("2750",)
+    other_dirs = ("EuroSAT", "EuroSAT_RGB", "2750", "EuroSAT-RGB", "eurosat_rgb")
+    image_dirs = ("2750", "EuroSAT_RGB", ".")
     split_file = "split_zhou_EuroSAT.json"
     counts = (13500, 5400, 8100)
     classes = 10
@@ -28,6 +34,12 @@ class EuroSAT(BenchmarkDataset):
         "River": "River",
         "SeaLake": "Sea or Lake",
     }
+
+    @classmethod
+    def holds_images(cls, folder: Path) -> bool:
+        """Whether a folder has images by its name and any content, or by one of the classes in it."""
+        by_name = folder.name in ("2750", "EuroSAT_RGB") and super().holds_images(folder)
+        return by_name or any((folder / name).is_dir() for name in cls.renamed)
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:

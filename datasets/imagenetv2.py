@@ -2,7 +2,7 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 from promptkd.data.benchmark import Layout
-from promptkd.data.images import list_folders, list_images
+from promptkd.data.folders import list_folders, list_images
 from promptkd.data.splits import Listing
 
 from .imagenet import ImageNetVariant, read_classnames
@@ -13,7 +13,12 @@ class ImageNetV2(ImageNetVariant):
     """Folders are named by label, 0 to 999 (zeros before a number are fine), in the order of the sorted wnids."""
 
     dataset_dir = "imagenetv2"
-    other_dirs = ("ImageNetV2", "imagenet-v2")
+    other_dirs = (
+        "ImageNetV2",
+        "imagenet-v2",
+        "imagenetv2-matched-frequency-format-val",
+        "imagenetv2-matched-frequency",
+    )
     image_dirs = ("imagenetv2-matched-frequency-format-val", ".")
     marker = "[0-9]*"
     counts = (10000, 0, 10000)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 from promptkd.data.benchmark import BenchmarkDataset, Layout
+from promptkd.data.folders import walk_images
 from promptkd.data.reading import read_mat, read_numbered_names
 from promptkd.data.splits import Listing, random_split
 from promptkd.home import shown_command
@@ -16,15 +17,30 @@ log = logging.getLogger("promptkd.datasets")
 class OxfordFlowers(BenchmarkDataset):
     """Split per class 50/20/30; the data set's own `setid.mat` is not used. torchvision's folder is `flowers-102/`.
 
+    Kaggle's copies have the same files in `{train,valid,test}/<number>/`: the images are looked up there, and the split
+    is the published one or made of `imagelabels.mat` all the same.
+
     Class names are those of `cat_to_name.json`, {"1": "pink primrose", ...}; torchvision's list where it is absent.
     """
 
     dataset_dir = "oxford_flowers"
-    other_dirs = ("flowers-102", "OxfordFlowers", "flowers102", "oxford-flowers")
-    image_dirs = ("jpg",)
+    other_dirs = ("flowers-102", "OxfordFlowers", "flowers102", "oxford-flowers", "flower_data")
+    image_dirs = ("jpg", ".", "flower_data", "dataset")
     split_file = "split_zhou_OxfordFlowers.json"
     counts = (4093, 1633, 2463)
     classes = 102
+
+    @classmethod
+    def holds_images(cls, folder: Path) -> bool:
+        """Whether a folder has the images: `jpg` with any content, or parts with a folder for each number."""
+        return super().holds_images(folder) if folder.name == "jpg" else (folder / "train" / "1").is_dir()
+
+    @classmethod
+    def layout_at(cls, root: Path, folder: Path, images: Path) -> Layout:
+        if images.name == "jpg":
+            return Layout(root, folder, images)
+        moved = {path.rpartition("/")[2]: path for path in walk_images(images)}
+        return Layout(root, folder, images, moved)
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:

@@ -29,8 +29,10 @@ class OxfordPets(BenchmarkDataset):
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:
-        train, val = splits.split_trainval(_items(layout.file("annotations/trainval.txt")))
-        return Listing(train, val, _items(layout.file("annotations/test.txt")))
+        train, val = splits.split_trainval(
+            _items(layout.file("annotations/trainval.txt", "annotations/annotations/trainval.txt"))
+        )
+        return Listing(train, val, _items(layout.file("annotations/test.txt", "annotations/annotations/test.txt")))
 
     # Data-set files written for upstream take the functions of split files from this class.
 

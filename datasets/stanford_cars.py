@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 from promptkd.data.benchmark import BenchmarkDataset, Layout
-from promptkd.data.images import list_folders, list_images
+from promptkd.data.folders import list_folders, list_images
 from promptkd.data.reading import read_lines, read_mat
 from promptkd.data.splits import Item, Listing, split_trainval
 

@@ -10,8 +10,9 @@ from typing import Any
 from dassl.data.datasets import DATASET_REGISTRY, Datum
 from promptkd.data.benchmark import BenchmarkDataset, option
 from promptkd.data.checks import check_classnames, clip_name
-from promptkd.data.class_names import find_classnames, named_path, read_class_list
-from promptkd.data.images import list_folders, walk_images
+from promptkd.data.class_lists import read_class_list
+from promptkd.data.class_names import find_classnames, named_path
+from promptkd.data.folders import LeftOut, list_folders, walk_images
 from promptkd.data.layout import Layout, refuse_two_classes
 from promptkd.data.loading.user_images import UserImages
 from promptkd.data.splits import Item, Listing, subsample_classes
@@ -29,13 +30,14 @@ class Unlabeled(BenchmarkDataset):
 
     Training images have label -1 and no class name, and `labelled` is False: a method that needs labels refuses the
     data set. The classes are those in DATASET.CLASSNAMES (or classnames.txt, classnames.json in ROOT): one name a line,
-    or a JSON list. DATASET.TEST_DIR is a folder with a folder of test images per class; without it nothing is
-    evaluated: `full.test` is empty.
+    or a list in JSON, YAML or CSV (promptkd/data/class_lists.py). DATASET.TEST_DIR is a folder with a folder of test
+    images per class; without it nothing is evaluated: `full.test` is empty.
     """
 
     optional_parts = ("val", "test")
     labelled = False
     image_wrapper = UserImages
+    reads = ("CLASSNAMES", "TEST_DIR", "SKIP_BAD_IMAGES")
 
     def load(self, cfg: Any) -> tuple[Layout, Listing, str]:
         root = root_of(cfg)
@@ -47,13 +49,14 @@ class Unlabeled(BenchmarkDataset):
         self.class_list = read_class_list(path)
         check_classnames("Unlabeled", self.class_list)
         warn_of_folder_names(root, path.name, self.class_list)
-        layout = Layout(root, root, root)
+        layout, left = Layout(root, root, root), LeftOut()
         test: list[Item] = []
         if named := option(cfg, "TEST_DIR"):
             folder = named_path(root, named, "TEST_DIR")
             layout = Layout(root, root, root, {TEST: str(folder)})
-            test = self.test_items(folder)
-        files = walk_images(root)
+            test = self.test_items(folder, left)
+        files = walk_images(root, left)
+        left.report("Unlabeled")
         if TEST in layout.moved:  # test images inside ROOT are not trained on
             inside = {str(Path(layout.path(file)).resolve()) for file, _, _ in test}
             files = [file for file in files if str((root / file).resolve()) not in inside]
@@ -62,21 +65,26 @@ class Unlabeled(BenchmarkDataset):
         refuse_two_classes("Unlabeled", layout, Listing([], [], test))
         return layout, listing, path.name
 
-    def test_items(self, folder: Path) -> list[Item]:
+    def test_items(self, folder: Path, left: LeftOut) -> list[Item]:
         """The test images of a folder of class folders, each matched with its class by name.
+
+        Args:
+            folder: of the class folders.
+            left: gets what is left out.
 
         Raises:
             ValueError: a folder that is no class of the list, or no images at all.
         """
         labels = {clip_name(name): label for label, name in enumerate(self.class_list)}
         items = []
-        for name in list_folders(folder):
+        for name in list_folders(folder, left):
             if clip_name(name) not in labels:
                 close = difflib.get_close_matches(clip_name(name), labels, n=1)
                 hint = f"; did you mean {self.class_list[labels[close[0]]]!r}?" if close else ""
                 raise ValueError(f"Unlabeled: folder {folder / name} is no class of the class list{hint}")
             label = labels[clip_name(name)]
-            items += [(f"{TEST}/{name}/{file}", label, self.class_list[label]) for file in walk_images(folder / name)]
+            files = walk_images(folder / name, left)
+            items += [(f"{TEST}/{name}/{file}", label, self.class_list[label]) for file in files]
         if not items:
             raise ValueError(f"Unlabeled: DATASET.TEST_DIR {folder} has no images in class folders")
         tested = {label for _, label, _ in items}

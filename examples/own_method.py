@@ -42,9 +42,13 @@ class Mirror(PromptTrainer):
 
     @staticmethod
     def spec(options: MirrorOptions, shape: ClipShape, classnames: Sequence[str]) -> promptkd.PromptSpec:
-        size = {"n_text": options.n_ctx, "n_vision": options.n_ctx}
-        depth = {"depth_text": options.depth, "depth_vision": options.depth}
-        return promptkd.PromptSpec(**size, **depth, phrase="a photo of a")
+        return promptkd.PromptSpec(
+            n_text=options.n_ctx,
+            depth_text=options.depth,
+            n_vision=options.n_ctx,
+            depth_vision=options.depth,
+            phrase="a photo of a",
+        )
 
     def losses(self, model: promptkd.PromptedClip, batch: Batch) -> dict[str, Tensor]:
         text = model.text_features(self.task.classnames)  # (C, D), encoded once for both

@@ -14,12 +14,29 @@ IMPORTED_FROM = PACKAGE.parent  # the entry of sys.path that `import promptkd` n
 RUNS_PER_GPU = "PROMPT_RUNS_PER_GPU"  # environment: how many runs were started on this one's GPU, itself included
 
 
+def expanded(path: str) -> str:
+    """A path whose ~ (or ~name) in front is the home folder; any other path as it is.
+
+    Raises:
+        ValueError: there is no such home folder.
+    """
+    whole = os.path.expanduser(path)
+    if path.startswith("~") and whole == path:
+        raise ValueError(
+            f"{path}: there is no home folder {path.split('/')[0]}; write ./{path} for a file of that name"
+        )
+    return whole
+
+
 def working_folder(variable: str, name: str) -> str:
     """The folder of data or output: what an environment variable names, else `name` beside the configurations.
 
     An installed package writes nothing beside itself: there it is `name` in the current folder.
+
+    Raises:
+        ValueError: it begins with ~, and there is no such home folder.
     """
-    return os.environ.get(variable, str((Path.cwd() if INSTALLED else ROOT) / name))
+    return expanded(os.environ.get(variable) or str((Path.cwd() if INSTALLED else ROOT) / name))
 
 
 def shown_command(name: str) -> str:

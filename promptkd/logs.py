@@ -90,6 +90,8 @@ def show(level: int = logging.INFO) -> None:
     screen.setLevel(level)
     LOGGER.setLevel(logging.DEBUG)
     LOGGER.propagate = False
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what is printed may name a file that is not UTF-8
 
 
 @contextlib.contextmanager
@@ -141,7 +143,7 @@ class _List(logging.Handler):
         self.messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
+        self.messages.append(plain(record.getMessage()))
 
 
 @contextlib.contextmanager

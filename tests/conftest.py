@@ -87,6 +87,22 @@ def write_data(root: Path) -> str:
     return str(root)
 
 
+def last_words(*words: str) -> list[str]:
+    """The words of a command line, of a flag or key that stands there twice the last value alone."""
+    left = list(words)
+    values: dict[str, list[str]] = {}
+    while left:
+        name, equals, value = left.pop(0).partition("=") if left[0].startswith("--") else (left.pop(0), "", "")
+        if name in ("--eval-only", "--no-train"):
+            values[name] = [name]
+        elif equals:
+            values[name] = [name, value]
+        else:
+            values[name] = [name, *left[:1]]
+            del left[:1]
+    return [word for pair in values.values() for word in pair]
+
+
 @pytest.fixture(scope="session")
 def argv(clips: dict[str, str], data_root: str) -> Callable[..., list[str]]:
     """`argv(trainer, output_dir, KEY, VALUE or "--flag" words...)` -> the words of train.py; tiny and on the CPU."""
@@ -101,13 +117,13 @@ def run_words(
     root: str, backbone: str, trainer: str, output: Path | str, *more: str, epochs: int = 2, seed: int = 1
 ) -> list[str]:
     flags = [word for word in more if word.startswith("--")]
-    return [
+    return last_words(
         *("--root", root, "--seed", str(seed), "--trainer", trainer, "--output-dir", str(output)),
         *("--dataset-config-file", str(ROOT / "configs/datasets/eurosat.yaml"), *flags),
         *("MODEL.BACKBONE.NAME", backbone, "INPUT.SIZE", f"({SIZE}, {SIZE})"),
         *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "4", "OPTIM.MAX_EPOCH", str(epochs)),
         *("VERBOSE", "False", "USE_CUDA", "False", *(word for word in more if word not in flags)),
-    ]
+    )
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from promptkd import distributed
 from promptkd.engine.batch import Batch
 from promptkd.engine.callbacks import Callback
 from promptkd.engine.checks import check_config
-from promptkd.engine.config import FINAL_MODELS
+from promptkd.engine.keys import FINAL_MODELS
 from promptkd.engine.model import build_model
 from promptkd.engine.options import MethodOptions, read_options
 from promptkd.engine.task import Supervision, Task

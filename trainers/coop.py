@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,10 @@ from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.clip.clip import load_clip_to_cpu  # noqa: F401  what files written for upstream take from this module
-from promptkd.engine.options import MethodOptions, node_of, option
+from promptkd.engine.options import LEARNS_WORDS, LONGEST, MethodOptions, node_of, option
 from promptkd.engine.task import Supervision
 from promptkd.model.prompting import ClipShape
-from promptkd.model.prompts import context_length
+from promptkd.model.prompts import POSITIONS, context_length
 from promptkd.model.spec import PromptSpec
 
 from .base import PromptTrainer
@@ -23,10 +23,23 @@ from .base import PromptTrainer
 class CoOpOptions(MethodOptions):
     """The context, and where the class name stands in it."""
 
-    n_ctx: int = option(16, "context tokens")
+    n_ctx: int = option(16, "context tokens", least=1, most=LONGEST)
     csc: bool = option(False, "a context for each class, which says nothing of new classes")
-    ctx_init: str = option("", 'words to start from, one token each, in the place of N_CTX; "" starts at random')
-    class_token_position: str = option("end", "where the class name stands in the context")
+    ctx_init: str = option(
+        "", 'words to start from, one token each, in the place of N_CTX; "" starts at random', words=True
+    )
+    class_token_position: str = option("end", "where the class name stands in the context", choices=POSITIONS)
+
+    def not_read(self, cfg: CfgNode) -> Mapping[str, str]:
+        return LEARNS_WORDS | words_or_number(cfg, self.ctx_init, self.n_ctx)
+
+
+def words_or_number(cfg: CfgNode, ctx_init: str, n_ctx: int) -> dict[str, str]:
+    """N_CTX as a key that is not read, where CTX_INIT has another number of words."""
+    words = len(ctx_init.replace("_", " ").split())
+    if not words or words == n_ctx:
+        return {}
+    return {f"TRAINER.{node_of(cfg.TRAINER.NAME)}.N_CTX": f"CTX_INIT has {words} words, each of which is a token"}
 
 
 def context_spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:

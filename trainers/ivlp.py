@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from yacs.config import CfgNode
+
 from dassl.engine import TRAINER_REGISTRY
-from promptkd.engine.options import MethodOptions, option
+from promptkd.engine.options import DEEPEST, LEARNS_WORDS, LONGEST, MOST_TOKENS, MethodOptions, option
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
 
@@ -18,11 +20,14 @@ from .base import PromptTrainer
 class IVLPOptions(MethodOptions):
     """Tokens and depths of both encoders."""
 
-    n_ctx_vision: int = option(4, "visual tokens")
-    n_ctx_text: int = option(4, "context tokens")
-    ctx_init: str = option("a photo of a", 'words that the context starts from; "" starts at random')
-    prompt_depth_vision: int = option(9, "blocks of the image encoder with learned tokens")
-    prompt_depth_text: int = option(9, "blocks of the text encoder with learned tokens")
+    n_ctx_vision: int = option(4, "visual tokens", least=0, most=MOST_TOKENS)
+    n_ctx_text: int = option(4, "context tokens", least=0, most=LONGEST)
+    ctx_init: str = option("a photo of a", 'words that the context starts from; "" starts at random', words=True)
+    prompt_depth_vision: int = option(9, "blocks of the image encoder with learned tokens", least=0, most=DEEPEST)
+    prompt_depth_text: int = option(9, "blocks of the text encoder with learned tokens", least=1, most=DEEPEST)
+
+    def not_read(self, cfg: CfgNode) -> Mapping[str, str]:
+        return LEARNS_WORDS
 
 
 def both_sides_spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 from torch.nn import functional as F
+from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.batch import Batch
-from promptkd.engine.options import option
+from promptkd.engine.options import LARGEST_WEIGHT, LONGEST, option
 from promptkd.model.prompted_clip import PromptedClip
 
 from .base import PromptTrainer
-from .coop import CoOpOptions, context_spec, context_supervision
+from .coop import CoOpOptions, context_spec, context_supervision, words_or_number
 
 
 @dataclass(frozen=True)
 class KgCoOpOptions(CoOpOptions):
     """CoOp's, and the weight of the distance."""
 
-    n_ctx: int = option(4, "context tokens")
-    ctx_init: str = option("a photo of a", "words to start from, one token each, in the place of N_CTX")
-    w: float = option(8.0, "weight of the distance to the hand-written template's features", least=0)
+    n_ctx: int = option(4, "context tokens", least=1, most=LONGEST)
+    ctx_init: str = option("a photo of a", "words to start from, one token each, in the place of N_CTX", words=True)
+    w: float = option(
+        8.0, "weight of the distance to the hand-written template's features", least=0, most=LARGEST_WEIGHT
+    )
+
+    def not_read(self, cfg: CfgNode) -> Mapping[str, str]:
+        return words_or_number(cfg, self.ctx_init, self.n_ctx)
 
 
 @TRAINER_REGISTRY.register()

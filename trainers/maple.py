@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from yacs.config import CfgNode
+
 from dassl.engine import TRAINER_REGISTRY
-from promptkd.engine.options import MethodOptions, option
+from promptkd.engine.options import DEEPEST, LEARNS_WORDS, LONGEST, MethodOptions, option
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
 
@@ -18,9 +20,14 @@ from .base import PromptTrainer
 class MaPLeOptions(MethodOptions):
     """The context, and how many blocks of both encoders have prompts."""
 
-    n_ctx: int = option(2, "context tokens")
-    ctx_init: str = option("a photo of a", "words that the context starts from; those beyond N_CTX stay as text")
-    prompt_depth: int = option(9, "blocks of both encoders with prompts")
+    n_ctx: int = option(2, "context tokens", least=1, most=LONGEST)
+    ctx_init: str = option(
+        "a photo of a", "words that the context starts from; those beyond N_CTX stay as text", words=True
+    )
+    prompt_depth: int = option(9, "blocks of both encoders with prompts", least=1, most=DEEPEST)
+
+    def not_read(self, cfg: CfgNode) -> Mapping[str, str]:
+        return LEARNS_WORDS
 
 
 @TRAINER_REGISTRY.register()

@@ -13,7 +13,7 @@ from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.batch import Batch
 from promptkd.engine.callbacks import AveragedPrompts, Callback
 from promptkd.engine.losses import gaussian_weights, mean_kl
-from promptkd.engine.options import option
+from promptkd.engine.options import LARGEST_WEIGHT, option
 from promptkd.model.class_vectors import cosine_logits
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.templates import PROMPTSRC_TEMPLATES
@@ -26,10 +26,16 @@ from .ivlp import IVLPOptions, both_sides_spec
 class PromptSRCOptions(IVLPOptions):
     """IVLP's, the weights of two regularisers, and the average over epochs."""
 
-    text_loss_weight: float = option(25.0, "weight of the text features' distance to frozen CLIP's", least=0)
-    image_loss_weight: float = option(10.0, "weight of the image features' distance to frozen CLIP's", least=0)
-    gpa_mean: float = option(15.0, "epoch that counts most in the average of prompts")
-    gpa_std: float = option(1.0, "spread of that average, in epochs", above=0, hint="a standard deviation is above 0")
+    text_loss_weight: float = option(
+        25.0, "weight of the text features' distance to frozen CLIP's", least=0, most=LARGEST_WEIGHT
+    )
+    image_loss_weight: float = option(
+        10.0, "weight of the image features' distance to frozen CLIP's", least=0, most=LARGEST_WEIGHT
+    )
+    gpa_mean: float = option(15.0, "epoch that counts most in the average of prompts", least=-1e6, most=1e6)
+    gpa_std: float = option(
+        1.0, "spread of that average, in epochs", above=0, most=1e6, hint="a standard deviation is above 0"
+    )
 
 
 @TRAINER_REGISTRY.register()

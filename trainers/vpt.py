@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from yacs.config import CfgNode
+
 from dassl.engine import TRAINER_REGISTRY
-from promptkd.engine.options import MethodOptions, option
+from promptkd.engine.options import DEEPEST, MOST_TOKENS, MethodOptions, option
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
 
@@ -18,9 +20,12 @@ from .base import PromptTrainer
 class VPTOptions(MethodOptions):
     """The visual tokens, and the words around the class name."""
 
-    n_ctx_vision: int = option(8, "visual tokens")
-    ctx_init: str = option("a photo of a", "words before the class name; they are not learned")
-    prompt_depth_vision: int = option(12, "blocks of the image encoder with learned tokens")
+    n_ctx_vision: int = option(8, "visual tokens", least=1, most=MOST_TOKENS)
+    ctx_init: str = option("a photo of a", "words before the class name; they are not learned", words=True)
+    prompt_depth_vision: int = option(12, "blocks of the image encoder with learned tokens", least=1, most=DEEPEST)
+
+    def not_read(self, cfg: CfgNode) -> Mapping[str, str]:
+        return {"TEMPLATE": "CTX_INIT has the words"}
 
 
 @TRAINER_REGISTRY.register()

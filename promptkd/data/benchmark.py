@@ -11,10 +11,13 @@ from typing import Any, ClassVar
 from dassl.data.datasets import DatasetBase, Datum
 from promptkd.data.checks import check_listing, sizes_text
 from promptkd.data.fewshot import FewShot, few_shot
+from promptkd.data.folders import innermost, is_junk
 from promptkd.data.images import bad_images
-from promptkd.data.layout import Layout, entries_text, missing_files
+from promptkd.data.layout import Layout, entries_text, missing_files, packed_text
+from promptkd.data.loading.user_images import PublishedImages
 from promptkd.data.splits import Listing, class_groups, digest, read_split, store_if_possible, subsample_classes
 from promptkd.home import shown_command
+from promptkd.texts import path_text
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +75,10 @@ class BenchmarkDataset(DatasetBase):
     optional_parts: ClassVar[tuple[str, ...]] = ()  # parts of the split that may be empty
     test_gaps_allowed: ClassVar[bool] = False  # whether classes may lack test images
     labelled: ClassVar[bool] = True  # False: training images have label -1
-    image_wrapper: ClassVar[type | None] = None  # for DataManager(dataset_wrapper=...); None: Dassl's own
+    image_wrapper: ClassVar[type] = PublishedImages  # for DataManager(dataset_wrapper=...): who reads the images
     listed_from_disk: ClassVar[bool] = False  # the lists come from the files on disk, so that none can be missing
     test_only: ClassVar[bool] = False  # a test set: its train list is the test list, and shots do not apply
+    reads: ClassVar[tuple[str, ...]] = ("SKIP_BAD_IMAGES",)  # which of DATASET_KEYS it reads
     same_names_allowed: ClassVar[bool] = False  # the published ImageNet names have two pairs of equal names
 
     def __init__(self, cfg: Any) -> None:
@@ -141,14 +145,20 @@ class BenchmarkDataset(DatasetBase):
             cls._refuse_unreadable(folder, os.X_OK)
             for images in cls.image_dirs:
                 cls._refuse_unreadable(folder / images, os.R_OK | os.X_OK)
-                if any((folder / images).glob(cls.marker)):
-                    return cls.layout_at(root, folder, folder / images)
+                if cls.holds_images(folder / images):
+                    place = folder / images
+                    return cls.layout_at(root, folder, place if images == "." else innermost(place))
         wanted = " or ".join(f"{cls.dataset_dir}/{images}".removesuffix("/.") for images in cls.image_dirs)
         raise FileNotFoundError(
-            f"{cls.__name__}: no folder {wanted} with images in it under {root} ({entries_text(root, folders)}); set "
-            f"DATASET.ROOT (--root) to the folder that holds {cls.dataset_dir}, or see {shown_command('data')} check "
-            f"{cls.__name__} --root {root}"
+            f"{cls.__name__}: no folder {wanted} with images in it under {root} ({entries_text(root, folders)}); "
+            f"{packed_text(folders)}set DATASET.ROOT (--root) to the folder that holds {cls.dataset_dir}, or see "
+            f"{shown_command('data')} check {cls.__name__} --root {root}"
         )
+
+    @classmethod
+    def holds_images(cls, folder: Path) -> bool:
+        """Whether a folder, which need not exist, is one of the data set's images."""
+        return any(not is_junk(path.name) for path in folder.glob(cls.marker))
 
     @classmethod
     def _refuse_unreadable(cls, folder: Path, needed: int) -> None:
@@ -212,7 +222,7 @@ class BenchmarkDataset(DatasetBase):
             total = sum(len(items) for items in listing)
             raise FileNotFoundError(
                 f"{cls.__name__}: {len(missing)} of {total} images of the split are not under {layout.images}: "
-                f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}"
+                f"{', '.join(map(path_text, missing[:10]))}{', ...' if len(missing) > 10 else ''}"
             )
         sizes = tuple(len(items) for items in listing)
         if any(cls.counts) and sizes != cls.counts:
@@ -229,7 +239,7 @@ def _without_bad_images(name: str, layout: Layout, listing: Listing) -> Listing:
     faults = zip(files, (fault for _, fault in bad_images(map(layout.path, files))), strict=True)
     bad = {file: fault for file, fault in faults if fault}
     for file, fault in bad.items():
-        log.warning("%s: left out %s (%s)", name, file, fault)
+        log.warning("%s: left out %s (%s)", name, path_text(file), fault)
     return Listing(*([item for item in items if item[0] not in bad] for items in listing))
 
 

@@ -5,6 +5,7 @@
 {command} check Folder --root my_images        your own images, see datasets/folder.py
 {command} download dtd --root data             never over files that are there
 {command} fewshot dtd --root data --shots 4 --seed 1 --out dtd_4shot.json
+{command} unpack EXPORT --out my_images         Parquet files of Hugging Face (pip install pyarrow)
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptkd.home import ROOT, shown_command
+from promptkd.home import ROOT, expanded, shown_command
 
 # Everything that brings torch is imported in the functions below, so that --help answers at once.
 if TYPE_CHECKING:
@@ -142,8 +143,15 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument(flag, default="", help=f"DATASET.{key}, for your own images")
     shots.add_argument("--shots", type=int, required=True)
     shots.add_argument("--seed", type=int, default=1)
-    shots.add_argument("--out", type=Path, help="where to; in this folder where not given")
+    shots.add_argument("--out", type=_path, help="where to; in this folder where not given")
+    unpack = commands.add_parser("unpack", help="write the images in Parquet files as class folders")
+    unpack.add_argument("export", type=_path, help="a Parquet file, or a folder of them")
+    unpack.add_argument("--out", type=_path, required=True, help="where to; then: --root OUT with the data set Folder")
     return main
+
+
+def _path(word: str) -> Path:
+    return Path(expanded(word))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -154,6 +162,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.show()
     if args.command == "download":
         return _run_download(args)
+    if args.command == "unpack":
+        return _run_unpack(args)
     if args.command == "fewshot":
         return _run_fewshot(args)
     return _run_check(args)
@@ -171,6 +181,14 @@ def _run_download(args: argparse.Namespace) -> int:
 def _run_fewshot(args: argparse.Namespace) -> int:
     name = resolve(args.name)
     print(fewshot(name, config(args.root, args.seed, NUM_SHOTS=args.shots, **_user_options(args)), args.out))
+    return 0
+
+
+def _run_unpack(args: argparse.Namespace) -> int:
+    from promptkd.data.parquet import unpack
+
+    numbers = unpack(args.export.expanduser(), args.out.expanduser())
+    print(f"{', '.join(f'{number:,} {part}' for part, number in numbers.items())} images in {args.out}")
     return 0
 
 

@@ -1,118 +1,141 @@
-"""Images as users have them: found in folders, and read, be they rotated, transparent or 16-bit, in any PIL format."""
+"""Images as users have them, read as RGB: rotated, transparent or 16-bit, in any PIL format, with odd metadata."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from promptkd.data.formats import HEIF_ADVICE, format_of, register_plugins
+from promptkd.data.pixels import without_metadata
+from promptkd.texts import path_text, plain
 
 log = logging.getLogger(__name__)
 
-# Formats that PIL registers, and cannot draw by itself.
-_NOT_IMAGES = frozenset("BUFR EPS FITS GRIB HDF5 MPEG PDF WMF".split())
-
-
-@cache
-def image_suffixes() -> frozenset[str]:
-    """The suffixes of the formats that PIL reads, in lower case: ".jpg", ".png", ...; MPO is read as JPEG."""
-    formats = Image.registered_extensions()  # also loads PIL's plugins
-    return frozenset(
-        suffix for suffix, kind in formats.items() if (kind in Image.OPEN or kind == "MPO") and kind not in _NOT_IMAGES
-    )
-
-
-def is_image(name: str) -> bool:
-    """Whether a file name has an image's suffix and is not hidden."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in image_suffixes()
-
-
-def list_images(folder: Path) -> list[str]:
-    """The names of the image files in a folder, sorted."""
-    return sorted(name for name in os.listdir(folder) if is_image(name))
-
-
-def list_folders(folder: Path) -> list[str]:
-    """The names of the subfolders (links to folders included), sorted, without hidden ones."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
-
-
-def walk_images(folder: Path) -> list[str]:
-    """The POSIX paths of the images in a folder and below it, sorted; a folder reached twice by links counts once.
-
-    A link to a folder above is not followed: it would bring the folder's neighbours into it. Links that lead to no
-    file are left out, with a warning.
-    """
-    seen = {_identity(above) for start in (folder.absolute(), folder.resolve()) for above in start.parents}
-    dangling: list[str] = []
-
-    def walk(inside: Path, prefix: str) -> Iterator[str]:
-        if (identity := _identity(inside)) in seen:
-            return
-        seen.add(identity)
-        with os.scandir(inside) as entries:
-            # Folders before links to folders, so that a link never takes the place of the folder itself.
-            ordered = sorted(entries, key=lambda entry: (entry.is_symlink(), entry.name))
-        for entry in ordered:
-            if _is_folder(entry):
-                if not entry.name.startswith("."):
-                    yield from walk(inside / entry.name, f"{prefix}{entry.name}/")
-            elif is_image(entry.name):
-                if entry.is_symlink() and not os.path.isfile(entry.path):
-                    dangling.append(prefix + entry.name)
-                elif entry.is_file():
-                    yield prefix + entry.name
-
-    images = sorted(walk(folder, ""))
-    if dangling:
-        log.warning("left out %d links in %s that lead to no file, such as %s", len(dangling), folder, dangling[0])
-    return images
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    """A folder's device and number, which are the same by every path and link to it."""
-    status = os.stat(folder)
-    return status.st_dev, status.st_ino
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one; for a link to itself, `entry.is_dir()` would raise an OSError."""
-    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+# A picture of 1 x 60,000 pixels would be resized to 224 x 13 million; one of 1:200, which no camera takes, costs 30 MB.
+MAX_RATIO = 200
+_TURNS = {  # EXIF's orientation -> what turns an image upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+_MAX_BYTES = 1 << 28  # of a file that is looked at once more
 
 
 def read_upright(path: str) -> Image.Image:
     """Reads an image as RGB, turned upright by its EXIF tag, transparent parts white, 16 bits scaled to 8.
 
     "Upright" is the way in which all images of users are read: phones store a photograph as the sensor had it, and the
-    EXIF tag has the turn. The published data sets are read as published: without the tag, alpha dropped.
+    EXIF tag has the turn. The published data sets are read as published: without the tag, alpha dropped
+    (`read_published`).
 
     Raises:
-        OSError: the file is no readable image; the message names it.
+        OSError: the file is no readable image, or one of extreme shape; the message names it.
     """
+    return _read(path, _upright)
+
+
+def read_published(path: str) -> Image.Image:
+    """Reads an image as RGB as the published code does: not turned, alpha dropped.
+
+    Raises:
+        OSError: the file is no readable image, or one of extreme shape; the message names it.
+    """
+    return _read(path, lambda image: image.convert("RGB"))
+
+
+def check_shape(image: Image.Image) -> None:
+    """Raises ValueError for an opened image, not decoded yet, whose one side is over MAX_RATIO times the other."""
+    short, long = sorted(image.size)
+    if long > MAX_RATIO * max(1, short):
+        raise ValueError(
+            f"{image.width} x {image.height} pixels: one side is over {MAX_RATIO} times the other, which resizing "
+            "would blow up to gigabytes; cut it"
+        )
+
+
+def turned(image: Image.Image) -> Image.Image:
+    """An image turned upright by its EXIF tag; as it is where there is none, or one that cannot be read."""
+    image.load()  # in a PNG the tag may come after the pixels
+    orientation = 1
+    with contextlib.suppress(Exception):  # EXIF of any kind of garbage; PIL raises many kinds of errors
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _read(path: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Reads an image file; where PIL refuses it, once more without the parts that hold no pixels."""
+    register_plugins()
     try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):  # 16 bits; convert("RGB") would clip them to white
-                values = np.asarray(upright).astype(np.int64)  # (H, W)
-                return Image.fromarray((values >> _excess_bits(values)).clip(0, 255).astype(np.uint8)).convert("RGB")
-            if upright.mode == "F":
-                raise ValueError("floating-point values have no known range; store it with 8 or 16 bits")
-            if upright.has_transparency_data:
-                layer = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-            return upright.convert("RGB")
+        try:
+            with Image.open(path) as image:
+                check_shape(image)
+                return convert(image)
+        except Image.DecompressionBombError:
+            raise
+        except Exception as error:
+            if (again := _from_pixels(path, convert)) is None:
+                raise
+            log.debug("%s is read without its metadata (%s)", path, error)
+            return again
     except Exception as error:  # PIL raises many kinds: OSError, SyntaxError, ValueError, DecompressionBombError, ...
-        empty = os.path.isfile(path) and os.path.getsize(path) == 0
-        reason = str(error).split("\n")[0]
-        reason = "the file is empty" if empty else "a folder without images" if os.path.isdir(path) else reason
-        raise OSError(f'cannot read the image "{path}" ({reason})') from error
+        raise OSError(f'cannot read the image "{path_text(path)}" ({_reason(path, error)})') from error
+
+
+def _from_pixels(path: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image | None:
+    """An image read from the parts of its file that hold the pixels, or None where they do not give one."""
+    if not os.path.isfile(path) or os.path.getsize(path) > _MAX_BYTES:
+        return None
+    with open(path, "rb") as file:
+        content = file.read()
+    for exif in (True, False):
+        # The error of the whole file is the one to be shown.
+        with contextlib.suppress(Exception):
+            bare = without_metadata(content, exif)
+            if bare is None:
+                return None
+            with Image.open(io.BytesIO(bare)) as image:
+                check_shape(image)
+                return convert(image)
+    return None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """An opened image as RGB: turned, transparent parts white, 16 bits scaled to 8."""
+    upright = turned(image)
+    if upright.mode.startswith("I"):  # 16 bits; convert("RGB") would clip them to white
+        values = np.asarray(upright)  # (H, W), of as many bits as the image has
+        return Image.fromarray((values >> _excess_bits(values)).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if upright.mode == "F":
+        raise ValueError("floating-point values have no known range; store it with 8 or 16 bits")
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return upright.convert("RGB")
+
+
+def _reason(path: str, error: Exception) -> str:
+    """Why a file is not read, in words for its user."""
+    if os.path.isdir(path):
+        return "a folder without images"
+    if os.path.isfile(path) and os.path.getsize(path) == 0:
+        return "the file is empty"
+    if isinstance(error, Image.UnidentifiedImageError) and (kind := format_of(path)) in ("HEIC", "AVIF"):
+        return f"{kind} images need a package: {HEIF_ADVICE}"
+    return plain(str(error).split("\n")[0])
 
 
 def _excess_bits(values: np.ndarray) -> int:
@@ -129,7 +152,7 @@ def image_fault(path: str) -> str | None:
         read_upright(path)
     except OSError as error:
         cause = error.__cause__ or error
-        return f"{type(cause).__name__}: {cause}".split("\n")[0]
+        return plain(f"{type(cause).__name__}: {cause}".split("\n")[0])
     return None
 
 

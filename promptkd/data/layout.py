@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from promptkd.data.splits import Listing
 from promptkd.home import shown_command
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z")
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,22 @@ def refuse_two_classes(name: str, layout: Layout, listing: Listing) -> None:
                     f"{name}: {other} (class {other_name!r}) and {file} (class {classname!r}) are the same file, "
                     f"{real}, by a link; remove one of the two"
                 )
+
+
+def packed_text(folders: Iterable[Path]) -> str:
+    """What to do about archives or Parquet files in the folders where a data set's images are expected; "" for none."""
+    for folder in dict.fromkeys(folders):
+        for pattern in ("*.parquet", "data/*.parquet"):
+            if any(folder.glob(pattern)):
+                return (
+                    f"{folder} holds Parquet files, a Hugging Face export without the published file names: "
+                    f"{shown_command('data')} unpack {folder} --out FOLDER makes class folders of them, for "
+                    "DATASET.NAME Folder; for the published split "
+                )
+        archives = sorted(path.name for kind in ARCHIVES for path in folder.glob(f"*{kind}"))
+        if archives:
+            return f"unpack {', '.join(archives[:5])} in {folder}, or "
+    return ""
 
 
 def entries_text(root: Path, folders: list[Path]) -> str:

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from promptkd.home import expanded
+
 
 def export(run: Path, target: Path, epoch: int | None = None) -> Path:
     """Writes the file and returns its path.
@@ -38,6 +40,8 @@ def export(run: Path, target: Path, epoch: int | None = None) -> Path:
     if "belongs_to" not in source.content:
         raise ValueError(f"{source.trainer} was written for upstream: its checkpoints have the published names already")
     folder, content = source.checkpoint.parent.name, source.content
+    if content.get("epoch") is None:  # it names the file; read_checkpoint has made sure that it is a whole number
+        raise ValueError(f"{source.checkpoint} does not say its epoch: export another with --epoch")
     file = target / folder / f"model.pth.tar-{content['epoch']}"
     if file.exists():
         raise FileExistsError(f"{file} is there already: remove it, or give another directory")
@@ -61,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--epoch", type=int)
     args = p.parse_args(argv)
     try:
-        file = export(args.run, args.directory or args.run / "published", args.epoch)
+        if args.epoch is not None and args.epoch < 1:
+            raise ValueError(f"--epoch {args.epoch}: epochs are counted from 1")
+        run = Path(expanded(str(args.run)))
+        file = export(run, Path(expanded(str(args.directory))) if args.directory else run / "published", args.epoch)
     except (OSError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from promptkd.tensors import check_tensors
+
 
 class Callback:
     """Called by the trainer at fixed moments; each method does nothing here."""
@@ -54,5 +56,7 @@ class AveragedPrompts(Callback):
         return {"averaged": dict(self.mean)}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        if state["averaged"]:
+            check_tensors(state["averaged"], self.prompts.state_dict(), "the stored mean")
         device = next(iter(self.prompts.state_dict().values())).device
         self.mean = {name: value.to(device) for name, value in state["averaged"].items()}

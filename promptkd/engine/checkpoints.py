@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from promptkd import tensors
+from promptkd.bounded import named, shown, texts, whole_number
 
 BEST = "model-best.pth.tar"  # Dassl's name of the best epoch's file
 
@@ -35,84 +36,97 @@ _FROZEN = re.compile(
 )
 
 
-class _Inert:
-    """Stands for any object of an old file that is not a tensor: it is built and filled, and does nothing."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def _nothing(self, *args: Any) -> None:
-        pass
-
-    # How a pickle fills objects, dictionaries (an optimiser's state is a defaultdict) and lists.
-    __setstate__ = __setitem__ = append = extend = _nothing
-
-
-class _TensorUnpickler(pickle.Unpickler):
-    """Builds tensors and plain containers; every other class of the file becomes inert, so no code of the file runs."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        tensor_parts = {"_rebuild_tensor_v2", "_rebuild_tensor", "_rebuild_parameter", "_rebuild_parameter_with_state"}
-        if module == "torch._utils" and name in tensor_parts:
-            return getattr(torch._utils, name)
-        if module == "collections" and name == "OrderedDict":
-            return OrderedDict
-        if module == "torch" and (name.endswith("Storage") or isinstance(getattr(torch, name, None), torch.dtype)):
-            return getattr(torch, name)
-        if module == "torch.storage" and name in {"TypedStorage", "UntypedStorage"}:
-            return getattr(torch.storage, name)
-        return _Inert
+# Beginnings of the names of learned tensors, ours and published: what a wrapper put in front of them is left out.
+_KNOWN = (
+    "ctx", "prompt_learner.", "meta_net.", "vision_prompts.", "text_prompts.", "projector.", "projections.",
+    "image_encoder.", "text_encoder.", "VPT_image_trans.", "compound_prompt", "proj.",
+)  # fmt: skip
+MOST_EPOCHS = 100_000
+# Number of dimensions of a learned tensor, by the beginning of our name for it; others have any.
+_DIMENSIONS = {"ctx": (2, 3), "vision_prompts.": (2,), "text_prompts.": (2,)}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Reads a checkpoint of ours or of Dassl without running code from the file.
 
-    Old Dassl files hold a pickled scheduler object, which `weights_only=True` refuses; they are read by an unpickler
-    that builds nothing but tensors.
+    Objects other than tensors and plain values, as the scheduler that old Dassl files hold, are None. A prefix that all
+    names of the state dict share is left out where a wrapper gave it (DataParallel, torch.compile, a trainer).
+
+    Returns:
+        "state_dict", name -> tensor, and what else the file has: "epoch" (a whole number), "belongs_to" (names and
+        texts), "run" (a mapping), "optimizer" (a mapping or None), ...
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is no checkpoint.
+        ValueError: the file is no checkpoint, or a field of it is of another kind; the message names it.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+        raise FileNotFoundError(f"no checkpoint at {named(path)}")
     try:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
-            safe = SimpleNamespace(Unpickler=_TensorUnpickler, load=_load_tensors, __name__="tensors_only")
-            content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=safe)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, AttributeError, KeyError, TypeError) as error:
-        why = " ".join(str(error).split())[:200]
+        content = tensors.read_content(path)
+    except ValueError as error:
+        why = str(error).removeprefix(f"{named(path)} is no weight file that can be read safely ").strip("()")
         raise ValueError(
-            f"{path} cannot be read as a checkpoint ({why}): is it cut off? Fetch it again, or give another"
+            f"{named(path)} cannot be read as a checkpoint ({why}): is it cut off? Fetch it again, or give another"
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise ValueError(f"{path} is no checkpoint: it has no 'state_dict'")
-    return {key: None if isinstance(value, _Inert) else value for key, value in content.items()}
+        raise ValueError(f"{named(path)} is no checkpoint: it has no 'state_dict'")
+    content = {key: value for key, value in content.items() if isinstance(key, str)}
+    try:
+        _check_fields(content)
+    except ValueError as error:
+        raise ValueError(f"{named(path)}: {error}") from error
+    return content | {"state_dict": tensors.without_wrapper(content["state_dict"], _KNOWN)}
 
 
-def _load_tensors(file: Any, **kwargs: Any) -> Any:
-    return _TensorUnpickler(file, **kwargs).load()
+def _check_fields(content: Mapping[str, Any]) -> None:
+    """Raises ValueError for a field of a checkpoint that is of another kind than what ours and Dassl's hold."""
+    if strange := [key for key in content["state_dict"] if not isinstance(key, str)]:
+        raise ValueError(f"state_dict has the name {shown(strange[0])}, which is no text")
+    if content.get("epoch") is not None:
+        whole_number(content["epoch"], "epoch", 0, MOST_EPOCHS)
+    for field in ("optimizer", "run", "belongs_to"):
+        value = content.get(field)
+        if not isinstance(value, dict) and (value is not None or field == "belongs_to" and field in content):
+            raise ValueError(f"{field} is {shown(value)}: it has to be a mapping")
+    if "belongs_to" in content:
+        identity = content["belongs_to"]
+        for field in ("trainer", "backbone", "text"):
+            if field not in identity and field != "text" or not isinstance(identity.get(field, ""), str):
+                raise ValueError(f"belongs_to.{field} is {shown(identity.get(field))}: it has to be a text")
+        texts(identity.get("classnames", ()), "belongs_to.classnames")
 
 
-def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Learned tensors of a checkpoint under our names; frozen CLIP weights and stored tokens are left out.
+def from_published(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Learned tensors of a checkpoint under our names, in float32; what `learned_tensors` gives and raises."""
+    half = (torch.float16, torch.bfloat16, torch.float64)
+    return {name: value.float() if value.dtype in half else value for name, value in learned_tensors(state).items()}
+
+
+def learned_tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Learned tensors of a checkpoint under our names, as they are; frozen CLIP weights and stored tokens are left out.
 
     Args:
         state: a `state_dict` with published names or with ours (which pass through).
 
     Returns:
-        name -> tensor; 1x1 convolutions of a published projector become linear layers (o, i), and values of half
-        precision become float32.
+        name -> tensor; 1x1 convolutions of a published projector become linear layers (o, i).
+
+    Raises:
+        ValueError: a value is no tensor, has no elements, or another number of dimensions.
     """
     learned = {}
     for key, value in state.items():
         name = _our_name(key)
-        if name is not None:
-            value = value.flatten(1) if name.startswith("projector") and value.dim() == 4 else value
-            learned[name] = value.float() if value.is_floating_point() else value
+        if name is None:
+            continue
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{shown(key)} is {shown(value)}, no tensor")
+        dimensions = next((number for begin, number in _DIMENSIONS.items() if name.startswith(begin)), range(5))
+        if not value.numel() or value.dim() not in dimensions:
+            raise ValueError(f"{shown(key)} is a tensor of {tuple(value.shape)}: nothing is learned in that")
+        learned[name] = value.flatten(1) if name.startswith("projector") and value.dim() == 4 else value
     return learned
 
 
@@ -166,24 +180,14 @@ def load_learned(module: nn.Module, state: dict[str, Tensor], source: str | Path
     """Loads learned tensors strictly.
 
     Raises:
-        ValueError: a tensor is missing, too many, or of another shape; the message names the first of each kind.
+        ValueError: a tensor is missing, too many, of another shape or another kind of number, or has a number that
+            is not finite; the message names the first of each kind.
     """
-    learned, expected = from_published(state), module.state_dict()
-    missing = [name for name in expected if name not in learned]
-    extra = [name for name in learned if name not in expected]
-    other = [name for name in expected if name in learned and learned[name].shape != expected[name].shape]
-    if missing or extra or other:
-        parts = []
-        if missing:
-            parts.append(f"{len(missing)} tensors are missing (first {missing[0]})")
-        if extra:
-            parts.append(f"{len(extra)} are too many (first {extra[0]})")
-        if other:
-            name = other[0]
-            parts.append(f"{name} is {tuple(learned[name].shape)}, this model wants {tuple(expected[name].shape)}")
-        raise ValueError(
-            f"{source} does not fit: {'; '.join(parts)}. Is it of another backbone, prompt depth or context length?"
-        )
+    try:
+        learned = learned_tensors(state)
+    except ValueError as error:
+        raise ValueError(f"{named(source)}: {error}") from error
+    tensors.check_tensors(learned, module.state_dict(), source)
     module.load_state_dict(learned)
 
 

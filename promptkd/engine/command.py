@@ -16,36 +16,54 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from promptkd import endings
-from promptkd.home import ROOT
+from promptkd.home import ROOT, expanded
+from promptkd.written import whole_number
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
+
+    from promptkd.engine.not_read import NotRead
 
 log = logging.getLogger(__name__)
 BASE = ROOT / "configs" / "base.yaml"
 
 
+class _Once(argparse.Action):
+    """A flag that stands on a command line once, or again with the same words."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, args: argparse.Namespace, values: Any, flag: Any = None
+    ) -> None:
+        given = vars(args).setdefault("flags", {})
+        if given.setdefault(self.dest, values) != values:
+            raise ValueError(f"{flag} is given twice, as {given[self.dest]!r} and as {values!r}: give it once")
+        setattr(args, self.dest, values)
+
+
 def parser() -> argparse.ArgumentParser:
     """The field's command line."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--root", default="", help="folder that holds the data sets (DATASET.ROOT)")
-    p.add_argument("--output-dir", default="", help="where the run goes (OUTPUT_DIR)")
-    p.add_argument("--resume", default="", help="run to continue, where it is not --output-dir")
-    p.add_argument("--seed", type=int, default=None, help="0 or more fixes the run; negative: not fixed")
-    p.add_argument("--source-domains", nargs="+", default=None, help="of data sets that have domains; none here has")
-    p.add_argument("--target-domains", nargs="+", default=None, help="of data sets that have domains; none here has")
-    p.add_argument("--transforms", nargs="+", default=None, help="training transforms (INPUT.TRANSFORMS)")
-    p.add_argument("--config-file", default="", help="recipe of the method")
-    p.add_argument("--dataset-config-file", default="", help="configs/datasets/<name>.yaml")
-    p.add_argument("--trainer", default="", help="method (TRAINER.NAME)")
-    p.add_argument("--backbone", default="", help="CLIP (MODEL.BACKBONE.NAME)")
-    p.add_argument("--head", default="", help="head of Dassl's own models (MODEL.HEAD.NAME)")
+    texts: dict[str, Any] = {"default": "", "action": _Once}
+    lists: dict[str, Any] = {"default": None, "nargs": "+", "action": _Once}
+    whole: dict[str, Any] = {"default": None, "type": whole_number, "action": _Once}
+    p.add_argument("--root", **texts, help="folder that holds the data sets (DATASET.ROOT)")
+    p.add_argument("--output-dir", **texts, help="where the run goes (OUTPUT_DIR)")
+    p.add_argument("--resume", **texts, help="run to continue, where it is not --output-dir")
+    p.add_argument("--seed", **whole, help="0 or more fixes the run; negative: not fixed")
+    p.add_argument("--source-domains", **lists, help="of data sets that have domains; none here has")
+    p.add_argument("--target-domains", **lists, help="of data sets that have domains; none here has")
+    p.add_argument("--transforms", **lists, help="training transforms (INPUT.TRANSFORMS)")
+    p.add_argument("--config-file", **texts, help="recipe of the method")
+    p.add_argument("--dataset-config-file", **texts, help="configs/datasets/<name>.yaml")
+    p.add_argument("--trainer", **texts, help="method (TRAINER.NAME)")
+    p.add_argument("--backbone", **texts, help="CLIP (MODEL.BACKBONE.NAME)")
+    p.add_argument("--head", **texts, help="head of Dassl's own models (MODEL.HEAD.NAME)")
     p.add_argument("--eval-only", action="store_true", help="evaluate --model-dir and stop")
-    p.add_argument("--model-dir", default="", help="run to evaluate")
-    p.add_argument("--load-epoch", type=int, default=None, help="its epoch; default: the best, else the last")
+    p.add_argument("--model-dir", **texts, help="run to evaluate")
+    p.add_argument("--load-epoch", **whole, help="its epoch; default: the best, else the last")
     p.add_argument("--no-train", action="store_true", help="build everything and stop: a check of the configuration")
     p.add_argument(
         "--options", action="store_true", help="print every option with its meaning, as docs/options.md, and stop"
@@ -55,7 +73,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def configure(args: argparse.Namespace) -> CfgNode:
-    """Command line -> frozen configuration.
+    """Command line -> frozen configuration, checked.
+
+    Raises:
+        FileNotFoundError, ValueError: a file or a key that does not exist, a value that does not fit.
+    """
+    from promptkd.engine.not_read import check_strict
+
+    cfg, entries = configured(args)
+    check_strict(cfg, entries)
+    return cfg
+
+
+def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
+    """Command line -> frozen configuration, and the keys among what is given that its run does not read.
 
     Raises:
         FileNotFoundError, ValueError: a file or a key that does not exist, a value that does not fit.
@@ -64,27 +95,24 @@ def configure(args: argparse.Namespace) -> CfgNode:
     from promptkd import guests
     from promptkd.data.benchmark import DATASET_DEFAULTS
     from promptkd.engine import config
+    from promptkd.engine.checks import check_run
+    from promptkd.engine.not_read import keys_not_read
 
     guests.register()
     cfg = config.default_config(DATASET_DEFAULTS)
-    named = dict(zip(args.opts[::2], args.opts[1::2], strict=False))
-    config.admit(cfg, named.get("TRAINER.NAME") or args.trainer or config.trainer_named_in(args.config_file))
+    pairs = config.pairs_of(args.opts)
+    recipe, of_dataset = expanded(args.config_file), expanded(args.dataset_config_file)
+    config.admit(cfg, pairs.get("TRAINER.NAME") or args.trainer or config.trainer_named_in(recipe))
+    given: dict[str, str] = {}
     config.merge_file(cfg, BASE)
-    if args.dataset_config_file:
-        config.merge_file(cfg, args.dataset_config_file)
-    per_dataset = config.merge_file(cfg, args.config_file) if args.config_file else {}
-    config.merge(
-        cfg, per_dataset.get(named.get("DATASET.NAME", cfg.DATASET.NAME), {}), f"{args.config_file} PER_DATASET"
-    )
-    given = {
-        "DATASET.ROOT": args.root, "OUTPUT_DIR": args.output_dir, "RESUME": args.resume, "SEED": args.seed,
-        "DATASET.SOURCE_DOMAINS": args.source_domains, "DATASET.TARGET_DOMAINS": args.target_domains,
-        "INPUT.TRANSFORMS": args.transforms, "TRAINER.NAME": args.trainer, "MODEL.BACKBONE.NAME": args.backbone,
-        "MODEL.HEAD.NAME": args.head, "MODEL_DIR": args.model_dir, "LOAD_EPOCH": args.load_epoch,
-        "EVAL_ONLY": args.eval_only or None,
-    }  # fmt: skip
-    config.merge_options(cfg, [text for key, v in given.items() if v not in ("", None) for text in (key, str(v))])
-    config.merge_options(cfg, args.opts)
+    default = cfg.clone()
+    if of_dataset:
+        config.merge_file(cfg, of_dataset, given)
+    per_dataset = config.merge_file(cfg, recipe, given) if recipe else {}
+    of_this = per_dataset.get(pairs.get("DATASET.NAME", cfg.DATASET.NAME), {})
+    config.merge(cfg, of_this, f"{recipe} PER_DATASET", given=given)
+    for key, value in (_flags(args) | pairs).items():
+        config.merge_value(cfg, key, value, given)
     named = cfg.TRAINER.NAME
     known = TRAINER_REGISTRY.get(named) if named in TRAINER_REGISTRY.registered_names() else None
     learns = getattr(known, "learns", False)  # a trainer written for upstream says by itself what it misses
@@ -92,8 +120,21 @@ def configure(args: argparse.Namespace) -> CfgNode:
         raise ValueError("--eval-only needs --model-dir, the run whose checkpoint is evaluated")
     if not cfg.DATASET.ROOT:
         cfg.DATASET.ROOT = "data"
+    check_run(cfg, known)
     cfg.freeze()
-    return cfg
+    return cfg, keys_not_read(cfg, known, given, default) if known else []
+
+
+def _flags(args: argparse.Namespace) -> dict[str, Any]:
+    """Dotted key -> value of the flags that are given; an empty one counts as none."""
+    flags = {
+        "DATASET.ROOT": args.root, "OUTPUT_DIR": args.output_dir, "RESUME": args.resume, "SEED": args.seed,
+        "DATASET.SOURCE_DOMAINS": args.source_domains, "DATASET.TARGET_DOMAINS": args.target_domains,
+        "INPUT.TRANSFORMS": args.transforms, "TRAINER.NAME": args.trainer, "MODEL.BACKBONE.NAME": args.backbone,
+        "MODEL.HEAD.NAME": args.head, "MODEL_DIR": args.model_dir, "LOAD_EPOCH": args.load_epoch,
+        "EVAL_ONLY": args.eval_only or None,
+    }  # fmt: skip
+    return {key: value for key, value in flags.items() if value not in ("", None)}
 
 
 def main(argv: Sequence[str] | None = None) -> float | None:
@@ -106,13 +147,17 @@ def main(argv: Sequence[str] | None = None) -> float | None:
     """
     args = parser().parse_args(argv)  # before anything heavy is imported, so that --help answers at once
     from promptkd import distributed, logs
+    from promptkd.engine.not_read import check_strict, warn_of
 
     if args.options:
         print(options(), end="")
         return None
     with distributed.session():
         logs.show()
-        cfg = configure(args)
+        cfg, entries = configured(args)
+        check_strict(cfg, entries)
+        if distributed.is_main():
+            warn_of(entries)
         distributed.connect(cfg.USE_CUDA)
         return run(cfg, build_only=args.no_train)
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from yacs.config import CfgNode
 
+from promptkd.engine.limits import Limits
 from promptkd.results.settings import node_of
+
+LONGEST, MOST_TOKENS, DEEPEST = 1000, 1000, 100  # context tokens, visual tokens and blocks that any model could have
+LARGEST_WEIGHT = 1e6  # of a part of the loss
+LEARNS_WORDS = {"TEMPLATE": "the words around the class name are learned"}  # `not_read` of such a method
+PRECISIONS = ("fp32", "bf16", "fp16", "amp")
 
 
 def option(
@@ -17,7 +23,12 @@ def option(
     *,
     choices: Sequence[Any] = (),
     least: float | None = None,
+    most: float | None = None,
     above: float | None = None,
+    below: float | None = None,
+    filled: bool = False,
+    path: bool = False,
+    words: bool = False,
     hint: str = "",
 ) -> Any:
     """One option: `n_ctx: int = option(16, "context tokens")` is TRAINER.<METHOD>.N_CTX.
@@ -26,26 +37,47 @@ def option(
         default: its value where nobody gives one.
         meaning: a line for the page of options.
         choices: all values that it may have.
-        least, above: the smallest value, or the one that it must exceed.
+        least, most: the smallest and the largest value.
+        above, below: a number that it must exceed, or stay under.
+        filled: whether a text must not be empty.
+        path: whether it is a file or a folder (or may be one), whose ~ is the home folder.
+        words: whether it is text around the class name, which has no place in it.
         hint: what the message of a wrong value says; without it, what it may be.
     """
-    limits = {"choices": tuple(choices), "least": least, "above": above}
-    return field(default=default, metadata={"meaning": meaning, "hint": hint} | limits)
+    limits: dict[str, Any] = {"choices": tuple(choices), "least": least, "most": most, "above": above, "below": below}
+    limits |= {"filled": filled, "path": path, "words": words, "hint": hint}
+    return field(default=default, metadata=limits | {"meaning": meaning})
 
 
 @dataclass(frozen=True)
 class MethodOptions:
     """What every method has."""
 
-    prec: str = option("fp16", "arithmetic: fp32, bf16, fp16 or amp; on a CPU fp16 and amp become fp32")
+    prec: str = option(
+        "fp16", "arithmetic: fp32, bf16, fp16 or amp; on a CPU fp16 and amp become fp32", choices=PRECISIONS
+    )
 
     def check(self, cfg: CfgNode) -> None:
         """Raises ValueError for what an option alone does not show to be wrong."""
+
+    def not_read(self, cfg: CfgNode) -> Mapping[str, str]:
+        """Keys that a run with these options does not read -> why, as "CTX_INIT has the words"; dotted names."""
+        return {}
 
 
 def defaults_of(kind: type[MethodOptions]) -> CfgNode:
     """The options of a method with their defaults, as a node of the configuration."""
     return CfgNode({entry.name.upper(): entry.default for entry in fields(kind) if entry.default is not MISSING})
+
+
+def limits_of(kind: type[MethodOptions], trainer: str) -> dict[str, Limits]:
+    """Dotted key -> limits of a method's options.
+
+    Args:
+        kind: its dataclass.
+        trainer: its registered name.
+    """
+    return {f"TRAINER.{node_of(trainer)}.{one.name.upper()}": Limits.of(one.metadata) for one in fields(kind)}
 
 
 def read_options(kind: type[MethodOptions], trainer: str, cfg: CfgNode) -> Any:
@@ -61,21 +93,6 @@ def read_options(kind: type[MethodOptions], trainer: str, cfg: CfgNode) -> Any:
     """
     node = cfg.TRAINER.get(node_of(trainer), CfgNode())
     values = {entry.name: node.get(entry.name.upper(), entry.default) for entry in fields(kind)}
-    for entry in fields(kind):
-        _check(f"TRAINER.{node_of(trainer)}.{entry.name.upper()}", values[entry.name], entry)
+    for (key, limits), value in zip(limits_of(kind, trainer).items(), values.values(), strict=True):
+        limits.check(key, value)
     return kind(**values)
-
-
-def _check(key: str, value: Any, entry: Field[Any]) -> None:
-    """Raises ValueError where an option has a value that it may not have."""
-    limits = entry.metadata
-    choices, least, above = limits.get("choices", ()), limits.get("least"), limits.get("above")
-    wanted = ""
-    if choices and value not in choices:
-        wanted = f"choose {', '.join(repr(choice) if choice == '' else str(choice) for choice in choices)}"
-    elif least is not None and not value >= least:
-        wanted = f"set {least:g} or more"
-    elif above is not None and not value > above:
-        wanted = f"set more than {above:g}"
-    if wanted:
-        raise ValueError(f"{key} {value!r}: {limits.get('hint') or wanted}")

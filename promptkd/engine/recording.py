@@ -24,7 +24,7 @@ from promptkd.engine.evaluator import Evaluator
 from promptkd.engine.progress import Progress
 from promptkd.engine.task import Task
 from promptkd.files import write_text
-from promptkd.home import ROOT
+from promptkd.home import INSTALLED, ROOT
 from promptkd.model.class_vectors import FILE_NAME as CLASS_VECTORS
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.results.directory import dataset_of
@@ -207,7 +207,12 @@ def log_learned(module: nn.Module, method: str, required: bool) -> int:
 
 
 def _commit() -> str:
-    """The commit of this checkout, with "+" where files differ from it; "unknown" outside one."""
+    """The commit of this checkout, with "+" where files differ from it; "unknown" outside one.
+
+    An installed package has none, though it may lie inside somebody's repository.
+    """
+    if INSTALLED:
+        return "unknown"
     try:
         git = ["git", "-C", str(ROOT)]
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()

@@ -16,7 +16,7 @@ from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.saved import read_spec
 from promptkd.model.spec import PromptSpec
 from promptkd.model.zoo import load_clip
-from promptkd.results.directory import read_configuration
+from promptkd.results.directory import CONFIGURATION, read_configuration
 from promptkd.results.settings import node_of
 
 # Folders of a run in which methods keep their checkpoints, as published.
@@ -64,6 +64,11 @@ class FinishedRun:
             ValueError: the checkpoint does not fit.
         """
         vectors = None if text else ClassVectors.load(self.directory / FILE_NAME)
+        if vectors is not None and self.spec.projector_layers and vectors.features.shape[1] != self.spec.projector_dim:
+            raise ValueError(
+                f"{self.directory / FILE_NAME} has {vectors.features.shape[1]} channels, "
+                f"what the run learned leads to {self.spec.projector_dim}"
+            )
         # The token table is needed to build a context, though class vectors leave it unused here.
         clip = load_clip(self.backbone, text=text or bool(self.spec.n_text))
         about = {"backbone": self.backbone, "trainer": self.trainer, "source": str(self.directory)}
@@ -89,6 +94,8 @@ def read_run(directory: str | Path, epoch: int | None = None) -> FinishedRun:
     config = read_configuration(directory)
     if config is None:
         raise FileNotFoundError(f"{directory} holds no run: there is no config.yaml")
+    if "NAME" not in config.get("MODEL", {}).get("BACKBONE", {}):
+        raise ValueError(f"{directory / CONFIGURATION} does not say its CLIP: it has no MODEL.BACKBONE.NAME")
     folder = next((directory / name for name in FOLDERS if (directory / name).is_dir()), None)
     if folder is None:
         if config.TRAINER.NAME.startswith("ZeroshotCLIP"):
@@ -97,13 +104,18 @@ def read_run(directory: str | Path, epoch: int | None = None) -> FinishedRun:
     file = checkpoints.latest(folder, epoch)
     content = checkpoints.read_checkpoint(file)
     saved = read_spec(folder)
-    spec = saved.spec if saved else _spec_of_older(config, content)
+    try:
+        spec = saved.spec if saved else _spec_of_older(config, content)
+        if saved:
+            spec.check(checkpoints.learned_tensors(content["state_dict"]))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
     return FinishedRun(directory, config, file, content, spec)
 
 
 def _spec_of_older(config: CfgNode, content: dict[str, Any]) -> PromptSpec:
     """The spec of a run before specs were written: tensors tell sizes, its options tell words."""
     options = config.TRAINER.get(node_of(config.TRAINER.NAME)) or {}
-    learned = checkpoints.from_published(content["state_dict"])
+    learned = checkpoints.learned_tensors(content["state_dict"])
     phrase, position = options.get("CTX_INIT") or "", options.get("CLASS_TOKEN_POSITION") or "end"
     return PromptSpec.of_tensors(learned, str(phrase), str(position))

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from promptkd.bounded import clipped, named, parse_json, shown, texts
 from promptkd.files import replacing
 from promptkd.model.parts import Clip
 from promptkd.model.prompting import takes_text_prompts
+from promptkd.model.templates import check_template
 from promptkd.model.text import encode_texts
 from promptkd.model.tokens import class_prompt, embed
+from promptkd.tensors import read_safetensors
 
 FILE_NAME = "class_vectors.safetensors"
 
@@ -88,7 +90,7 @@ class ClassVectors:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file holds no class vectors.
+            ValueError: the file holds no class vectors, or some that are not finite, zero, or not one for each name.
         """
         path = Path(path)
         if not path.is_file():
@@ -96,13 +98,41 @@ class ClassVectors:
                 f"no class vectors at {path}: a finished run keeps them as {FILE_NAME} in its directory"
             )
         try:
-            with safe_open(str(path), framework="pt") as file:
-                header = file.metadata() or {}
-                features, scale = file.get_tensor("features"), file.get_tensor("logit_scale")
-            names = tuple(json.loads(header["classnames"]))
-        except (SafetensorError, KeyError) as error:
-            raise ValueError(f"{path} holds no class vectors ({error})") from error
-        return cls(names, features, float(scale), json.loads(header.get("source", "{}")))
+            return cls._of_file(*read_safetensors(path))
+        except ValueError as error:
+            reason = clipped(str(error).removeprefix(f"{named(path)} ").removeprefix(f"{named(path)}: "), 300)
+            raise ValueError(f"{named(path)} holds no class vectors that can be used ({reason})") from error
+
+    @classmethod
+    def _of_file(cls, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> ClassVectors:
+        """The vectors of a file's tensors and header; raises ValueError for what makes them useless."""
+        if lacking := [name for name in ("features", "logit_scale") if name not in tensors]:
+            raise ValueError(f"no tensor {' and no '.join(lacking)}")
+        if "classnames" not in header:
+            raise ValueError("no classnames in its header")
+        names = texts(parse_json(header["classnames"], "classnames"), "classnames")
+        source = parse_json(header.get("source", "{}"), "source")
+        if not isinstance(source, dict) or not all(isinstance(one, str) for one in source.values()):
+            raise ValueError("source is no mapping of texts")
+        features, scale = tensors["features"], tensors["logit_scale"]
+        for name, value in (("features", features), ("logit_scale", scale)):
+            if not value.is_floating_point():
+                raise ValueError(f"{name} holds {str(value.dtype).removeprefix('torch.')}, no real numbers")
+            if not value.isfinite().all():
+                raise ValueError(f"{name} has numbers that are not finite")
+        if features.dim() != 2 or not names or len(features) != len(names) or not features.shape[1]:
+            raise ValueError(f"features of shape {tuple(features.shape)} for {len(names)} classes")
+        if scale.numel() != 1 or not 0 < float(scale) < 1e6:
+            raise ValueError(f"logit_scale is {shown(scale.flatten()[:3].tolist())}: one number above 0 is wanted")
+        features = features.float()
+        if zero := [name for name, norm in zip(names, features.norm(dim=1).tolist(), strict=True) if not norm > 1e-6]:
+            raise ValueError(f"the vector of {shown(zero[0])} is zero")
+        first: dict[str, int] = {}
+        for row, name in enumerate(names):
+            # Some lists of classes have a name twice; then both have the same text, and the same vector.
+            if not torch.allclose(features[first.setdefault(name, row)], features[row], atol=1e-3):
+                raise ValueError(f"the class {shown(name)} comes twice, with two vectors")
+        return cls(names, features, float(scale), source)
 
 
 def cosine_logits(image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor) -> Tensor:
@@ -149,7 +179,12 @@ def template_features(
         templates: one or more texts with one `{}`.
         normalize_each: whether each template's feature is normalised before the mean, as in CLIP (arXiv 2103.00020,
             section 3.1.4); PromptSRC (arXiv 2307.06948, section 3.3) takes the mean of un-normalised features.
+
+    Raises:
+        ValueError: a template without exactly one place for the class name.
     """
+    for template in templates:
+        check_template(template, "template ")
     total = torch.zeros(())
     for template in templates:
         features = encode_prompts(clip, [class_prompt(template, name) for name in classnames])  # (C, D)

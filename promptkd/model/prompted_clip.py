@@ -17,6 +17,7 @@ from promptkd.model.precision import Precision
 from promptkd.model.prompting import encode_image
 from promptkd.model.prompts import Prompts
 from promptkd.model.spec import PromptSpec
+from promptkd.model.templates import check_template
 from promptkd.model.tokens import PromptTokens
 
 
@@ -52,6 +53,8 @@ class PromptedClip:
         self.prompts.to(precision.device)
         self.precision = precision
         self.templates = tuple(templates)
+        for template in self.templates:
+            check_template(template, "template ")
         self.vectors = None if vectors is None else vectors.to(precision.device)
         self.about: dict[str, Any] = dict(about or {})
         self._tokens: dict[tuple[str, ...], PromptTokens] = {}

@@ -42,7 +42,7 @@ class Prompts(nn.Module):
         ValueError: the model takes no such prompts, a depth exceeds its blocks, or the phrase is too short.
     """
 
-    text_chunk: int = 0  # texts that are encoded at a time: TRAIN.TEXT_CHUNK, see clip.memory
+    text_chunk: int = 0  # texts that are encoded at a time: TRAIN.TEXT_CHUNK, see promptkd.model.memory
 
     def __init__(
         self,

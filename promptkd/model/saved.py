@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
+from promptkd import bounded
 from promptkd.files import replacing, write_text
 from promptkd.model.class_vectors import FILE_NAME, ClassVectors
 from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.spec import PromptSpec
 from promptkd.model.zoo import load_clip
+from promptkd.tensors import check_tensors, read_safetensors
 
 SPEC_FILE = "prompts.json"
 TENSORS_FILE = "learned.safetensors"
@@ -47,7 +48,11 @@ def write_spec(folder: Path, model: PromptedClip) -> None:
         "spec": model.spec.to_dict(),
     }
     path, text = folder / SPEC_FILE, json.dumps(content, indent=1) + "\n"
-    if not (path.is_file() and path.read_text(encoding="utf-8") == text):
+    try:
+        same = bounded.read_bytes(path) == text.encode("utf-8")
+    except (OSError, ValueError):  # not there, or damaged: it is written anew
+        same = False
+    if not same:
         write_text(path, text)
 
 
@@ -61,16 +66,20 @@ def read_spec(folder: Path) -> SavedSpec | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = bounded.read_json(path)
+        fields = ("format", "backbone", "trainer", "templates", "spec")
+        if not isinstance(content, dict) or (lacking := [field for field in fields if field not in content]):
+            raise ValueError(f"it lacks {', '.join(lacking) if isinstance(content, dict) else 'every field'}")
         if content["format"] != FORMAT:
-            raise ValueError(f"format {str(content['format'])[:40]!r}, this version reads {FORMAT}")
-        names = [content["backbone"], content["trainer"], *content["templates"]]
-        if not all(isinstance(name, str) for name in names):
-            raise ValueError("backbone, trainer and templates are texts")
+            raise ValueError(f"format {bounded.shown(content['format'])}, this version reads {FORMAT}")
+        for field in ("backbone", "trainer"):
+            if not isinstance(content[field], str):
+                raise ValueError(f"{field} is {bounded.shown(content[field])}: it has to be a text")
+        templates = bounded.texts(content["templates"], "templates")
         spec = PromptSpec.from_dict(content["spec"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read ({type(error).__name__}: {str(error)[:200]})") from error
-    return SavedSpec(names[0], names[1], spec, tuple(names[2:]))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read ({bounded.clipped(error, 300)})") from error
+    return SavedSpec(content["backbone"], content["trainer"], spec, templates)
 
 
 def save(model: PromptedClip, folder: str | Path, classnames: Sequence[str] = ()) -> None:
@@ -110,12 +119,15 @@ def load(folder: str | Path, device: torch.device | str = "cpu", precision: str 
     if saved is None or not (folder / TENSORS_FILE).is_file():
         raise FileNotFoundError(f"{folder} holds no saved model: there is no {SPEC_FILE} with {TENSORS_FILE}")
     vectors = ClassVectors.load(folder / FILE_NAME) if (folder / FILE_NAME).is_file() else None
+    learned = read_safetensors(folder / TENSORS_FILE)[0]
+    try:
+        saved.spec.check(learned)
+    except (ValueError, IndexError, TypeError) as error:
+        raise ValueError(f"{folder / TENSORS_FILE} does not fit {SPEC_FILE}: {error}") from error
     clip = load_clip(saved.backbone, text=bool(saved.spec.n_text) or vectors is None)
     about = {"backbone": saved.backbone, "trainer": saved.trainer, "source": str(folder)}
     arithmetic = Precision.choose(precision, torch.device(device))
     model = PromptedClip(clip, saved.spec, arithmetic, templates=saved.templates, vectors=vectors, about=about)
-    try:
-        model.prompts.load_state_dict(load_file(folder / TENSORS_FILE))
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{folder / TENSORS_FILE} does not fit: {' '.join(str(error).split())[:300]}") from error
+    check_tensors(learned, model.prompts.state_dict(), folder / TENSORS_FILE)
+    model.prompts.load_state_dict(learned)
     return model.freeze()

@@ -112,3 +112,19 @@ class PromptSpec:
             projector_layers=len(linear),
             projector_dim=len(linear[-1]) if linear else 0,
         )
+
+    def check(self, learned: Mapping[str, Tensor]) -> None:
+        """Compares the sizes with those of the tensors that are to be loaded, before anything of these sizes is built.
+
+        Args:
+            learned: under our names.
+
+        Raises:
+            ValueError: a size differs; the message has both.
+        """
+        tensors = PromptSpec.of_tensors(learned)
+        for name in ("n_text", "n_vision", "n_classes", "projector_layers", "projector_dim"):
+            wanted, given = getattr(self, name), getattr(tensors, name)
+            wanted = 0 if name == "n_vision" and not self.depth_vision else wanted  # nothing is learned of them
+            if wanted != given:
+                raise ValueError(f"{name} of its spec is {wanted}, and {given} in its tensors")

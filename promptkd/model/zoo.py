@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import zipfile
+import pickle
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.error import URLError
 
 import open_clip
 import torch
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.factory import load_checkpoint
 from open_clip.model import CLIP, build_model_from_openai_state_dict
 from open_clip.pretrained import get_pretrained_url, list_pretrained_models_by_tag, list_pretrained_tags_by_model
-from safetensors.torch import load_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from promptkd.bounded import clipped, named, shown
 from promptkd.home import ROOT
+from promptkd.model.clip_config import LONGEST_TEXT, is_plain, read_config
 from promptkd.model.parts import Clip
+from promptkd.tensors import check_finite, read_weights, without_wrapper
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +37,11 @@ OPENAI = {
     if not arch.endswith("-quickgelu")
 }
 _TEXT_PARTS = ("transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection", "text")
+
+# Beginnings of the names in a CLIP's state dict, without what a wrapper puts in front; and entries that are no weights.
+_CLIP_NAMES = ("visual.", "logit_scale", "text_projection", "positional_embedding", "token_embedding.", "text.")
+_NUMBERS = ("input_resolution", "context_length", "vocab_size", "token_ids", "num_batches_tracked")
+_LARGEST_TABLE = 2**26  # numbers
 
 
 def available_models() -> list[str]:
@@ -108,9 +118,10 @@ def fetch(url: str) -> Path:
 
 def _from_file(path: Path, text: bool) -> Clip:
     """A model from a weight file, and the configuration beside it where there is one."""
-    config_files = [path.with_suffix(".json"), path.parent / "open_clip_config.json"]
-    config = next((json.loads(file.read_text(encoding="utf-8")) for file in config_files if file.is_file()), None)
-    if config is not None and not _plain(config["model_cfg"]):
+    files = [path.with_suffix(".json"), path.parent / "open_clip_config.json"]
+    file = next((file for file in files if file.is_file()), None)
+    config = None if file is None else read_config(file)
+    if config is not None and not is_plain(config["model_cfg"]):
         return _from_open_clip(f"local-dir:{path.parent}")
     return from_state(_read_state(path), config, str(path), text)
 
@@ -132,6 +143,7 @@ def from_state(
         ValueError: the tensors are no CLIP's, or not those of this architecture.
     """
     state = {key: value for key, value in state.items() if key != "attn_mask"}  # no weight: made anew below
+    _check_values(state, source)
     try:
         with torch.device("meta"):
             model = _empty_model(source, state, config)
@@ -141,30 +153,46 @@ def from_state(
             state = {key: value for key, value in state.items() if key.startswith(("visual.", "logit_"))}
         model.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
     except RuntimeError as error:
-        raise ValueError(f"{source} does not fit its architecture: {' '.join(str(error).split())[:400]}") from error
+        raise ValueError(f"{named(source)} does not fit its architecture: {clipped(error, 400)}") from error
     length = model.context_length
     model.attn_mask = torch.full((length, length), float("-inf")).triu_(1)
     model.config = config or {}
     return model
 
 
-def _plain(model_cfg: dict[str, Any]) -> bool:
-    """Whether a configuration is open_clip's plain CLIP, which needs no other library to be built."""
-    towers = (model_cfg.get("vision_cfg", {}), model_cfg.get("text_cfg", {}))
-    return not model_cfg.get("custom_text") and not any(key.endswith("_model_name") for cfg in towers for key in cfg)
+def _check_values(state: Mapping[str, Any], source: str) -> None:
+    """Raises ValueError where weights are no finite real numbers, or more texts or tokens than any CLIP has."""
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{named(source)}: {shown(name)} is {shown(value)}, no tensor")
+        if name.rpartition(".")[2] in _NUMBERS:
+            continue
+        if not value.is_floating_point() or not value.numel():
+            kind = f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+            raise ValueError(f"{named(source)}: {clipped(name)} is {kind}, no real numbers")
+        check_finite(value, name, source)
+    positions = state.get("positional_embedding")
+    if positions is not None and len(positions) > LONGEST_TEXT:
+        raise ValueError(f"{named(source)}: texts of {len(positions)} tokens, above {LONGEST_TEXT}")
 
 
 def _empty_model(source: str, state: dict[str, Tensor], config: dict[str, Any] | None) -> Clip:
     """The architecture of a state dict, from its configuration or else from its shapes; completes the state dict."""
     if config is not None:
-        model = CLIP(**config["model_cfg"], cast_dtype=torch.float16)  # norms in float32, whatever the weights are
+        try:
+            model = CLIP(**config["model_cfg"], cast_dtype=torch.float16)  # norms in float32, whatever the weights are
+        except Exception as error:  # sizes that do not go together: open_clip and PyTorch have many kinds of error
+            raise ValueError(f"the configuration of {named(source)} makes no CLIP ({clipped(error)})") from error
         model.visual.preprocess_cfg = config.get("preprocess_cfg", {})
         if "token_ids" in state:
-            state["token_embedding.weight"] = _full_table(state, model.vocab_size)
+            try:
+                state["token_embedding.weight"] = _full_table(state, model.vocab_size)
+            except (ValueError, KeyError) as error:
+                raise ValueError(f"{named(source)}: {clipped(error)}") from error
         return model
     if "text_projection" not in state or "ln_final.weight" not in state:
         raise ValueError(
-            f"{source} holds no CLIP state dict (first keys: {', '.join(list(state)[:3])}); "
+            f"{named(source)} holds no CLIP state dict (first keys: {clipped(', '.join(list(state)[:3]))}); "
             f"give open_clip weights as architecture:{source}"
         )
     if "input_resolution" not in state:
@@ -173,30 +201,29 @@ def _empty_model(source: str, state: dict[str, Tensor], config: dict[str, Any] |
         )
     for key in ("input_resolution", "context_length", "vocab_size"):
         state.pop(key, None)
-    return build_model_from_openai_state_dict({key: value.to("meta") for key, value in state.items()})
+    try:
+        return build_model_from_openai_state_dict({key: value.to("meta") for key, value in state.items()})
+    except Exception as error:  # as above: it takes sizes from the shapes of tensors that may be missing or odd
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{named(source)} does not fit its architecture: {clipped(reason)}") from error
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     """The tensors in a weight file: safetensors, TorchScript or a state dict; raises ValueError for another file."""
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(entry.endswith("/constants.pkl") for entry in archive.namelist()):
-                return dict(torch.jit.load(path, map_location="cpu").state_dict())
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a different type for each way a file can be broken
-        raise ValueError(
-            f"{path} is no weight file that can be read safely ({' '.join(str(error).split())[:200]})"
-        ) from error
+    state = read_weights(path)
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+    if not isinstance(state, dict):
+        raise ValueError(f"{named(path)}: state_dict is {shown(state)}, no names with tensors")
+    return without_wrapper({key: value for key, value in state.items() if isinstance(value, Tensor)}, _CLIP_NAMES)
 
 
 def _full_table(state: dict[str, Tensor], vocab_size: int) -> Tensor:
     """The token table of a bundled model, which stores the rows of its training words; all other rows are zero."""
-    ids, rows = state.pop("token_ids").long(), state["token_embedding.weight"].float()
+    ids, rows = state.pop("token_ids").flatten().long(), state["token_embedding.weight"].float()
+    if rows.dim() != 2 or len(ids) != len(rows) or not ((ids >= 0) & (ids < vocab_size)).all():
+        raise ValueError(f"token_ids of shape {tuple(ids.shape)} for a table of {tuple(rows.shape)}")
+    if vocab_size * rows.shape[1] > _LARGEST_TABLE:
+        raise ValueError(f"a table of {vocab_size} tokens with {rows.shape[1]} channels is too large")
     table = torch.zeros(vocab_size, rows.shape[1], device="cpu")
     table[ids] = rows
     return table
@@ -215,16 +242,42 @@ def _from_open_clip(name: str) -> Clip:
                 f"write {arch}:FILE or {arch}:TAG with one of {', '.join(tags) or '(none published)'}"
             )
     try:
-        model = open_clip.create_model(
-            arch, pretrained=pretrained or None, require_pretrained=True, pretrained_text=False
-        )
+        if pretrained and pretrained not in tags:
+            model = _with_weights_of(arch, Path(pretrained))
+        else:
+            model = open_clip.create_model(
+                arch, pretrained=pretrained or None, require_pretrained=True, pretrained_text=False
+            )
         model.tokenizer = open_clip.get_tokenizer(arch)
         model.config = None if complete else {"model_cfg": open_clip.get_model_config(arch)}
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, pickle.UnpicklingError, KeyError, TypeError, AttributeError) as error:
         raise OSError(
-            f"cannot load {name}: {' '.join(str(error).split())[:300]}. "
+            f"cannot load {name}: {clipped(error, 300)}. "
             f"Without a network, fetch the file elsewhere and give {arch}:FILE"
         ) from error
+    return model
+
+
+def _with_weights_of(arch: str, path: Path) -> Clip:
+    """A model of an architecture of open_clip's with the weights of a file, in any form that open_clip knows.
+
+    Raises:
+        ValueError: the file cannot be read, or holds other weights.
+    """
+    model = open_clip.create_model(arch, pretrained=None, pretrained_text=False)
+    if path.suffix in (".npy", ".npz"):  # of big_vision, whose names open_clip translates
+        load_checkpoint(model, str(path))
+        return model
+    state = _read_state(path)
+    numbers = {key: value for key, value in state.items() if key not in _NUMBERS}
+    _check_values(numbers, str(path))
+    with TemporaryDirectory() as folder:  # open_clip translates the names of several projects, from a file alone
+        checked = str(Path(folder) / "checked.safetensors")
+        save_file({key: value.detach().clone().contiguous() for key, value in numbers.items()}, checked)
+        try:
+            load_checkpoint(model, checked)
+        except (RuntimeError, KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
+            raise ValueError(f"{named(path)} does not fit {arch}: {clipped(error, 400)}") from error
     return model
 
 

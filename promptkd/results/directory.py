@@ -11,12 +11,12 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
-from promptkd import files
+from promptkd import bounded, files
 from promptkd.results import origins
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
 from promptkd.results.record import FILE_NAME as RESULT
 from promptkd.results.record import check_result
-from promptkd.results.settings import as_dict, fingerprint, relevant
+from promptkd.results.settings import as_dict, fingerprint, node_of, relevant
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +33,54 @@ def read_configuration(directory: str | Path) -> CfgNode | None:
     if not path.is_file():
         return None
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        cfg = CfgNode(content)
-        if not (isinstance(cfg.TRAINER.NAME, str) and isinstance(cfg.DATASET.NAME, str)):
-            raise ValueError("TRAINER.NAME and DATASET.NAME are to be names")
-        return cfg
-    except (yaml.YAMLError, ValueError, AttributeError, AssertionError) as error:
-        reason = f"it lacks {error}" if isinstance(error, AttributeError) else " ".join(str(error).split())
-        raise ValueError(f"{path} is broken: {reason}") from error
+        content = bounded.read_yaml(path)
+        _check_sections(content)
+        return CfgNode(content)
+    except (ValueError, AssertionError) as error:
+        reason = bounded.clipped(str(error).removeprefix(f"{bounded.named(path)} "), 400)
+        raise ValueError(f"{bounded.named(path)} is broken: {reason}") from error
+    except OSError as error:
+        raise ValueError(f"{bounded.named(path)} cannot be read ({error.strerror})") from error
+
+
+# What others take from a run's configuration, and of which kind it has to be where it is given; the names have to be.
+_KINDS: dict[str, tuple[type, str]] = {
+    "TRAINER": (dict, "a section"),
+    "TRAINER.NAME": (str, "a name"),
+    "DATASET": (dict, "a section"),
+    "DATASET.NAME": (str, "a name"),
+    "DATASET.NUM_SHOTS": (int, "a whole number"),
+    "MODEL": (dict, "a section"),
+    "MODEL.BACKBONE": (dict, "a section"),
+    "MODEL.BACKBONE.NAME": (str, "a name"),
+    "INPUT": (dict, "a section"),
+    "OPTIM": (dict, "a section"),
+    "SEED": (int, "a whole number"),
+    "LOAD_EPOCH": (int, "a whole number"),
+}
+
+
+def _check_sections(content: Any) -> None:
+    """Raises ValueError where a configuration lacks the method or the data set, or a value is of another kind."""
+    if not isinstance(content, dict):
+        raise ValueError(f"it is {bounded.shown(content)}, no mapping of sections")
+    sections: list[tuple[str, dict[Any, Any]]] = [("", content)]
+    for prefix, section in sections:  # grows
+        for key, value in section.items():
+            if not isinstance(key, str):
+                raise ValueError(f"{prefix}{bounded.shown(key)} is no key")
+            kind, wanted = _KINDS.get(f"{prefix}{key}", (object, ""))
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+                raise ValueError(f"{prefix}{key} is {bounded.shown(value)}, not {wanted}")
+            if isinstance(value, dict):
+                sections.append((f"{prefix}{key}.", value))
+            elif value is not None and not isinstance(value, (str, int, float, list)):
+                raise ValueError(f"{prefix}{key} is {bounded.shown(value)}, no value of a configuration")
+    for name in ("TRAINER", "DATASET"):
+        if "NAME" not in content.get(name, {}):
+            raise ValueError(f"it lacks {name}.NAME")
+    if not isinstance(content["TRAINER"].get(node_of(content["TRAINER"]["NAME"]), {}), dict):
+        raise ValueError(f"TRAINER.{node_of(content['TRAINER']['NAME'])} is no section")
 
 
 def check_directory(directory: str | Path, cfg: CfgNode) -> None:
@@ -59,7 +99,8 @@ def check_directory(directory: str | Path, cfg: CfgNode) -> None:
         before, now = relevant(earlier), json.loads(json.dumps(relevant(cfg), default=str))
         different = differences(directory, before, now)
         if different:
-            shown = "; ".join(f"{key} is {now.get(key)!r}, was {before.get(key)!r}" for key in different[:3])
+            changes = [(key, *map(bounded.shown, (now.get(key), before.get(key)))) for key in different[:3]]
+            shown = "; ".join(f"{key} is {value}, was {earlier_value}" for key, value, earlier_value in changes)
             raise ValueError(f"{directory} holds another run ({shown}): choose another --output-dir, or remove it")
     hashes = (fingerprint(cfg), *(() if earlier is None else (fingerprint(earlier),)))
     if check_result(directory, *hashes) is None and (directory / RESULT).is_file():

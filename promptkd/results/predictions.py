@@ -1,4 +1,8 @@
-"""A run's prediction for each test image, predictions.csv, and the accuracy of each class."""
+"""A run's prediction for each test image, predictions.csv, and the accuracy of each class.
+
+A path in the file is as `promptkd.texts.path_text` writes it, from the data sets' folder where the image is in it: a
+byte of a name that is not UTF-8 is `\\xNN`, and `promptkd.texts.path_of` gives the name on disk.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptkd.texts import cell, uncelled
+from promptkd.texts import cell, path_text, uncelled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,7 +76,8 @@ class Predictions:
 
     def _shown(self, path: str) -> str:
         absolute = Path(path).absolute()
-        return (absolute.relative_to(self.root) if absolute.is_relative_to(self.root) else absolute).as_posix()
+        inside = absolute.relative_to(self.root) if absolute.is_relative_to(self.root) else absolute
+        return path_text(inside.as_posix())
 
 
 def read_rows(path: str | Path) -> Iterator[dict[str, str]]:

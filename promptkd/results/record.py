@@ -5,7 +5,6 @@ docs/results.md explains each field. Accuracies are percentages.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import typing
@@ -16,7 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from promptkd import files
+from promptkd import bounded, files
 from promptkd.results import origins
 
 log = logging.getLogger(__name__)
@@ -24,7 +23,6 @@ log = logging.getLogger(__name__)
 FILE_NAME = "results.json"
 ASIDE = "results.json.damaged"  # where one goes that could not be read
 FORMAT = 1
-LARGEST = 200 * 2**20  # bytes of a results.json that is read
 GROUPS = ("base", "new", "all")  # class groups, in the order of tables
 # An evaluation does not know these: in the directory of the run that it evaluates, training's stay.
 _OF_TRAINING = ("teacher", "train_seconds", "train_images_per_second", "eval_only")
@@ -94,14 +92,14 @@ class RunRecord:
         if not isinstance(entries, dict) or "format" not in entries or not {"trainer", "metrics"} & entries.keys():
             raise ValueError("foreign: no result of train.py")
         if entries["format"] != FORMAT:
-            raise ValueError(f"format {entries['format']!r}: this version reads {FORMAT}")
+            raise ValueError(f"format {bounded.shown(entries['format'])}: this version reads {FORMAT}")
         if lacking := [one.name for one in fields(cls) if _is_required(one) and one.name not in entries]:
             raise ValueError(f"partial: lacks {', '.join(lacking)}")
         known = {one.name: entries[one.name] for one in fields(cls) if one.name in entries}
         for name, value in known.items():
             types = _types()[name]
             if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-                raise ValueError(f"broken: {name} is {_shortened(value)}")
+                raise ValueError(f"broken: {name} is {bounded.shown(value)}")
         if needs_metrics or known["metrics"]:
             _check_metrics(known["metrics"])
         _check_teacher(known["teacher"] or {})
@@ -179,20 +177,12 @@ def is_damage(error: ValueError) -> bool:
 
 def _parsed(path: Path) -> Any:
     try:
-        if (size := path.stat().st_size) > LARGEST:
-            raise ValueError(f"broken: {size / 2**20:.0f} MiB, a result has up to {LARGEST >> 20}")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return bounded.read_json(path, bounded.RECORD)
     except OSError as error:
         raise ValueError(f"broken: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise ValueError("broken: no text") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"broken: no JSON from line {error.lineno} on ({error.msg})") from error
     except ValueError as error:
-        kept = str(error) if is_damage(error) else f"broken: {str(error).partition(';')[0]}"
-        raise ValueError(kept) from error
-    except RecursionError as error:
-        raise ValueError("broken: nested too deep") from error
+        reason = str(error).removeprefix(f"{bounded.named(path)} ").replace("is not JSON", "no JSON")
+        raise ValueError(f"broken: {bounded.clipped(reason, 300)}") from error
 
 
 def _is_required(one: Field[Any]) -> bool:
@@ -222,11 +212,11 @@ def _check_metrics(metrics: Mapping[str, Any]) -> None:
         if not isinstance(accuracy, (int, float)) or isinstance(accuracy, bool):
             raise ValueError(f"partial: no accuracy of {group}")
         if not _is_percentage(accuracy):
-            raise ValueError(f"broken: accuracy of {group} is {_shortened(accuracy)}, no percentage")
+            raise ValueError(f"broken: accuracy of {group} is {bounded.shown(accuracy)}, no percentage")
     if {"base", "new"} <= metrics.keys() and "hm" in metrics:
         hm = harmonic_mean(metrics["base"]["accuracy"], metrics["new"]["accuracy"])
         if not _is_percentage(metrics["hm"]) or not abs(metrics["hm"] - hm) < 0.01:
-            raise ValueError(f"broken: hm is {_shortened(metrics['hm'])}, but that of its base and new is {hm:.2f}")
+            raise ValueError(f"broken: hm is {bounded.shown(metrics['hm'])}, but that of its base and new is {hm:.2f}")
     for group, values in metrics.items():
         classes = values.get("per_class", {}) if isinstance(values, dict) else {}
         if not isinstance(classes, dict) or not all(map(_is_percentage, classes.values())):
@@ -242,9 +232,3 @@ def _check_teacher(teacher: Mapping[str, Any]) -> None:
 
 def _is_percentage(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 100  # NaN is none
-
-
-def _shortened(value: Any) -> str:
-    """A value on one line that a terminal can hold."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

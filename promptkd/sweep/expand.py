@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from promptkd import home
+from promptkd.bounded import clipped, shown
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
 from promptkd.sweep.plan import Plan
 from promptkd.sweep.recipes import FULL_DATA, LEARNS_NOTHING, SHARED, SHOTS, STUDENTS, belongs
+from promptkd.written import Written, number, value_of
+
+MOST_RUNS = 20_000  # of one plan; the benchmark of all methods, protocols, shots and seeds has some 6,000
 
 
 def jobs_of(plan: Plan) -> list[Job]:
@@ -20,6 +25,7 @@ def jobs_of(plan: Plan) -> list[Job]:
     Raises:
         FileNotFoundError, ValueError: a recipe that does not exist, or an option that does not fit; before any run.
     """
+    check_number(plan)
     builder = _Builder(plan)
     for protocol, dataset, trainer in itertools.product(plan.protocols, plan.datasets, plan.trainers):
         nothing = trainer in LEARNS_NOTHING
@@ -32,6 +38,18 @@ def jobs_of(plan: Plan) -> list[Job]:
     for job in builder.jobs.values():  # a job is added after those that it needs
         depth[job.name] = 1 + max((depth[name] for name in job.needs), default=-1)
     return sorted(builder.jobs.values(), key=lambda job: depth[job.name])
+
+
+def check_number(plan: Plan) -> None:
+    """Raises ValueError where a plan has more runs than anybody waits for, before any of them is built."""
+    sizes = [len(values) for values in plan.grid.values()]
+    runs = math.prod([len(plan.protocols), len(plan.datasets), len(plan.trainers), max(len(plan.seeds), 1), *sizes])
+    runs *= max(len(plan.shots), *(map(len, SHOTS.values()) if "fewshot" in plan.protocols else ()), 1)
+    if runs > MOST_RUNS:
+        raise ValueError(
+            f"the plan has more than {MOST_RUNS:,} runs: leave out values of its grid "
+            f"({clipped(' x '.join(map(str, sizes))) or 'none'}), seeds or data sets"
+        )
 
 
 def _points(grid: Mapping[str, Sequence[Any]], trainer: str) -> list[dict[str, Any]]:
@@ -53,7 +71,7 @@ class _Builder:
         plan = self.plan
         given = {key: value for key, value in plan.set.items() if belongs(key, trainer)} | dict(point)
         options = {key: value for key, value in given.items() if not key.startswith("TEACHER.")}
-        backbone = str(options.get("MODEL.BACKBONE.NAME", ""))
+        backbone = as_word(options.get("MODEL.BACKBONE.NAME", ""))
         elsewhere = protocol in ("cross", "dg")
         if elsewhere and dataset == plan.source:
             protocol = "cross"  # one run on the source serves both
@@ -77,7 +95,7 @@ class _Builder:
         recipe = plan.recipe or recipes.recipe(trainer, learned_on, protocol, backbone, shots)
         # what a method learned elsewhere is another run for each source
         where = dataset if learned_on == dataset or trainer in LEARNS_NOTHING else f"{learned_on}_to_{dataset}"
-        kept = shots if protocol == "fewshot" else int(options["DATASET.NUM_SHOTS"])
+        kept = shots if protocol == "fewshot" else _shots(options["DATASET.NUM_SHOTS"])
         directory = (protocol, where, trainer, recipe, kept)
         return self.add(directory, dataset, seed, options, point, needs, extra)
 
@@ -122,7 +140,7 @@ class _Builder:
         suffix = "".join(f"+{key.rpartition('.')[2]}={_word(value)}" for key, value in point.items())
         directory = recipes.run_directory(self.output, protocol, where, trainer, recipe + suffix, shots, seed)
         name = directory.relative_to(self.output).as_posix()
-        words = [word for key, value in options.items() for word in (key, str(value))]
+        words = [word for key, value in options.items() for word in (key, as_word(value))]
         arguments = recipes.arguments(trainer, dataset, recipe, self.plan.data, seed, directory, [*extra, *words])
         command = (*home.command("train"), *arguments)
         if name in self.jobs:
@@ -146,6 +164,23 @@ def _configure(arguments: Sequence[str]) -> tuple[Any, str]:
     return cfg, fingerprint(cfg)
 
 
+def as_word(value: Any) -> str:
+    """An option's value as a word of a command line: as it is written in a plan's file or on a command line.
+
+    Raises:
+        ValueError: an entry of a list that reads as two different values.
+    """
+    return str(value_of(value) if isinstance(value, list) else value)
+
+
+def _shots(value: Any) -> int:
+    """The images a class that DATASET.NUM_SHOTS stands for. Raises ValueError for what is no whole number."""
+    shots = number(value) if isinstance(value, str) else value
+    if not isinstance(shots, int):
+        raise ValueError(f"DATASET.NUM_SHOTS is {shown(value)}: give a whole number")
+    return shots
+
+
 def _moved_from(directory: Path, cfg: Any) -> str:
     """The configuration hash of the same run before its teacher's folder was moved; "" where it is where it was."""
     from promptkd.results.directory import moved_from
@@ -157,5 +192,7 @@ def _moved_from(directory: Path, cfg: Any) -> str:
 
 
 def _word(value: Any) -> str:
-    """A value as part of a folder's name."""
+    """A value as part of a folder's name: a number as Python writes it, a word without what a name cannot hold."""
+    if isinstance(value, Written):
+        value = value_of(value)
     return "".join(character if character.isalnum() or character in ".-+" else "_" for character in str(value))

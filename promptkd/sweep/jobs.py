@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from promptkd import files
+from promptkd import bounded, files
 from promptkd.results import record
 from promptkd.results.directory import read_configuration
 from promptkd.results.record import RunRecord
@@ -111,8 +110,8 @@ def damage_of(job: Job) -> str:
 def failure_of(job: Job) -> dict[str, Any] | None:
     """The job's last failure, as `record_failure` wrote it; None where there is none of this configuration."""
     try:
-        failure = json.loads((job.directory / FAILURE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        failure = bounded.read_json(job.directory / FAILURE)
+    except (OSError, ValueError):
         return None
     if not isinstance(failure, dict) or failure.get("config_hash") not in job.hashes:
         return None

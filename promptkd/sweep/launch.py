@@ -42,7 +42,7 @@ from promptkd.sweep import own_images
 from promptkd.sweep.expand import jobs_of
 from promptkd.sweep.jobs import Job, Outcome, refuse_taken, states_of
 from promptkd.sweep.plan import Plan
-from promptkd.sweep.recipes import BENCHMARK, STUDENTS, VARIANTS
+from promptkd.sweep.recipes import BENCHMARK, STUDENTS, VARIANTS, options_of, take_seeds, whole
 from promptkd.tables import command as collect
 
 COMMANDS = ("base2new", "fewshot", "xd_train", "xd_test", "folder")
@@ -52,7 +52,7 @@ def read_words(command: str, trainers: Sequence[str], words: Sequence[str]) -> l
     """The plans that a command line asks for: data sets, in the few-shot protocol shots, seeds, KEY VALUE pairs.
 
     Raises:
-        ValueError: no data set, a key without a value, or what `Plan.check` raises.
+        ValueError: no data set, a key without a value or with two, or what `Plan.check` raises.
     """
     words = list(words)
     datasets: list[str] = []
@@ -62,12 +62,8 @@ def read_words(command: str, trainers: Sequence[str], words: Sequence[str]) -> l
     published = {}
     if list(trainers) == ["KgCoOp"] and words and re.fullmatch(r"[0-9]+\.[0-9]+", words[0]):
         published["TRAINER.KGCOOP.W"] = words.pop(0)  # its own script's second argument: stanford_cars 8.0
-    seeds = []
-    while words and words[0].isdigit():
-        seeds.append(int(words.pop(0)))
-    if len(words) % 2:
-        raise ValueError(f"options come in pairs KEY VALUE, the last one stands alone: {words[-1]!r}")
-    options = published | dict(zip(words[::2], words[1::2], strict=True))
+    seeds = take_seeds(words)
+    options = published | options_of(words)
     if os.environ.get("KD_WEIGHT"):
         options.setdefault("TRAINER.PROMPTKD.KD_WEIGHT", os.environ["KD_WEIGHT"])
     by_protocol, source = _datasets_by_protocol(command, trainers, datasets)
@@ -87,8 +83,8 @@ def _take_shots(command: str, words: list[str]) -> list[int]:
     """The shots of SHOTS, or of the first word of the few-shot protocol, which is taken away; [] for the default."""
     if command == "fewshot" and words and re.fullmatch(r"all|[0-9]+(,[0-9]+)*", words[0]):
         word = words.pop(0)
-        return [] if word == "all" else [int(number) for number in word.split(",")]
-    return [int(os.environ["SHOTS"])] if os.environ.get("SHOTS") else []
+        return [] if word == "all" else [whole("a number of shots", number) for number in word.split(",")]
+    return [whole("SHOTS", os.environ["SHOTS"])] if os.environ.get("SHOTS") else []
 
 
 def _datasets_by_protocol(

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from promptkd import home
+from promptkd.results.directory import read_configuration
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
 from promptkd.results.predictions import read_rows
 from promptkd.results.record import FILE_NAME, RunRecord
@@ -40,8 +39,8 @@ def jobs_of(words: Sequence[str]) -> list[Job]:
         ValueError: a word, a class list or an option that does not fit; before any run.
     """
     from promptkd.data.checks import check_classnames  # these load numpy and Pillow: only where needed
-    from promptkd.data.class_names import read_class_list
-    from promptkd.data.images import walk_images
+    from promptkd.data.class_lists import read_class_list
+    from promptkd.data.folders import walk_images
 
     images, classes, seeds, pairs = _inputs(words)
     options = _options(pairs, images)
@@ -71,16 +70,12 @@ def _inputs(words: Sequence[str]) -> tuple[Path, Path, list[int], list[str]]:
         raise ValueError(
             "two things are needed, IMAGES CLASSES.txt: a folder of images and a file with a class name a line"
         )
-    images, classes = (Path(os.path.abspath(os.path.expanduser(words.pop(0)))) for _ in range(2))
+    images, classes = (Path(os.path.abspath(home.expanded(words.pop(0)))) for _ in range(2))
     if not images.is_dir():
         raise FileNotFoundError(f"{images} is no folder of images")
     if not classes.is_file():
         raise FileNotFoundError(f"{classes} is no class list: a text file with one class name a line")
-    seeds: list[int] = []
-    while words and words[0].isdigit():
-        seeds.append(int(words.pop(0)))
-    if double := {seed for seed in seeds if seeds.count(seed) > 1}:
-        raise ValueError(f"seed {min(double)} is given twice")
+    seeds = recipes.take_seeds(words)
     return images, classes, seeds, words
 
 
@@ -88,9 +83,7 @@ def _options(words: Sequence[str], images: Path) -> dict[str, str]:
     """The KEY VALUE pairs of a command line, and those of the environment beside them."""
     from promptkd.data.class_names import named_path
 
-    if len(words) % 2:
-        raise ValueError(f"options come in pairs KEY VALUE, the last one stands alone: {words[-1]!r}")
-    options = dict(zip(words[::2], words[1::2], strict=True))
+    options = recipes.options_of(list(words))
     for key in options:
         if key in GIVEN_ELSEWHERE:
             raise ValueError(f"{key} is said by {GIVEN_ELSEWHERE[key]}: leave it out")
@@ -100,9 +93,9 @@ def _options(words: Sequence[str], images: Path) -> dict[str, str]:
     if test := options.get("DATASET.TEST_DIR"):
         options["DATASET.TEST_DIR"] = str(named_path(images, test, "TEST_DIR"))
     backbone = options.get("MODEL.BACKBONE.NAME", "")
-    teacher = os.environ.get("TEACHER") or ("mini-teacher" if backbone.startswith("mini-") else TEACHER)
-    if Path(teacher).expanduser().exists():  # a run or a file; any other is a name
-        teacher = os.path.abspath(os.path.expanduser(teacher))
+    teacher = home.expanded(os.environ.get("TEACHER") or ("mini-teacher" if backbone.startswith("mini-") else TEACHER))
+    if Path(teacher).exists():  # a run or a file; any other is a name
+        teacher = os.path.abspath(teacher)
     return options | {"TRAINER.PROMPTKD.TEACHER": teacher}
 
 
@@ -110,7 +103,8 @@ def _recipe(options: Mapping[str, str]) -> str:
     """The recipe of the bundled models where the student or its teacher is one of them; else the published one."""
     teacher, run = options["TRAINER.PROMPTKD.TEACHER"], Path(options["TRAINER.PROMPTKD.TEACHER"], "config.yaml")
     if run.is_file():
-        teacher = yaml.safe_load(run.read_text(encoding="utf-8"))["MODEL"]["BACKBONE"]["NAME"]
+        config = read_configuration(run.parent) or {}
+        teacher = str(config.get("MODEL", {}).get("BACKBONE", {}).get("NAME", ""))
     backbone = options.get("MODEL.BACKBONE.NAME") or ("mini-student" if teacher.startswith("mini-") else "")
     return recipes.recipe("PromptKD", "unlabeled", "cross", backbone)
 

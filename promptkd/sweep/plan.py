@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from promptkd import home
+from promptkd.bounded import shown
 from promptkd.sweep import recipes
+from promptkd.written import Written, is_empty, read_yaml, value_of
 
 _SET_BY_PLAN = {"TRAINER.NAME", "DATASET.NAME", "DATASET.ROOT", "SEED", "OUTPUT_DIR", "PROTOCOL", "EVAL_ONLY",
                    "MODEL_DIR"}  # fmt: skip
+
+
+QUOTE = "'"  # around a key in a message
+_NUMBERS = ("seeds", "shots")
 
 
 @dataclass
@@ -40,6 +45,8 @@ class Plan:
             ValueError: the message gives the closest name.
         """
         self._check_kinds()
+        for name in ("data", "output", "teacher"):
+            setattr(self, name, home.expanded(getattr(self, name)))
         self.datasets = [
             name for given in self.datasets for name in (recipes.BENCHMARK if given == "all" else (given,))
         ]
@@ -47,8 +54,8 @@ class Plan:
             values = getattr(self, key)
             if not values:
                 raise ValueError(f"the plan names no {key}: give --{key}, or {key}: [...] in its file")
-            if double := {value for value in values if values.count(value) > 1}:
-                raise ValueError(f"the plan names {', '.join(map(str, sorted(double)))} twice in {key}")
+            if twice := [value for value, number in Counter(values).items() if number > 1]:
+                raise ValueError(f"the plan names {', '.join(map(str, sorted(twice)[:10]))} twice in {key}")
         for protocol in self.protocols:
             recipes.check(protocol, list(recipes.PROTOCOLS), "protocol")
         for trainer in self.trainers:
@@ -62,24 +69,26 @@ class Plan:
             raise ValueError(f"{min(double)} is in set and in grid: leave one out")
         for key, values in self.grid.items():
             if not isinstance(values, (list, tuple)) or not values:
-                raise ValueError(f"grid {key} is {values!r}: give a list of values")
+                raise ValueError(f"grid {key} is {shown(values)}: give a list of values")
 
     def _check_kinds(self) -> None:
         """Refuses values that YAML can hold and a plan cannot use."""
         for key in ("trainers", "datasets", "protocols"):
-            if wrong := [value for value in getattr(self, key) if not isinstance(value, str)]:
-                raise ValueError(f"{key} has {wrong[0]!r}: give names, numbers in quotes")
+            if wrong := [value for value in getattr(self, key) if not isinstance(value, str) or not value.strip()]:
+                raise ValueError(f"{key} has {shown(wrong[0])}: give names")
         for key in ("seeds", "shots"):
             for number in getattr(self, key):
-                if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-                    raise ValueError(f"{key} has {number!r}: give whole numbers from 0 on")
+                if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**32:
+                    raise ValueError(f"{key} has {shown(number)}: give whole numbers from 0 on, below 2**32")
         for where, entries in (("set", self.set), ("grid", self.grid)):
             for key, value in entries.items():
-                if not isinstance(key, str):
-                    raise ValueError(f"{where} has the key {key!r}: give an option, as OPTIM.LR")
+                if not isinstance(key, str) or not key[:1].isalpha():
+                    raise ValueError(f"{where} has the key {shown(key).strip(QUOTE)}: give an option, as OPTIM.LR")
                 nested = [one for one in (value, *(value if isinstance(value, list) else ())) if isinstance(one, dict)]
                 if nested:
-                    raise ValueError(f"{where} {key} is {value!r}: write options with dots, as {key}.KEY: VALUE")
+                    raise ValueError(
+                        f"{where} {key} is {shown(value_of(value))}: write options with dots, as {key}.KEY: VALUE"
+                    )
 
 
 def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:
@@ -90,13 +99,10 @@ def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:
         ValueError: it is no YAML mapping, has a key that a plan does not have, or a value of the wrong kind.
     """
     content: Any = {}
-    if path:
+    if path := home.expanded(str(path)):
         if not Path(path).is_file():
             raise FileNotFoundError(f"no plan {path}: give a YAML file with trainers, datasets and seeds")
-        try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        content = read_yaml(path) or {}
         if not isinstance(content, dict):
             raise ValueError(f"{path} is no mapping: write trainers: [...], datasets: [...]")
     default = Plan()
@@ -104,10 +110,11 @@ def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:
     for key, value in content.items():
         recipes.check(str(key), known, "plan key")
         expected = getattr(default, key)
+        content[key] = value = _entry(key, value)
         if isinstance(expected, list) and not isinstance(value, list):
             content[key] = value = [value]
         if not isinstance(value, type(expected)):
-            raise ValueError(f"{path}: {key} is {value!r}, but must be a {type(expected).__name__}")
+            raise ValueError(f"{path}: {key} is {shown(value)}, but must be a {type(expected).__name__}")
     options = {key: value for key, value in given.items() if value not in (None, "", [], {})}
     winning = {*options.get("set", ()), *options.get("grid", ())}  # keys of the command line; the file's others stay
     for key in {"set", "grid"} & {*options, *content}:
@@ -116,3 +123,23 @@ def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:
     plan = Plan(**(content | options))
     plan.check()
     return plan
+
+
+def _entry(key: str, value: Any) -> Any:
+    """An entry of a plan's file: names as they are written, numbers as numbers, and the values of options as words.
+
+    Raises:
+        ValueError: a number that reads as two different ones.
+    """
+    try:
+        if key in _NUMBERS:
+            return value_of(value)
+        if isinstance(value, list):
+            return [value_of(one) if _is_null(one) or not isinstance(one, str) else str(one) for one in value]
+        return value if isinstance(value, dict) else value_of(value) if _is_null(value) else str(value)
+    except ValueError as error:
+        raise ValueError(f"{key} has {error}") from error
+
+
+def _is_null(value: Any) -> bool:
+    return isinstance(value, Written) and is_empty(value) and value != "~"

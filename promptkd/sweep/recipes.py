@@ -5,7 +5,9 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
+from promptkd.bounded import shown
 from promptkd.home import ROOT
+from promptkd.written import number
 
 CONFIGS = ROOT / "configs"
 PROTOCOLS = ("base2new", "fewshot", "cross", "dg")
@@ -117,9 +119,57 @@ def belongs(key: str, trainer: str) -> bool:
     return parts[0] != "TRAINER" or len(parts) < 3 or parts[1] == trainer.upper()
 
 
+def take_seeds(words: list[str]) -> list[int]:
+    """The seeds in front of the words of a command line, which are taken away.
+
+    Raises:
+        ValueError: one is given twice, or is written with a 0 in front.
+    """
+    seeds: list[int] = []
+    while words and words[0].isascii() and words[0].isdigit():
+        seeds.append(whole("a seed", words.pop(0)))
+    if double := {seed for seed in seeds if seeds.count(seed) > 1}:
+        raise ValueError(f"seed {min(double)} is given twice")
+    return seeds
+
+
+def whole(name: str, word: str) -> int:
+    """The whole number from 0 on that a word stands for.
+
+    Args:
+        name: what it is, for the message.
+        word: of a command line or the environment.
+
+    Raises:
+        ValueError: it stands for none.
+    """
+    try:
+        value = number(word)
+    except ValueError as error:
+        raise ValueError(f"{name} is {shown(word)}: {error}") from error
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name} is {shown(word)}: give a whole number from 0 on")
+    return value
+
+
+def options_of(words: list[str]) -> dict[str, str]:
+    """The KEY VALUE pairs of a command line.
+
+    Raises:
+        ValueError: a word stands alone, or a key is given twice with different values.
+    """
+    if len(words) % 2:
+        raise ValueError(f"options come in pairs KEY VALUE, the last one stands alone: {words[-1]!r}")
+    options: dict[str, str] = {}
+    for key, value in zip(words[::2], words[1::2], strict=True):
+        if options.setdefault(key, value) != value:
+            raise ValueError(f"{key} is given twice, as {shown(options[key])} and as {shown(value)}: give it once")
+    return options
+
+
 def check(name: str, choices: list[str], what: str) -> None:
     """Raises ValueError where a name is none of the choices, with the closest."""
     if name not in choices:
         close = get_close_matches(name, choices, n=1, cutoff=0.4)
         hint = f"; closest: {close[0]}" if close else ""
-        raise ValueError(f"no {what} {name!r}{hint}. There are {', '.join(sorted(choices))}")
+        raise ValueError(f"no {what} {shown(name)}{hint}. There are {', '.join(sorted(choices))}")

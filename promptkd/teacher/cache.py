@@ -188,7 +188,8 @@ def images_key(data: SeededViews) -> dict[str, Any]:
         status, path = os.stat(item.impath), item.impath
         # relpath is ten times as slow as stat, and there may be a million
         path = path[len(below) :] if path.startswith(below) else os.path.relpath(path, data.root)
-        digest.update(f"{path}\0{status.st_size}\0{status.st_ctime_ns}\n".encode())
+        line = f"{path}\0{status.st_size}\0{status.st_ctime_ns}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))  # a name may be of any bytes
     return {"number": len(data), "files": digest.hexdigest()}
 
 
@@ -208,7 +209,8 @@ def _reader(items: Any) -> str:
     kind = type(items).__qualname__
     if kind == "DecodedImages":
         kind = "UserImages" if items.upright else "DatasetWrapper"
-    return {"UserImages": "OwnImages"}.get(kind, kind)  # the name under which stored features lie
+    # The names under which stored features lie.
+    return {"UserImages": "OwnImages", "PublishedImages": "DatasetWrapper"}.get(kind, kind)
 
 
 def batches_key(cfg: CfgNode, device: torch.device) -> dict[str, Any]:

@@ -94,8 +94,8 @@ def _from_run(directory: Path, precision: Precision, templates: Sequence[str]) -
     clip = load_clip(run.backbone)
     if run.checkpoint is None:
         return PromptedClip(clip, run.spec, precision, templates=templates, about=about)
-    about |= {"dataset": run.config.DATASET.NAME, "shots": run.config.DATASET.NUM_SHOTS}
-    about |= {"checkpoint": run.checkpoint.name, "epoch": run.content["epoch"]}
+    about |= {"dataset": run.config.DATASET.NAME, "shots": run.config.DATASET.get("NUM_SHOTS")}
+    about |= {"checkpoint": run.checkpoint.name, "epoch": run.content.get("epoch")}
     teacher = PromptedClip(clip, run.spec, precision, about=about)
     checkpoints.load_learned(teacher.prompts, run.content["state_dict"], run.checkpoint)
     return teacher
@@ -105,7 +105,10 @@ def _from_published(path: Path, backbone: str, phrase: str, precision: Precision
     if path.is_dir():
         path = checkpoints.latest(next((path / name for name in FOLDERS if (path / name).is_dir()), path))
     content = checkpoints.read_checkpoint(path)
-    learned = checkpoints.from_published(content["state_dict"])
+    try:
+        learned = checkpoints.learned_tensors(content["state_dict"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if "ctx" not in learned:
         raise ValueError(f"{path} holds no learned context (ctx): it is no PromptSRC, IVLP, MaPLe or CoOp checkpoint")
     about = {

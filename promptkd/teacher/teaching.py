@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+from promptkd.data.loading.user_images import UserImages
 from promptkd.engine.batch import Batch
 from promptkd.engine.callbacks import Callback
 from promptkd.engine.evaluator import Evaluator, check_input
@@ -142,7 +143,7 @@ def find_teacher(cfg: CfgNode, options: Any, task: Task, precision: Precision) -
                 f"a CLIP name, or put the published teacher at {source}"
             )
     # Of published data sets it is known: their cross setting has other classes on purpose.
-    users_images = getattr(task.manager.dataset, "image_wrapper", None)
+    users_images = issubclass(getattr(task.manager.dataset, "image_wrapper", None) or object, UserImages)
     if users_images and (note := class_note(source, task.all_classnames)):
         log.warning(note)
     teacher = load_teacher(

@@ -113,7 +113,7 @@ def test_windows_paths_in_a_split_file_are_read(tmp_path: Path):
         ('{"train": [], "val": []}', "has no list test"),
         ('{"train": [["a.jpg", "cat"]], "val": [], "test": []}', "train[0] is ['a.jpg', 'cat']"),
         ('{"train": [["a.jpg", 0.5, "cat"]], "val": [], "test": []}', "train[0]"),
-        ('{"train": [["a.jpg", Infinity, "cat"]], "val": [], "test": []}', "train[0]"),
+        ('{"train": [["a.jpg", Infinity, "cat"]], "val": [], "test": []}', "Infinity, which is not finite"),
         ('{"train": 3, "val": [], "test": []}', "train is '3', not a list of [path, label, class name]"),
         ('{"train": [], "val": [], "test": [], "train": []}', "has 'train' twice in one object"),
         ('{"train": [], "val": [["../a.jpg", 0, "cat"]], "test": []}', "leaves the image folder"),
@@ -273,7 +273,7 @@ def test_wrong_roots(tmp_path: Path, eurosat: Path):
         EuroSAT(dataset_cfg(tmp_path / "nowhere"))
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(FileNotFoundError, match="no folder eurosat/2750 with .*empty .it holds nothing"):
+    with pytest.raises(FileNotFoundError, match="no folder eurosat/2750 or .*with .*empty .it holds nothing"):
         EuroSAT(dataset_cfg(empty))
     (empty / "eurosat" / "EuroSAT_RGB").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="eurosat holds EuroSAT_RGB"):

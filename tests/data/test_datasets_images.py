@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from trees import write_image
 
-from promptkd.data.images import image_suffixes, read_upright
+from promptkd.data.formats import image_suffixes
+from promptkd.data.images import read_upright
 
 
 def save(path: Path, array: np.ndarray, mode: str | None = None, **options) -> str:

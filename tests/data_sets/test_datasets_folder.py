@@ -13,7 +13,7 @@ from dassl.config import get_cfg_default
 from dassl.data import DataManager
 from datasets.folder import Folder
 from datasets.unlabeled import Unlabeled
-from promptkd.data.images import walk_images
+from promptkd.data.folders import walk_images
 from promptkd.data.loading.user_images import UserImages
 
 
@@ -140,7 +140,7 @@ def test_list_without_splits_is_split(tmp_path: Path):
     ("lines", "message"),
     [
         (["path,class,split", "a.png,,train"], "files.csv, row 1: no class; the columns are path, class, split"),
-        (["file,class", "a.png,cat"], "row 1: no path; the columns are file, class"),
+        (["picture,class", "a.png,cat"], "row 1: no path; the columns are picture, class"),
         (["path,class,split", "a.png,cat,dev"], "row 1: split 'dev'; choose one of train, val, test"),
         (["path,class,split", "a.png,cat,train", "./a.png,dog,test"], "row 2: a.png is in row 1 already"),
         (["path,class", "../a.png,cat"], "row 1: ../a.png is outside DATASET.ROOT"),

@@ -95,7 +95,7 @@ def test_wrong_class_lists(pool: Path, content: str, message: str):
 
 
 def test_unlabeled_without_what_it_needs(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    write_json({"0": "cat"}, pool / "map.json")
+    write_json({"cat": "tabby"}, pool / "map.json")
     with pytest.raises(ValueError, match="map.json is not a list of class names"):
         Unlabeled(dataset_cfg(pool, CLASSNAMES="map.json"))
     with pytest.raises(FileNotFoundError, match="DATASET.CLASSNAMES none.txt is neither in"):

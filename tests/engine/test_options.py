@@ -40,7 +40,7 @@ def test_keys_are_dassls_upper_case_names():
     [
         ({"N_CTX": 0}, r"TRAINER.METHOD.N_CTX 0: set 1 or more"),
         ({"RATE": 0.0}, r"TRAINER.METHOD.RATE 0.0: set more than 0"),
-        ({"RATE": float("nan")}, r"TRAINER.METHOD.RATE nan: set more than 0"),
+        ({"RATE": float("nan")}, r"TRAINER.METHOD.RATE nan: give a finite number"),
         ({"MODE": "slow"}, r"TRAINER.METHOD.MODE 'slow': choose '', fast"),
         ({"SPREAD": -1.0}, r"TRAINER.METHOD.SPREAD -1.0: a spread is above 0"),
     ],

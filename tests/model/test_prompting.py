@@ -171,6 +171,7 @@ def test_cosine_logits_naive():
 
 def test_class_vectors_file(tmp_path):
     features = nn.functional.normalize(torch.randn(3, 4), dim=-1)
+    features[2] = features[0]  # ImageNet has two classes of one name: they have one text, and one vector
     vectors = ClassVectors(("crane", "a b", "crane"), features, 50.0, {"made_by": "PromptSRC on ViT-L/14"})
     vectors.save(tmp_path / "v.safetensors")
     back = ClassVectors.load(tmp_path / "v.safetensors")

@@ -25,26 +25,43 @@ ARROWS = """
   home        |                                                             |
   files       |                                                             |
   texts       |                                                             |
+  bounded     | texts                                                       |
+  tensors     | bounded                                                     |
+  written     | bounded                                                     |
   logs        | texts                                                       |
   endings     | files texts                                                 |
   guests      | home                                                        | trainers datasets
   __init__    | guests                                                      |
   __main__    |                                                             | __init__ endings logs
-  model       | home files logs texts                                       |
+  model       | home files logs texts bounded tensors |
   distributed | model logs                                                  |
-  data        | home files logs texts distributed dassl                     | guests
-  results     | home files logs texts                                       |
-  engine      | home files logs texts distributed model data results dassl endings | guests
-  teacher     | home files logs texts distributed model data results dassl engine |
-  tables      | home files logs texts results                               |
-  sweep       | home files logs texts results tables endings                | data engine guests
-  deploy      | home files logs texts results                               | model data engine guests dassl
-  clip        | files model                                                 |
-  datasets    | home files logs texts data dassl                            |
+  data        | home files logs texts distributed dassl bounded | guests
+  results     | home files logs texts bounded |
+  engine | home files logs texts distributed model data results dassl endings bounded tensors written | guests
+  teacher     | home files logs texts distributed model data results dassl engine bounded tensors |
+  tables      | home files logs texts results bounded |
+  sweep       | home files logs texts results tables endings bounded written | data engine guests
+  deploy      | home files logs texts results bounded | model data engine guests dassl
+  clip        | files model bounded tensors |
+  datasets    | home files logs texts data dassl bounded |
   trainers    | home files logs texts distributed model data engine teacher dassl face |
 """
 # These answer --help and are imported by every command: not even by what they import do they load one of HEAVY.
-LIGHT = ("__init__", "__main__", "guests", "home", "files", "texts", "logs", "endings", "results", "tables", "sweep")
+LIGHT = (
+    "__init__",
+    "__main__",
+    "guests",
+    "home",
+    "files",
+    "texts",
+    "bounded",
+    "written",
+    "logs",
+    "endings",
+    "results",
+    "tables",
+    "sweep",
+)
 LIGHT += ("deploy",)
 HEAVY = ("torch", "torchvision", "open_clip", "dassl", "sklearn", "scipy", "tensorboard", "ray")
 NO_CFG = ("model",)  # parts that know no configuration

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pkgutil import resolve_name
 
 import pytest
 
@@ -13,7 +14,7 @@ from promptkd.engine import config, options_page
 from promptkd.engine.checks import NOT_READ
 from promptkd.home import ROOT
 
-FOLDERS = "docs|scripts|datasets|clip|trainers|tools|tests|promptkd|benchmarks|configs|examples|toolkit|assets"
+FOLDERS = "(?:docs|scripts|datasets|clip|trainers|tools|tests|promptkd|benchmarks|configs|examples|toolkit|assets)"
 PARTS = "model|data|engine|teacher|results|tables|sweep|deploy"  # of promptkd/
 OPTIONS = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
 
@@ -46,10 +47,30 @@ def test_what_the_pages_name_is_there():
             assert (page.parent / link).exists(), f"{page.name}: {link}"
         for path in re.findall(rf"\b(?:bash|python) ({FOLDERS}/[\w/]+\.(?:sh|py))", text):
             assert (ROOT / path).is_file(), f"{page.name}: {path}"
-        for name in re.findall(rf"`((?:{FOLDERS})/[\w./-]*\w)`", text):
+        for name in re.findall(rf"`({FOLDERS}/[\w./-]*\w)`", text):
             assert (ROOT / name).exists() or name.startswith("clip/ViT"), (
                 f"{page.name}: {name}"
             )  # weights are not shipped
         for name in re.findall(rf"`((?:{PARTS})/[\w/]+\.py)`", text):
             assert (ROOT / "promptkd" / name).is_file(), f"{page.name}: {name}"
         assert not re.search(r"python -m (tools|train|promptkd)\b", text), f"{page.name}: the current folder goes first"
+
+
+def test_names_of_the_changelog_are_there():
+    """Each new module or attribute, and what it says has kept its name."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    names = re.findall(r"`(promptkd(?:\.\w+)+)`", text)
+    for before, now in re.findall(r"^\| (.+) \| (.+) \|$", text, re.MULTILINE):
+        if same := re.search(r"the same names in `([\w.]+)`", now):
+            names += [f"{same[1]}.{old.rpartition('.')[2]}" for old in re.findall(r"`([\w.]+)`", before.split(";")[0])]
+    assert len(names) > 80
+    assert [name for name in names if not is_there(name)] == []
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name leads to a module, or to an attribute of one."""
+    try:
+        resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True

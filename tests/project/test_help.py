@@ -12,7 +12,19 @@ from benchmarks import startup
 from promptkd.__main__ import COMMANDS
 from promptkd.home import ROOT
 
-HEAVY = ("torch", "torchvision", "open_clip", "dassl", "sklearn", "scipy")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "open_clip",
+    "dassl",
+    "sklearn",
+    "scipy",
+    "numpy",
+    "pandas",
+    "PIL",
+    "ray",
+    "matplotlib",
+)
 STARTS = [["train.py"], ["promptkd/__main__.py"], *(["promptkd/__main__.py", name] for name in COMMANDS)]
 STARTS += [["promptkd/__main__.py", "data", name] for name in ("check", "download", "fewshot")]
 STARTS += [[f"tools/{path.name}"] for path in sorted((ROOT / "tools").glob("*.py"))]
@@ -32,6 +44,7 @@ def test_help_answers_at_once(words, tmp_path):
     command = [sys.executable, "-c", WRAPPER, str(ROOT / words[0]), *words[1:], "--help"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("usage: "), done.stderr
+    assert "python -m tools" not in done.stdout, "people type python tools/..."
     code, _, found = done.stdout.rpartition("FOUND ")[2].partition(" ")
     heavy, _, seconds = found.rpartition(" ")
     assert (code, heavy) == ("0", "[]")

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from yacs.config import CfgNode
 
-from dassl.utils import read_image
-from promptkd.data.loading.user_images import UserImages
+from promptkd.data.images import check_shape, turned
+from promptkd.data.loading.user_images import PublishedImages, UserImages
 
 GIB = 2**30
 
@@ -39,11 +39,12 @@ def wrapper(cfg: CfgNode, image_wrapper: Callable[..., Any] | None) -> Callable[
 
     Args:
         cfg: the run's; INPUT.DRAFT and DATALOADER.DECODED_CACHE_GB are the options.
-        image_wrapper: the data set's class of items (UserImages), None for Dassl's.
+        image_wrapper: the data set's class of items (PublishedImages, UserImages), None for Dassl's.
     """
     if not cfg.INPUT.DRAFT and not cfg.DATALOADER.DECODED_CACHE_GB:
         return image_wrapper
-    return partial(DecodedImages, upright=image_wrapper is not None)
+    upright = isinstance(image_wrapper, type) and issubclass(image_wrapper, UserImages)
+    return partial(DecodedImages, upright=upright)
 
 
 class DecodedImages(UserImages):
@@ -54,7 +55,7 @@ class DecodedImages(UserImages):
     Args:
         cfg, data_source, transform, is_train: see DatasetWrapper.
         upright: whether images are read as a user's (by `read_upright`, which turns them by their EXIF tag), or as
-            published (by Dassl's `read_image`).
+            published (by `read_published`).
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class DecodedImages(UserImages):
         """
         if self.edge and (small := read_draft(path, self.edge, self.upright)) is not None:
             return small
-        return super().read(path) if self.upright else read_image(path)
+        return super().read(path) if self.upright else PublishedImages.read(self, path)
 
 
 def read_draft(path: str, edge: int, upright: bool = False) -> Image.Image | None:
@@ -102,12 +103,13 @@ def read_draft(path: str, edge: int, upright: bool = False) -> Image.Image | Non
     """
     try:
         with Image.open(path) as image:
+            check_shape(image)
             full = image.size
             if image.format != "JPEG" or image.draft(None, (edge, edge)) is None or image.size == full:
                 return None
-            return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
-        return None  # reading it in full raises an error that names the fault
+            return (turned(image) if upright else image).convert("RGB")
+    except Exception:  # of many kinds; reading the file in full leaves out its metadata, or names the fault
+        return None
 
 
 class DecodedCache:

@@ -66,7 +66,7 @@ def view_seed(seed: int, epoch: int, path: str) -> int:
         epoch: from 0.
         path: of the image, from the data root.
     """
-    key = f"{seed}/{epoch}/{path.replace(os.sep, '/')}".encode()
+    key = f"{seed}/{epoch}/{path.replace(os.sep, '/')}".encode("utf-8", "surrogateescape")  # a name of any bytes
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
 
 
