@@ -139,6 +139,10 @@ def _hold_in_forks() -> None:
         if _active:
             with contextlib.suppress(ValueError):  # not in a main thread
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
+            # A worker's errors go to its parent by themselves; these are of threads that pass tensors to a parent which
+            # has gone.
+            sys.excepthook = lambda kind, error, trace: None
+            threading.excepthook = lambda failed: None
         let_go()
 
     os.register_at_fork(before=hold, after_in_parent=let_go, after_in_child=ignore)
