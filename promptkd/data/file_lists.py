@@ -12,8 +12,8 @@ from promptkd.bounded import clipped, shown
 from promptkd.data.part_names import PARTS, plain_part
 from promptkd.data.reading import read_json, read_json_lines, read_table
 from promptkd.data.splits import Listing, read_split
-from promptkd.filenames import original
 from promptkd.home import shown_command
+from promptkd.texts import path_of
 
 COLUMNS = {  # what is read -> names of its column; the first that a file has counts
     "path": (
@@ -164,8 +164,8 @@ def _word(row: Mapping[str, Any], key: str, where: str) -> str:
 
 def _inside(path: str, root: Path, where: str) -> str:
     """A path of a list as a POSIX path from the root; raises ValueError where it leaves the root."""
-    if "\\x" in path and os.path.exists(root / original(path)):  # a name that is not UTF-8, as predictions.csv has it
-        path = original(path)
+    if "\\x" in path and os.path.exists(root / path_of(path)):  # a name that is not UTF-8, as predictions.csv has it
+        path = path_of(path)
     path = path.replace("\\", "/")
     absolute = os.path.normpath(root / path)
     relative = Path(os.path.relpath(absolute, root)).as_posix()

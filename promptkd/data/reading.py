@@ -104,25 +104,20 @@ def read_json_lines(path: Path) -> list[Any]:
 
 
 class _TextLoader(yaml.BaseLoader):
-    """YAML whose scalars all stay texts, "no" and "1e3" too; no aliases, by which a small file grows without end."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("an alias (*name), which is not taken")
-        return super().compose_node(parent, index)
+    """YAML whose scalars all stay texts, "no" and "1e3" too; a key that is given twice is refused."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         mapping = super().construct_mapping(node, deep)
         if len(mapping) < len(node.value):
-            raise yaml.YAMLError("a key twice in one map")
+            raise ValueError("a key is given twice in one map")
         return mapping
 
 
 def read_yaml(path: Path) -> Any:
-    """Reads a YAML file, of at most 16 MB; all its values are texts, as they are written.
+    """Reads a YAML file; all its values are texts, as they are written.
 
     Raises:
-        ValueError: the file is not YAML, has aliases or a key twice, or is too large.
+        ValueError: the file is not YAML, has a key twice, or is too large.
     """
     return bounded.read_yaml(path, loader=_TextLoader, most=MAX_YAML)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -84,9 +85,10 @@ def _items(entries: Any, where: str) -> list[Item]:
             file = file.replace("\\", "/")  # files written by the published code on Windows
             if not isinstance(classname, str) or isinstance(label, bool) or label != int(label):
                 raise TypeError
+            os.fsencode(file)  # a lone surrogate is no byte of any name
         except (TypeError, ValueError, AttributeError, OverflowError):
             raise ValueError(f"{where}[{number}] is {shown(entry)}, not [path, label, class name]") from None
-        if file.startswith("/") or ":" in file.split("/")[0] or ".." in file.split("/"):
+        if "\0" in file or file.startswith("/") or ":" in file.split("/")[0] or ".." in file.split("/"):
             raise ValueError(f"{where}[{number}]: path {shown(file)} leaves the image folder")
         items.append((file, int(label), classname))
     return items

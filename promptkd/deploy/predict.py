@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from promptkd.deploy.classifier import Classifier
-from promptkd.filenames import readable, shown
 from promptkd.home import expanded
+from promptkd.texts import path_text, plain
 
 DEVICES = "cpu, cuda, cuda:N or mps"
 
@@ -38,7 +38,7 @@ def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
         {"class": model.classnames[label], "probability": value}
         for label, value in zip(labels.tolist(), values.tolist(), strict=True)
     ]
-    return {"path": shown(path), "top": answer}
+    return {"path": path_text(path), "top": answer}
 
 
 def images_of(paths: Sequence[Path]) -> Iterator[Path]:
@@ -94,14 +94,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.classes:
             model.restrict(args.classes)
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"error: {readable(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"error: {plain(' '.join(str(error).split()))}", file=sys.stderr)
         return 1
     failed = 0
     for path in images_of(paths):
         try:
             answer = predict(model, path, args.top)
         except OSError as error:
-            print(f"error: {readable(' '.join(str(error).split()))}", file=sys.stderr)
+            print(f"error: {plain(' '.join(str(error).split()))}", file=sys.stderr)
             failed = 1
             continue
         if args.json:

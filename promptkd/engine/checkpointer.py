@@ -23,8 +23,10 @@ from promptkd.engine.optimizer_state import check_optimizer
 from promptkd.files import replacing, write_text
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.saved import write_spec
+from promptkd.texts import one_line, plain, shortened
 
 log = logging.getLogger(__name__)
+_ANOTHER = "is the file damaged? Remove it, and the run goes on from the checkpoint before it"
 
 
 class Checkpointer:
@@ -99,6 +101,7 @@ class Checkpointer:
             raise ValueError(
                 f"{path} is not a checkpoint of this trainer to resume from; give it as MODEL.INIT_WEIGHTS"
             )
+        _check_fields(path, content)
         try:
             epochs = whole_number(content.get("epoch"), "epoch", 1, MOST_EPOCHS)
             check_optimizer(content.get("optimizer"), optimizer)
@@ -109,7 +112,10 @@ class Checkpointer:
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
             for _ in range(epochs):
                 scheduler.step()
-        optimizer.load_state_dict(content["optimizer"])
+        try:
+            optimizer.load_state_dict(content["optimizer"])
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            raise ValueError(f"{path} has no optimizer state of this run ({one_line(error)}): {_ANOTHER}") from error
         log.info("Resumed from %s (%d epochs done)", path, epochs)
         return epochs, content["run"]
 
@@ -156,6 +162,14 @@ class Checkpointer:
         content = checkpoints.read_checkpoint(path)
         current = self.belongs_to()
         saved = content.get("belongs_to", current)
+        kinds = {"trainer": str, "backbone": str, "text": str, "classnames": list}
+        if not isinstance(saved, dict) or not all(
+            isinstance(saved.get(key, kind()), kind) for key, kind in kinds.items()
+        ):
+            raise ValueError(f"{path}: belongs_to is damaged: {_ANOTHER}")
+        saved = current | saved
+        if odd := [name for name, value in content["state_dict"].items() if not isinstance(value, Tensor)]:
+            raise ValueError(f"{path}: {shortened(plain(odd[0]), 60)} of its state_dict is no tensor: {_ANOTHER}")
         if saved["backbone"] != current["backbone"]:
             backbone = clipped(saved["backbone"], 300)
             raise ValueError(
@@ -176,6 +190,30 @@ class Checkpointer:
         if saved["trainer"] != current["trainer"]:
             log.info("%s was learned by %s: %s goes on with it", path, saved["trainer"], current["trainer"])
         return content
+
+
+def _check_fields(path: Path, content: Mapping[str, Any]) -> None:
+    """Raises ValueError where a field that a resumed run needs is missing or of another kind; the message names it."""
+    epoch, run = content.get("epoch"), content["run"]
+    if type(epoch) is not int or epoch < 1:
+        raise ValueError(
+            f"{path}: epoch is {shortened(plain(repr(epoch)), 40)}, not a number of finished ones: {_ANOTHER}"
+        )
+    if not isinstance(run, Mapping):
+        raise ValueError(f"{path}: run is no mapping: {_ANOTHER}")
+    spent = run.get("spent")
+    numbers = {"run.seed": run.get("seed"), "run.best_result": run.get("best_result")}
+    for key in ("train_seconds", "train_images"):
+        numbers[f"run.spent.{key}"] = spent.get(key) if isinstance(spent, Mapping) else None
+    for name, value in numbers.items():
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or value != value:
+            raise ValueError(f"{path}: {name} is {shortened(plain(repr(value)), 40)}, no number: {_ANOTHER}")
+    if not isinstance(run.get("scaler"), Mapping):
+        raise ValueError(f"{path}: run.scaler is no mapping: {_ANOTHER}")
+    if bad := not_finite(
+        {key: content.get(key) for key in ("state_dict", "optimizer")} | {"averaged": run.get("averaged")}
+    ):
+        raise ValueError(f"{path}: {bad[0]} is infinite or NaN: {_ANOTHER}")
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

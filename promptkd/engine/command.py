@@ -249,7 +249,7 @@ def command_line(argv: Sequence[str] | None = None) -> int:
     """`main` for a shell: an error is one line, and the exit code says that there was one."""
     try:
         endings.allow_many_files()
-        endings.note_errors_of_threads()
+        endings.note_errors_of_helpers()
         with endings.interruptible():
             main(argv)
     except KeyboardInterrupt:

@@ -233,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         jobs = [Job.from_dict(entries) for entries in bounded.read_json(args.jobs, bounded.LIST, bounded.LIST_VALUES)]
         job = jobs[args.index]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         print(f"error: no job {args.index} in {args.jobs}: {one_line(error)}", file=sys.stderr)
         return 1
     needed = [other for other in jobs if other.name in job.needs and not result_of(other)]

@@ -14,6 +14,7 @@ from promptkd.results.directory import read_configuration
 from promptkd.results.record import RunRecord
 from promptkd.results.settings import fingerprint
 from promptkd.sweep.lock import holder
+from promptkd.texts import plain, shortened
 
 LOG = "run.log"  # the run's output
 FAILURE = "sweep.json"  # the run's last failure
@@ -44,8 +45,23 @@ class Job:
 
     @classmethod
     def from_dict(cls, entries: Mapping[str, Any]) -> Job:
-        """The job that `to_dict` came from."""
-        lists = {key: tuple(entries[key]) for key in ("command", "needs")}
+        """The job that `to_dict` came from.
+
+        Raises:
+            ValueError: it is no such mapping; the message names the field.
+        """
+        if not isinstance(entries, dict):
+            raise ValueError("a job is a mapping of its fields")
+        hints: dict[str, type] = {"name": str, "directory": str, "command": list, "config_hash": str, "needs": list,
+                                  "epochs": int, "eval_only": bool, "labelled": bool, "moved_from": str}  # fmt: skip
+        for key, value in entries.items():
+            wanted = hints.get(key)
+            texts = not isinstance(value, list) or all(isinstance(one, str) and "\0" not in one for one in value)
+            if wanted is None or type(value) is not wanted or not texts or (isinstance(value, str) and "\0" in value):
+                raise ValueError(f"{shortened(plain(key), 40)} of a job is wrong")
+        if lacking := [key for key in ("name", "directory", "command", "config_hash") if not entries.get(key)]:
+            raise ValueError(f"a job lacks {', '.join(lacking)}")
+        lists = {key: tuple(entries[key]) for key in ("command", "needs") if key in entries}
         return cls(**(dict(entries) | lists | {"directory": Path(entries["directory"])}))
 
 

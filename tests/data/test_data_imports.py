@@ -11,6 +11,7 @@ from promptkd.home import ROOT
 LIGHT = (  # what may be imported without torch: parts of data that commands and sweeps use
     *(
         "checks",
+        "class_folders",
         "class_lists",
         "class_names",
         "command",
