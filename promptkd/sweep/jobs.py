@@ -55,7 +55,7 @@ class Job:
         hints: dict[str, type] = {"name": str, "directory": str, "command": list, "config_hash": str, "needs": list,
                                   "epochs": int, "eval_only": bool, "labelled": bool, "moved_from": str}  # fmt: skip
         for key, value in entries.items():
-            wanted = hints.get(key)
+            wanted, value = hints.get(key), list(value) if isinstance(value, tuple) else value
             texts = not isinstance(value, list) or all(isinstance(one, str) and "\0" not in one for one in value)
             if wanted is None or type(value) is not wanted or not texts or (isinstance(value, str) and "\0" in value):
                 raise ValueError(f"{shortened(plain(key), 40)} of a job is wrong")

@@ -38,9 +38,12 @@ def run_killed(bench: Bench, tally: Tally, trainer: str, count: int, *more: str)
         moment = rng.uniform(0.0, lasts)
         pid = os.fork()
         if pid == 0:
-            os.setsid()
-            _silent()
-            os._exit(train(words))
+            try:
+                os.setsid()
+                _silent()
+                train(words)
+            finally:
+                os._exit(0)
         time.sleep(moment)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
