@@ -13,7 +13,7 @@ import pytest
 from fuzz import cost
 from scipy.io import savemat
 
-from promptkd.data.class_names import read_class_list
+from promptkd.data.class_lists import read_class_list
 from promptkd.data.file_lists import read_files
 from promptkd.data.reading import read_mat
 from promptkd.data.splits import read_split

@@ -114,7 +114,7 @@ def test_windows_paths_in_a_split_file_are_read(tmp_path: Path):
         ('{"train": [["a.jpg", "cat"]], "val": [], "test": []}', "train[0] is ['a.jpg', 'cat']"),
         ('{"train": [["a.jpg", 0.5, "cat"]], "val": [], "test": []}', "train[0]"),
         ('{"train": [["a.jpg", Infinity, "cat"]], "val": [], "test": []}', "Infinity, which is not finite"),
-        ('{"train": 3, "val": [], "test": []}', "train is '3', not a list of [path, label, class name]"),
+        ('{"train": 3, "val": [], "test": []}', "train is 3, not a list of [path, label, class name]"),
         ('{"train": [], "val": [], "test": [], "train": []}', "has 'train' twice in one object"),
         ('{"train": [], "val": [["../a.jpg", 0, "cat"]], "test": []}', "leaves the image folder"),
         ('{"train": [], "val": [["C:\\\\a.jpg", 0, "cat"]], "test": []}', "leaves the image folder"),
