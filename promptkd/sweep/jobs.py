@@ -41,7 +41,8 @@ class Job:
 
     def to_dict(self) -> dict[str, Any]:
         """The job as JSON can hold it."""
-        return asdict(self) | {"directory": self.directory.as_posix()}
+        lists = {"command": list(self.command), "needs": list(self.needs)}
+        return asdict(self) | lists | {"directory": self.directory.as_posix()}
 
     @classmethod
     def from_dict(cls, entries: Mapping[str, Any]) -> Job:
