@@ -61,15 +61,17 @@ class Tally:
 def run_case(case: Case, tally: Tally, scratch: Path) -> None:
     """Runs a case in a forked process and counts its end."""
     outputs = [scratch / "out", scratch / "err"]
-    start, before = time.monotonic(), _resident()
+    start, resident = time.monotonic(), scratch / "resident"
     pid = os.fork()
     if pid == 0:
+        resident.write_text(str(_resident()))  # a forked process begins with fewer pages than the one it came from
         _child(case, outputs)
     status, most = _wait(pid, case, start)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)  # what it left running
     out, err = (path.read_text(errors="replace") for path in outputs)
     end, detail = _judge(case, status, out, err)
+    before = float(resident.read_text())
     tally.add(case.name, end, detail, max(0.0, most - before), time.monotonic() - start)
 
 
