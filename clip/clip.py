@@ -26,7 +26,6 @@ from yacs.config import CfgNode
 from promptkd.files import replacing
 from promptkd.model.tokens import tokenize, tokenizer
 from promptkd.model.zoo import OPENAI, available_models, fetch, image_statistics, load_clip
-from promptkd.tensors import is_script
 
 from .model import CLIP, CONFIG_ENTRY, build_model, convert_weights
 
@@ -57,11 +56,10 @@ def _download(url: str, root: str | None = None) -> str:
         root: OpenAI's download folder, which is not used: see `promptkd.model.zoo.weight_directories`.
     """
     if url.startswith(("http://", "https://")):
-        url = str(fetch(url))
-    path = Path(url)
-    # `torch.jit.load` runs code of the file: a TorchScript archive is handed on as the plain tensors in it.
-    if path.suffix == ".pt" and path.is_file() and not path.with_suffix(".json").is_file() and not is_script(path):
-        return url
+        checksum, url = url.split("/")[-2], str(fetch(url))
+        if _sha256(Path(url)) == checksum:
+            return url
+    # `torch.jit.load` runs code of a file: any that no checksum vouches for is handed on as the plain tensors in it.
     model = load_clip(url)
     if model.config is None:
         raise ValueError(f"{url} is no plain CLIP: a trainer written for OpenAI's package cannot take it apart")
@@ -72,6 +70,14 @@ def _download(url: str, root: str | None = None) -> str:
     with replacing(target) as partial:
         torch.save(state, partial)
     return str(target)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(2**24):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def load(

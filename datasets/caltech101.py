@@ -22,9 +22,9 @@ class Caltech101(BenchmarkDataset):
 
     @classmethod
     def holds_images(cls, folder: Path) -> bool:
-        """Whether a folder has images by its name and any content, or by the first or the last class in it."""
+        """Whether a folder has images by its name and any content, or by one of some classes in it."""
         by_name = folder.name == "101_ObjectCategories" and super().holds_images(folder)
-        return by_name or all((folder / name).is_dir() for name in ("accordion", "yin_yang"))
+        return by_name or any((folder / name).is_dir() for name in ("accordion", *cls.renamed))
 
     @classmethod
     def build(cls, layout: Layout) -> Listing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY
+from promptkd import bounded
 from promptkd.data.benchmark import BenchmarkDataset, Layout
 from promptkd.data.checks import clip_name
 from promptkd.data.folders import list_folders, list_images
@@ -171,7 +171,7 @@ def scan_classes(folder: Path, stored: Scan) -> Scan:
 def _read_scan(path: Path) -> dict[str, Scan]:
     """A stored scan, or {} where the file is missing or damaged: it can be made again."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = bounded.read_json(path, bounded.LIST, bounded.LIST_VALUES)
         folders = [known for part in ("train", "val") for known in content[part].values()]
         whole = all(isinstance(file, str) for known in folders for file in known["files"])
         return content if whole and content["format"] == SCAN_FORMAT else {}

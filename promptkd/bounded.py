@@ -24,6 +24,7 @@ LIST = 2**28  # bytes of a list of images: a million lines
 LIST_VALUES = 8_000_000
 DEPTH = 40  # lists and mappings inside each other
 VALUES = 200_000  # of a file, where nothing else is said
+SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one, where it is there
 _DIGITS = 400  # of a number; YAML's numbers of base 60 take time that grows with the square of their length
 
 
@@ -42,7 +43,10 @@ def shown(value: object) -> str:
     """A value for a message: its beginning, on one line, whatever its size."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = 60
-    return clipped(short.repr(value), 80)
+    try:
+        return clipped(short.repr(value), 80)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return f"a {type(value).__name__} with a number of thousands of digits"
 
 
 def read_bytes(path: str | Path, most: int = SMALL) -> bytes:
@@ -209,7 +213,7 @@ def _check_number(event: yaml.ScalarEvent) -> None:
         raise ValueError(f"it has a number of {len(event.value):,} digits")
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the fast one, where it is there
+class _Loader(SafeLoader):  # type: ignore[misc, valid-type]
     """PyYAML's safe loader, which refuses a key that is given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

@@ -59,6 +59,8 @@ def describe(error: BaseException) -> str:
 
 _active = False  # whether processes that are forked now are to ignore SIGINT
 _installed = False
+_forking = False  # within the hooks of a fork, out of which no exception comes
+_asked: list[int] = []  # the SIGINTs of the present `interruptible`
 
 
 @contextlib.contextmanager
@@ -73,20 +75,21 @@ def interruptible() -> Iterator[None]:
         yield
         return
     _hold_in_forks()
-    asked: list[int] = []
+    _asked.clear()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-        if len(asked) > 1:
+        _asked.append(number)
+        if len(_asked) > 1:
             _end_now()
-        raise KeyboardInterrupt
+        if not _forking:  # else `check` raises it soon
+            raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, stop)
     _active = True
     try:
         yield
     except BaseException as error:
-        if not asked:
+        if not _asked:
             raise
         before = signal.SIG_IGN
         # A module that an interrupt leaves half imported fails in some other way.
@@ -94,6 +97,12 @@ def interruptible() -> Iterator[None]:
     finally:
         _active = False
         signal.signal(signal.SIGINT, before)
+
+
+def check() -> None:
+    """Raises the KeyboardInterrupt of a SIGINT that came where exceptions are lost; called once a step."""
+    if _active and _asked:
+        raise KeyboardInterrupt
 
 
 def _end_now() -> None:
@@ -115,18 +124,26 @@ def _hold_in_forks() -> None:
     _installed = True
 
     def hold() -> None:
+        global _forking
+        _forking = True
         if _active:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
     def let_go() -> None:
+        global _forking
         if _active:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        _forking = False
 
     def ignore() -> None:
         if _active:
             with contextlib.suppress(ValueError):  # not in a main thread
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
-            let_go()
+            # A worker's errors go to its parent by themselves; these are of threads that pass tensors to a parent which
+            # has gone.
+            sys.excepthook = lambda kind, error, trace: None
+            threading.excepthook = lambda failed: None
+        let_go()
 
     os.register_at_fork(before=hold, after_in_parent=let_go, after_in_child=ignore)
 
@@ -151,13 +168,21 @@ def few_files() -> bool:
     return 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 512
 
 
-def note_errors_of_threads() -> None:
-    """Makes a warning of an error in a thread, as of TensorBoard's writer, in place of a traceback."""
+def note_errors_of_helpers() -> None:
+    """Makes a warning of an error in a thread, as of TensorBoard's writer, in place of a traceback.
+
+    An error in what Python clears away, as in the rest of a loader whose workers did not start, follows from another
+    one, which ends the run: it goes to the log.
+    """
+
+    def clear(failed: sys.UnraisableHookArgs) -> None:
+        log.debug("While something was cleared away: %s", describe(failed.exc_value or RuntimeError("unknown")))
 
     def note(failed: threading.ExceptHookArgs) -> None:
         log.warning("A helper of this run ended: %s", describe(failed.exc_value or RuntimeError("unknown")))
 
     threading.excepthook = note
+    sys.unraisablehook = clear
 
 
 def say_interrupted(line: str = INTERRUPTED) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 # C0 and C1 controls, line and paragraph separators, marks and overrides of writing direction, lone surrogates (bytes
@@ -62,3 +63,42 @@ def cell(text: str) -> str:
 def uncelled(text: str) -> str:
     """The text that `cell` made a cell of."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+_ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
+_NOT_IN_PATHS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)  # and none of the joiners and marks that names in some scripts have
+
+
+def path_text(path: str | os.PathLike[str]) -> str:
+    r"""A path as text for files that others read: UTF-8, on one line. `path_of` gives the path back.
+
+    Archives made on Windows or old Linux bring names that are not UTF-8. Each byte that is not, and each byte of a
+    control character, is \xNN: the Latin-1 name caf<e9>.png is `caf\xe9.png`. A usual name stays as it is. (Where a
+    name itself holds a backslash, an x and two hexadecimal digits, that backslash is `\x5c`.)
+    """
+    return _NOT_IN_PATHS.sub(_bytes_written_out, _ESCAPE.sub(r"\\x5cx\1", os.fspath(path)))
+
+
+def path_of(text: str) -> str:
+    """The path that `path_text` wrote as this text, as Python's file functions take it."""
+    if "\\x" not in text:
+        return text
+    pieces = _ESCAPE.split(text)  # text, two digits, text, ...
+    content = b"".join(
+        bytes.fromhex(piece) if place % 2 else piece.encode("utf-8", "surrogateescape")
+        for place, piece in enumerate(pieces)
+    )
+    return content.decode("utf-8", "surrogateescape")
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a name can be written in UTF-8."""
+    return re.search("[\ud800-\udfff]", text) is None
+
+
+def _bytes_written_out(match: re.Match[str]) -> str:
+    # A surrogate that stands for a byte is that byte; others are in no path, and are encoded as they are.
+    errors = "surrogateescape" if "\udc80" <= match[0] <= "\udcff" else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in match[0].encode("utf-8", errors))

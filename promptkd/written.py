@@ -6,6 +6,7 @@ until it is known what its key wants: a text keeps it as it is, a number or a sw
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
 from ast import literal_eval
@@ -15,7 +16,9 @@ from typing import Any
 
 import yaml
 
-LONGEST_FILE = 2**20  # bytes of a recipe or a plan
+from promptkd import bounded
+from promptkd.bounded import shown
+
 LONGEST_LIST = 10_000  # characters of a list in one word
 SWITCHES = {"true": True, "false": False}
 _YES, _NO = ("yes", "on", "y"), ("no", "off", "n")
@@ -26,12 +29,6 @@ _SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
 class Written(str):
     """A word of a YAML file that stands there without quotes."""
-
-
-def short(value: Any) -> str:
-    """A value for a message: on one line, no control characters, at most 80 characters."""
-    text = repr(str(value) if isinstance(value, str) else value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def number(word: str) -> int | float | None:
@@ -58,6 +55,17 @@ def number(word: str) -> int | float | None:
             return None
     if not math.isfinite(value):
         raise ValueError("give a finite number")
+    return value
+
+
+def whole_number(word: str) -> int:
+    """The whole number that a word stands for; an error of argparse's where it is none."""
+    try:
+        value = number(word)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{shown(word)}: {error}") from error
+    if not isinstance(value, int):
+        raise argparse.ArgumentTypeError(f"{shown(word)} is no whole number")
     return value
 
 
@@ -95,7 +103,7 @@ def value_of(content: Any) -> Any:
     try:
         truth, count = switch(content), number(content)
     except ValueError as error:
-        raise ValueError(f"{short(content)}: {error}, or put it in quotes for a text") from error
+        raise ValueError(f"{shown(content)}: {error}, or put it in quotes for a text") from error
     return str(content) if truth is None and count is None else count if truth is None else truth
 
 
@@ -111,31 +119,15 @@ def listed(word: str) -> list[Any] | None:
 
 
 def read_yaml(path: str | Path) -> Any:
-    """The content of a YAML file, whose plain words are `Written`, whatever they look like.
-
-    Raises:
-        ValueError: it is too large, is not UTF-8 or not YAML, or a mapping has a key twice.
-    """
-    path = Path(path)
-    with path.open("rb") as file:
-        content = file.read(LONGEST_FILE + 1)
-    if len(content) > LONGEST_FILE:
-        raise ValueError(f"{path} has more than {LONGEST_FILE:,} bytes: it is no recipe and no plan")
-    try:
-        return yaml.load(content.decode("utf-8-sig"), Loader=_Words)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not YAML: it is no text in UTF-8") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:400]}") from error
-    except RecursionError as error:
-        raise ValueError(f"{path} is not YAML: it is nested too deep") from error
+    """The content of a YAML file, whose plain words are `Written`. Raises what `bounded.read_yaml` does."""
+    return bounded.read_yaml(path, loader=_Words)
 
 
-class _Words(yaml.SafeLoader):
+class _Words(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the fast one, where it is there
     """PyYAML's safe loader, which keeps plain words as they are and refuses a key that is given twice."""
 
     def construct_word(self, node: yaml.ScalarNode) -> str:
-        return Written(node.value) if node.style is None else str(node.value)
+        return Written(node.value) if not node.style else str(node.value)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -144,7 +136,7 @@ class _Words(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, "a key is a word", key.start_mark)
             if key.value in seen:
                 where = f"line {key.start_mark.line + 1}"
-                raise ValueError(f"{where} gives {short(key.value)} a second time: leave one of the two out")
+                raise ValueError(f"{where} gives {shown(key.value)} a second time: leave one of the two out")
             if key.tag != "tag:yaml.org,2002:merge":
                 seen.add(key.value)
         return {str(key): value for key, value in super().construct_mapping(node, deep).items()}

@@ -56,7 +56,10 @@ def shown_messages() -> None:
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Paths of a "student" (16 channels) and a "teacher" (24 channels)."""
-    folder = tmp_path_factory.mktemp("clips")
+    return write_clips(tmp_path_factory.mktemp("clips"))
+
+
+def write_clips(folder: Path) -> dict[str, str]:
     return {
         "student": str(write_clip(folder / "student.safetensors", tiny_config(16), 1)),
         "teacher": str(write_clip(folder / "teacher.safetensors", tiny_config(24), 2)),
@@ -66,7 +69,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A root with `eurosat`: five classes of one colour each, 6/2/3 images a class, and their split file."""
-    root = tmp_path_factory.mktemp("data")
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def write_data(root: Path) -> str:
     rng = np.random.default_rng(0)
     split: dict[str, list] = {"train": [], "val": [], "test": []}
     for label, name in enumerate(CLASSES):
@@ -102,16 +108,22 @@ def argv(clips: dict[str, str], data_root: str) -> Callable[..., list[str]]:
     """`argv(trainer, output_dir, KEY, VALUE or "--flag" words...)` -> the words of train.py; tiny and on the CPU."""
 
     def words(trainer: str, output: Path | str, *more: str, epochs: int = 2, seed: int = 1, backbone: str = ""):
-        flags = [word for word in more if word.startswith("--")]
-        return last_words(
-            *("--root", data_root, "--seed", str(seed), "--trainer", trainer, "--output-dir", str(output)),
-            *("--dataset-config-file", str(ROOT / "configs/datasets/eurosat.yaml"), *flags),
-            *("MODEL.BACKBONE.NAME", backbone or clips["student"], "INPUT.SIZE", f"({SIZE}, {SIZE})"),
-            *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "4", "OPTIM.MAX_EPOCH", str(epochs)),
-            *("VERBOSE", "False", "USE_CUDA", "False", *(word for word in more if word not in flags)),
-        )
+        return run_words(data_root, backbone or clips["student"], trainer, output, *more, epochs=epochs, seed=seed)
 
     return words
+
+
+def run_words(
+    root: str, backbone: str, trainer: str, output: Path | str, *more: str, epochs: int = 2, seed: int = 1
+) -> list[str]:
+    flags = [word for word in more if word.startswith("--")]
+    return last_words(
+        *("--root", root, "--seed", str(seed), "--trainer", trainer, "--output-dir", str(output)),
+        *("--dataset-config-file", str(ROOT / "configs/datasets/eurosat.yaml"), *flags),
+        *("MODEL.BACKBONE.NAME", backbone, "INPUT.SIZE", f"({SIZE}, {SIZE})"),
+        *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "4", "OPTIM.MAX_EPOCH", str(epochs)),
+        *("VERBOSE", "False", "USE_CUDA", "False", *(word for word in more if word not in flags)),
+    )
 
 
 @pytest.fixture(scope="session")

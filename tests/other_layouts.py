@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import trees
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 from trees import dataset_cfg, write_image, write_lines
 
 from dassl.data.datasets import DATASET_REGISTRY
@@ -116,6 +116,17 @@ def kaggle_cars(root: Path) -> None:
     (folder / "cars_test_annos_withlabels.mat").rename(folder / "cars_test_annos_withlabels (1).mat")
 
 
+def kaggle_flowers(root: Path) -> None:
+    """The same files in train, valid (by number of the class) and test (flat)."""
+    folder = root / "oxford_flowers"
+    for number, label in enumerate(loadmat(folder / "imagelabels.mat")["labels"].ravel(), start=1):
+        part = ("train", "train", "valid", "test")[number % 4]
+        place = folder / "flower_data" / part / ("" if part == "test" else str(label))
+        place.mkdir(parents=True, exist_ok=True)
+        (folder / "jpg" / f"image_{number:05d}.jpg").rename(place / f"image_{number:05d}.jpg")
+    (folder / "jpg").rmdir()
+
+
 # Each has to give the same items as the published layout, up to where the files lie.
 OTHER_LAYOUTS = {
     "Caltech101 torchvision": nest(("caltech-101", "caltech101")),
@@ -132,6 +143,24 @@ OTHER_LAYOUTS = {
     "SUN397 one folder": nest(("sun397", "it"), ("it/SUN397/a", "it/a"), ("it/SUN397/w", "it/w"), ("it", "SUN397")),
     "DescribableTextures torchvision": nest(("dtd", "dtd/dtd")),
     "EuroSAT torchvision": nest(),
+    "EuroSAT of Zenodo": nest(("eurosat/2750", "eurosat/EuroSAT_RGB")),
+    "EuroSAT of Zenodo twice its name": nest(("eurosat/2750", "eurosat/EuroSAT_RGB/EuroSAT_RGB")),
+    "EuroSAT of Zenodo, in the root": nest(("eurosat/2750", "EuroSAT_RGB")),
+    "EuroSAT in the root": nest(("eurosat/2750", "2750")),
+    "EuroSAT Kaggle": nest(("eurosat/2750", "EuroSAT")),
+    "Caltech101 in the root": nest(("caltech-101/101_ObjectCategories", "101_ObjectCategories")),
+    "Caltech101 Kaggle": nest(("caltech-101/101_ObjectCategories", "moved"), ("moved", "caltech-101/caltech-101")),
+    "OxfordPets Kaggle": nest(
+        ("oxford_pets/images", "oxford_pets/images/images"),
+        ("oxford_pets/annotations", "oxford_pets/annotations/annotations"),
+    ),
+    "OxfordFlowers Kaggle": kaggle_flowers,
+    "DescribableTextures twice its name": nest(("dtd/images", "dtd/images/images")),
+    "Food101 Kaggle": nest(("food-101", "food41")),
+    "ImageNetV2 in the root": nest(
+        ("imagenetv2/classnames.txt", "imagenet/classnames.txt"),
+        ("imagenetv2/imagenetv2-matched-frequency-format-val", "imagenetv2-matched-frequency-format-val"),
+    ),
     "UCF101 lists beside the frames": nest(
         *((f"ucf101/ucfTrainTestlist/{name}", f"ucf101/{name}") for name in ("classInd.txt", "trainlist01.txt")),
     ),

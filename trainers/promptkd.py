@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -84,6 +85,9 @@ class PromptKDOptions(MethodOptions):
             reasons = {name: "TEACHER_CACHE is off" for name in ("CACHE_VIEWS", "CACHE_DIR", "CACHE_GB")}
         elif self.teacher_cache != "views":
             reasons = {"CACHE_VIEWS": f"TEACHER_CACHE is {self.teacher_cache}"}
+        reasons |= {name: "the teacher's checkpoint tells it" for name in ("N_CTX_TEXT", "PROMPT_DEPTH_TEXT")}
+        if Path(self.teacher, "config.yaml").is_file():
+            reasons |= {name: "the teacher is a run, which tells it" for name in ("TEACHER_NAME", "CTX_INIT")}
         if cfg.TRAINER.MODAL == "cross":
             reasons["UNLABELLED"] = "TRAINER.MODAL is cross"
         return {f"TRAINER.PROMPTKD.{name}": why for name, why in reasons.items()}

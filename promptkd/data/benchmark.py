@@ -17,6 +17,7 @@ from promptkd.data.layout import Layout, entries_text, missing_files, packed_tex
 from promptkd.data.loading.user_images import PublishedImages
 from promptkd.data.splits import Listing, class_groups, digest, read_split, store_if_possible, subsample_classes
 from promptkd.home import shown_command
+from promptkd.texts import path_text
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +222,7 @@ class BenchmarkDataset(DatasetBase):
             total = sum(len(items) for items in listing)
             raise FileNotFoundError(
                 f"{cls.__name__}: {len(missing)} of {total} images of the split are not under {layout.images}: "
-                f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}"
+                f"{', '.join(map(path_text, missing[:10]))}{', ...' if len(missing) > 10 else ''}"
             )
         sizes = tuple(len(items) for items in listing)
         if any(cls.counts) and sizes != cls.counts:
@@ -238,7 +239,7 @@ def _without_bad_images(name: str, layout: Layout, listing: Listing) -> Listing:
     faults = zip(files, (fault for _, fault in bad_images(map(layout.path, files))), strict=True)
     bad = {file: fault for file, fault in faults if fault}
     for file, fault in bad.items():
-        log.warning("%s: left out %s (%s)", name, file, fault)
+        log.warning("%s: left out %s (%s)", name, path_text(file), fault)
     return Listing(*([item for item in items if item[0] not in bad] for items in listing))
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from promptkd.data.splits import Listing
-from promptkd.filenames import is_utf8, readable
+from promptkd.texts import is_utf8, path_text
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +61,7 @@ def check_classnames(name: str, classnames: Sequence[str], same_names_allowed: b
     Raises:
         ValueError: fewer than two, an empty name, one that is not UTF-8, or names that CLIP cannot tell apart.
     """
-    if strange := [classname for classname in classnames if not is_utf8(classname)]:
-        raise ValueError(
-            f"{name}: {len(strange)} class names are not UTF-8: {', '.join(map(readable, strange[:10]))}; rename the "
-            "folders, or name them in classnames.txt (a line is the folder as it is written here, a space, its name)"
-        )
+    check_utf8(name, classnames)
     if len(classnames) < 2:
         raise ValueError(f"{name}: {len(classnames)} class ({', '.join(classnames)}); a classifier needs two at least")
     if "" in map(str.strip, classnames):
@@ -75,6 +71,15 @@ def check_classnames(name: str, classnames: Sequence[str], same_names_allowed: b
         if not same_names_allowed:
             raise ValueError(f"{name}: class names that CLIP cannot tell apart: {shown}; give each class its own name")
         log.info("%s: class names that CLIP cannot tell apart, as published: %s", name, shown)
+
+
+def check_utf8(name: str, classnames: Sequence[str]) -> None:
+    """Raises ValueError for class names, of folders for instance, that are not UTF-8: CLIP reads text."""
+    if strange := [classname for classname in classnames if not is_utf8(classname)]:
+        raise ValueError(
+            f"{name}: {len(strange)} class names are not UTF-8: {', '.join(map(path_text, strange[:10]))}; rename the "
+            "folders, or name them in classnames.txt (a line is the folder as it is written here, a space, its name)"
+        )
 
 
 def same_names(classnames: Sequence[str]) -> list[list[str]]:

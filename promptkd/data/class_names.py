@@ -7,7 +7,8 @@ from pathlib import Path
 
 from promptkd.data.class_lists import NAME_COLUMNS
 from promptkd.data.reading import read_json, read_lines, read_table, read_yaml
-from promptkd.filenames import readable, shown
+from promptkd.home import expanded
+from promptkd.texts import path_text, plain
 
 FOLDER_COLUMNS = ("folder", "directory", "dir", "wnid", "id", "key", "code")
 FILES = tuple(f"classnames.{suffix}" for suffix in ("json", "txt", "yaml", "yml", "csv"))  # in ROOT, the first counts
@@ -23,11 +24,16 @@ def named_path(root: Path, named: str, key: str) -> Path:
 
     Raises:
         FileNotFoundError: it is in neither.
+        ValueError: it is in both, or begins with a ~ that is no home folder.
     """
-    for path in (root / named, Path(named).expanduser().absolute()):
-        if path.exists():
-            return path
-    raise FileNotFoundError(readable(f"DATASET.{key} {named} is neither in {root} nor in {Path.cwd()}"))
+    file = expanded(named)
+    places = [path for path in (root / file, Path(file).absolute()) if path.exists()]
+    if len(places) > 1 and not places[0].samefile(places[1]):
+        both = f"is both {places[0]} and {places[1]}: give the whole path of one"
+        raise ValueError(plain(f"DATASET.{key} {named} {both}"))
+    if places:
+        return places[0]
+    raise FileNotFoundError(plain(f"DATASET.{key} {named} is neither in {root} nor in {Path.cwd()}"))
 
 
 def find_classnames(root: Path, named: str) -> Path | None:
@@ -47,14 +53,14 @@ def name_classes(folders: Iterable[str], path: Path | None) -> list[str]:
     if path is None:
         return folders
     by_text = {
-        shown(folder): folder for folder in folders
+        path_text(folder): folder for folder in folders
     }  # names that are not UTF-8 stand in a file as `shown` has them
     names: dict[str, str] = {}
     for text, name in _pairs(path, by_text):
         folder = by_text.get(text, text)
         if names.setdefault(folder, name) != name:
             raise ValueError(f"{path} names {text!r} both {names[folder]!r} and {name!r}; leave one")
-    if absent := [shown(folder) for folder in folders if folder not in names]:
+    if absent := [path_text(folder) for folder in folders if folder not in names]:
         raise ValueError(
             f"{path} does not name {len(absent)} of {len(folders)} class folders: {', '.join(absent[:10])}; "
             "a line is the folder, a space or tab, and the name"

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptkd.home import ROOT, shown_command
+from promptkd.home import ROOT, expanded, shown_command
 
 # Everything that brings torch is imported in the functions below, so that --help answers at once.
 if TYPE_CHECKING:
@@ -143,11 +143,15 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument(flag, default="", help=f"DATASET.{key}, for your own images")
     shots.add_argument("--shots", type=int, required=True)
     shots.add_argument("--seed", type=int, default=1)
-    shots.add_argument("--out", type=Path, help="where to; in this folder where not given")
+    shots.add_argument("--out", type=_path, help="where to; in this folder where not given")
     unpack = commands.add_parser("unpack", help="write the images in Parquet files as class folders")
-    unpack.add_argument("export", type=Path, help="a Parquet file, or a folder of them")
-    unpack.add_argument("--out", type=Path, required=True, help="where to; then: --root OUT with the data set Folder")
+    unpack.add_argument("export", type=_path, help="a Parquet file, or a folder of them")
+    unpack.add_argument("--out", type=_path, required=True, help="where to; then: --root OUT with the data set Folder")
     return main
+
+
+def _path(word: str) -> Path:
+    return Path(expanded(word))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from promptkd.bounded import clipped, shown
 from promptkd.data.part_names import PARTS, plain_part
 from promptkd.data.reading import read_json, read_json_lines, read_table
 from promptkd.data.splits import Listing, read_split
-from promptkd.filenames import original
 from promptkd.home import shown_command
+from promptkd.texts import path_of
 
 COLUMNS = {  # what is read -> names of its column; the first that a file has counts
     "path": (
@@ -48,9 +49,10 @@ def read_files(path: Path, root: Path) -> dict[str, list[tuple[str, str]]] | Lis
         where = f"{path.name}, row {number}"
         file, name, split = (_word(row, columns[key], where) for key in COLUMNS)
         if absent := [key for key, word in (("path", file), ("class", name)) if not word]:
-            raise ValueError(f"{where}: no {' and no '.join(absent)}; the columns are {', '.join(map(str, row))}")
+            found = clipped(", ".join(map(str, row)))
+            raise ValueError(f"{where}: no {' and no '.join(absent)}; the columns are {found}")
         if split and not plain_part(split):
-            raise ValueError(f"{where}: split {split.lower()!r}; choose one of {', '.join(PARTS)}")
+            raise ValueError(f"{where}: split {shown(split.lower())}; choose one of {', '.join(PARTS)}")
         file = _inside(file, root, where)
         if file in seen:
             raise ValueError(f"{where}: {file} is in row {seen[file]} already")
@@ -156,17 +158,17 @@ def _word(row: Mapping[str, Any], key: str, where: str) -> str:
     """A cell as a text; "" where the row does not have it."""
     value = row.get(key)
     if isinstance(value, bool) or not isinstance(value, str | int | None):
-        raise ValueError(f"{where}: {key} is {value!r}; it has to be one word or number")
+        raise ValueError(f"{where}: {key} is {shown(value)}; it has to be one word or number")
     return "" if value is None else str(value).strip()
 
 
 def _inside(path: str, root: Path, where: str) -> str:
     """A path of a list as a POSIX path from the root; raises ValueError where it leaves the root."""
-    if "\\x" in path and os.path.exists(root / original(path)):  # a name that is not UTF-8, as predictions.csv has it
-        path = original(path)
+    if "\\x" in path and os.path.exists(root / path_of(path)):  # a name that is not UTF-8, as predictions.csv has it
+        path = path_of(path)
     path = path.replace("\\", "/")
     absolute = os.path.normpath(root / path)
     relative = Path(os.path.relpath(absolute, root)).as_posix()
     if relative.startswith("../") or os.path.isabs(relative):
-        raise ValueError(f"{where}: {path} is outside DATASET.ROOT {root}")
+        raise ValueError(f"{where}: {clipped(path)} is outside DATASET.ROOT {root}")
     return relative

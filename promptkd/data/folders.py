@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from promptkd.data.formats import HEIF_ADVICE, is_image, unusual
-from promptkd.filenames import readable
+from promptkd.texts import plain
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def kinds_in(folder: Path) -> list[str]:
     kinds: set[str] = set()
     for _, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not is_junk(name)]
-        kinds |= {readable(os.path.splitext(name)[1] or name) for name in files}
+        kinds |= {plain(os.path.splitext(name)[1] or name) for name in files}
     return sorted(kinds)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from functools import cache
 
 from PIL import Image
@@ -37,7 +38,14 @@ def image_suffixes() -> frozenset[str]:
 
 @cache
 def register_plugins() -> None:
-    """Lets PIL read HEIC where the package pillow-heif is installed."""
+    """Lets PIL read HEIC where the package pillow-heif is installed, and be silent on metadata that nobody reads."""
+    for message in (
+        "Corrupt EXIF data",
+        "Truncated File Read",
+        "Metadata Warning",
+        "Image appears to be a malformed MPO",
+    ):
+        warnings.filterwarnings("ignore", message=message, module="PIL")
     try:
         import pillow_heif
     except ImportError:

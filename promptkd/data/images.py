@@ -15,7 +15,7 @@ from PIL import Image
 
 from promptkd.data.formats import HEIF_ADVICE, format_of, register_plugins
 from promptkd.data.pixels import without_metadata
-from promptkd.filenames import readable
+from promptkd.texts import path_text, plain
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def _read(path: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Ima
             log.debug("%s is read without its metadata (%s)", path, error)
             return again
     except Exception as error:  # PIL raises many kinds: OSError, SyntaxError, ValueError, DecompressionBombError, ...
-        raise OSError(f'cannot read the image "{readable(path)}" ({_reason(path, error)})') from error
+        raise OSError(f'cannot read the image "{path_text(path)}" ({_reason(path, error)})') from error
 
 
 def _from_pixels(path: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image | None:
@@ -135,7 +135,7 @@ def _reason(path: str, error: Exception) -> str:
         return "the file is empty"
     if isinstance(error, Image.UnidentifiedImageError) and (kind := format_of(path)) in ("HEIC", "AVIF"):
         return f"{kind} images need a package: {HEIF_ADVICE}"
-    return readable(str(error).split("\n")[0])
+    return plain(str(error).split("\n")[0])
 
 
 def _excess_bits(values: np.ndarray) -> int:
@@ -152,7 +152,7 @@ def image_fault(path: str) -> str | None:
         read_upright(path)
     except OSError as error:
         cause = error.__cause__ or error
-        return readable(f"{type(cause).__name__}: {cause}".split("\n")[0])
+        return plain(f"{type(cause).__name__}: {cause}".split("\n")[0])
     return None
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from promptkd import bounded
+
+_COMPRESSED = 15  # MATLAB's number for a packed part
+_UNPACKED = 2**26  # bytes that a small MATLAB file may unpack to
 MAX_YAML = 1 << 24
 WNID = r"n\d{8}"  # of an ImageNet class
 
@@ -23,11 +28,7 @@ def read_text(path: Path) -> str:
     Raises:
         ValueError: the file is not UTF-8, or a web page that was stored in its place.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        fault = f"{error.reason} at byte {error.start}"
-        raise ValueError(f"{path} is not UTF-8 text ({fault}); store it as UTF-8") from None
+    text = bounded.read_text(path, bounded.LIST)
     if text.lstrip()[:14].lower().startswith(("<!doctype html", "<html")):
         raise ValueError(f"{path} is a web page (a sign-in, a quota, a removed file); delete it and get the file again")
     return text
@@ -85,11 +86,11 @@ def read_json(path: Path) -> Any:
         ValueError: the file is not JSON, or an object has a key twice, of which one would be lost.
     """
     try:
-        return json.loads(read_text(path), object_pairs_hook=_without_doubles)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON ({error}); mend it, or delete it and get it again") from error
-    except KeyError as error:
-        raise ValueError(f"{path} has {error} twice in one object; leave one") from error
+        return bounded.parse_json(read_text(path), bounded.named(path), bounded.LIST_VALUES)
+    except ValueError as error:
+        if " is not JSON (" in str(error):
+            raise ValueError(f"{error}; mend it, or delete it and get it again") from error
+        raise
 
 
 def read_json_lines(path: Path) -> list[Any]:
@@ -98,55 +99,27 @@ def read_json_lines(path: Path) -> list[Any]:
     Raises:
         ValueError: a line is not JSON.
     """
-    values = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        try:
-            if line.strip():
-                values.append(json.loads(line, object_pairs_hook=_without_doubles))
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{path}, line {number} is not JSON ({error})") from error
-        except KeyError as error:
-            raise ValueError(f"{path}, line {number} has {error} twice in one object; leave one") from error
-    return values
+    lines = enumerate(read_text(path).split("\n"), start=1)
+    return [bounded.parse_json(line, f"{bounded.named(path)}, line {number}") for number, line in lines if line.strip()]
 
 
 class _TextLoader(yaml.BaseLoader):
-    """YAML whose scalars all stay texts, "no" and "1e3" too; no aliases, by which a small file grows without end."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("an alias (*name), which is not taken")
-        return super().compose_node(parent, index)
+    """YAML whose scalars all stay texts, "no" and "1e3" too; a key that is given twice is refused."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         mapping = super().construct_mapping(node, deep)
         if len(mapping) < len(node.value):
-            raise yaml.YAMLError("a key twice in one map")
+            raise ValueError("a key is given twice in one map")
         return mapping
 
 
 def read_yaml(path: Path) -> Any:
-    """Reads a YAML file, of at most 16 MB; all its values are texts, as they are written.
+    """Reads a YAML file; all its values are texts, as they are written.
 
     Raises:
-        ValueError: the file is not YAML, has aliases or a key twice, or is too large.
+        ValueError: the file is not YAML, has a key twice, or is too large.
     """
-    if path.stat().st_size > MAX_YAML:
-        raise ValueError(f"{path} has over {MAX_YAML >> 20} MB, which is no list of names")
-    try:
-        return yaml.load(read_text(path), Loader=_TextLoader)
-    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not YAML that can be read ({' '.join(str(error).split())[:200]})") from error
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of its pairs; raises KeyError where a key comes twice."""
-    content: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in content:
-            raise KeyError(key)
-        content[key] = value
-    return content
+    return bounded.read_yaml(path, loader=_TextLoader, most=MAX_YAML)
 
 
 def read_mat(path: Path, field: str, columns: tuple[str, ...] = ()) -> np.ndarray:
@@ -162,6 +135,7 @@ def read_mat(path: Path, field: str, columns: tuple[str, ...] = ()) -> np.ndarra
     """
     from scipy.io import loadmat  # slow to import, and most data sets have no such file
 
+    _check_unpacked(path)
     try:
         values = loadmat(path, squeeze_me=True)[field].ravel()
     except OSError:
@@ -174,6 +148,26 @@ def read_mat(path: Path, field: str, columns: tuple[str, ...] = ()) -> np.ndarra
     if absent := [column for column in columns if column not in (values.dtype.names or ())]:
         raise ValueError(f"{path}: {field} has no {' and no '.join(absent)}; it is another file, get it again")
     return values
+
+
+def _check_unpacked(path: Path) -> None:
+    """Raises ValueError where the packed parts of a MATLAB file unpack to far more than the file holds."""
+    content = bounded.read_bytes(path, bounded.LIST)
+    order = "<" if content[126:128] == b"IM" else ">"
+    left, position = 4 * len(content) + _UNPACKED, 128
+    while position + 8 <= len(content):
+        kind, length = struct.unpack(f"{order}II", content[position : position + 8])
+        if kind == _COMPRESSED:
+            unpacker, packed = zlib.decompressobj(), content[position + 8 : position + 8 + length]
+            try:
+                while packed and left >= 0:
+                    left -= len(unpacker.decompress(packed, 2**20))
+                    packed = unpacker.unconsumed_tail
+            except zlib.error as error:
+                raise ValueError(f"{path} is no MATLAB file that can be read ({error}); get it again") from error
+        if left < 0:
+            raise ValueError(f"{path} unpacks to far more than a list of images has; get it again")
+        position += 8 + length
 
 
 def read_table(path: Path, delimiters: str = ",;\t") -> tuple[list[str], list[dict[str, str]]]:

@@ -20,8 +20,8 @@ from promptkd.data.errors import one_line
 from promptkd.data.images import bad_images
 from promptkd.data.layout import missing_files
 from promptkd.data.splits import Listing
-from promptkd.filenames import shown
 from promptkd.home import shown_command
+from promptkd.texts import path_text
 
 
 @dataclass
@@ -55,7 +55,7 @@ def check(name: str, cfg: CfgNode, decode: bool = False) -> Report:
         decode: whether every image is decoded as well.
     """
     root = Path(cfg.DATASET.ROOT).expanduser().absolute()
-    report, kind = Report(name, shown(root)), DATASET_REGISTRY.get(name)
+    report, kind = Report(name, path_text(root)), DATASET_REGISTRY.get(name)
     readable = True
     with logs.collected(logging.INFO) as messages:
         try:
@@ -84,13 +84,13 @@ def _missing_parts(kind: type[BenchmarkDataset], root: Path, report: Report) -> 
 def _check_published(kind: type[BenchmarkDataset], cfg: CfgNode, report: Report, decode: bool) -> None:
     """Fills a report of a published data set, without building it: that would stop at the first fault."""
     layout = kind.find(Path(cfg.DATASET.ROOT))
-    report.folder, report.images = shown(layout.folder), shown(layout.images)
+    report.folder, report.images = path_text(layout.folder), path_text(layout.images)
     listing, report.split = kind.read(layout)
     _count(listing, kind, report)
     by_label = {label: name for items in listing for _, label, name in items}
     report.classnames = [name for _, name in sorted(by_label.items())]
     if missing := missing_files(layout, listing):
-        report.missing, report.missing_first = len(missing), [shown(file) for file in missing[:10]]
+        report.missing, report.missing_first = len(missing), [path_text(file) for file in missing[:10]]
         report.problems.append(f"{len(missing):,} of {sum(report.counts.values()):,} images are missing")
     if decode:
         files = sorted({file for items in listing for file, _, _ in items} - set(missing))
@@ -101,7 +101,7 @@ def _check_published(kind: type[BenchmarkDataset], cfg: CfgNode, report: Report,
 def _check_users(kind: type[BenchmarkDataset], cfg: CfgNode, report: Report, decode: bool) -> None:
     """Fills a report of a user's own images."""
     data = kind(cfg)
-    report.folder = report.images = shown(data.layout.folder)
+    report.folder = report.images = path_text(data.layout.folder)
     report.split, report.classnames = data.split_source, data.all_classnames
     report.counts = {part: len(items) for part, items in vars(data.full).items()}
     if decode:
@@ -125,7 +125,7 @@ def _count(listing: Listing, kind: type[BenchmarkDataset], report: Report) -> No
 def _decode(paths: Sequence[str], report: Report) -> None:
     """Decodes images, with a progress bar, and fills in those that fail."""
     bar = tqdm(bad_images(paths), total=len(paths), unit=" images", desc=f"decode {report.name}", disable=None)
-    report.undecodable = {shown(path): fault for path, fault in bar if fault}
+    report.undecodable = {path_text(path): fault for path, fault in bar if fault}
     if report.undecodable:
         report.problems.append(
             f"{len(report.undecodable):,} images do not decode; replace them, or set DATASET.SKIP_BAD_IMAGES True"

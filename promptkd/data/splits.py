@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from promptkd.bounded import shown
 from promptkd.data.folders import list_folders, list_images
 from promptkd.data.reading import read_json
 from promptkd.files import write_json
@@ -75,7 +77,7 @@ def read_split(path: Path) -> Listing:
 def _items(entries: Any, where: str) -> list[Item]:
     """The items of a list in a split file; raises ValueError for an entry that is none."""
     if not isinstance(entries, list):
-        raise ValueError(f"{where} is {str(entries)[:40]!r}, not a list of [path, label, class name]")
+        raise ValueError(f"{where} is {shown(entries)}, not a list of [path, label, class name]")
     items = []
     for number, entry in enumerate(entries):
         try:
@@ -83,10 +85,11 @@ def _items(entries: Any, where: str) -> list[Item]:
             file = file.replace("\\", "/")  # files written by the published code on Windows
             if not isinstance(classname, str) or isinstance(label, bool) or label != int(label):
                 raise TypeError
+            os.fsencode(file)  # a lone surrogate is no byte of any name
         except (TypeError, ValueError, AttributeError, OverflowError):
-            raise ValueError(f"{where}[{number}] is {entry!r}, not [path, label, class name]") from None
-        if file.startswith("/") or ":" in file.split("/")[0] or ".." in file.split("/"):
-            raise ValueError(f"{where}[{number}]: path {file!r} leaves the image folder")
+            raise ValueError(f"{where}[{number}] is {shown(entry)}, not [path, label, class name]") from None
+        if "\0" in file or file.startswith("/") or ":" in file.split("/")[0] or ".." in file.split("/"):
+            raise ValueError(f"{where}[{number}]: path {shown(file)} leaves the image folder")
         items.append((file, int(label), classname))
     return items
 

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from promptkd.home import expanded
+
 
 def export(run: Path, target: Path, epoch: int | None = None) -> Path:
     """Writes the file and returns its path.
@@ -63,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--epoch", type=int)
     args = p.parse_args(argv)
     try:
-        file = export(args.run, args.directory or args.run / "published", args.epoch)
+        if args.epoch is not None and args.epoch < 1:
+            raise ValueError(f"--epoch {args.epoch}: epochs are counted from 1")
+        run = Path(expanded(str(args.run)))
+        file = export(run, Path(expanded(str(args.directory))) if args.directory else run / "published", args.epoch)
     except (OSError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from promptkd.deploy.classifier import Classifier
-from promptkd.filenames import readable, shown
+from promptkd.home import expanded
+from promptkd.texts import path_text, plain
+
+DEVICES = "cpu, cuda, cuda:N or mps"
 
 
 def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
         {"class": model.classnames[label], "probability": value}
         for label, value in zip(labels.tolist(), values.tolist(), strict=True)
     ]
-    return {"path": shown(path), "top": answer}
+    return {"path": path_text(path), "top": answer}
 
 
 def images_of(paths: Sequence[Path]) -> Iterator[Path]:
@@ -45,6 +48,31 @@ def images_of(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         inside = [path / file for file in walk_images(path)] if path.is_dir() else []
         yield from inside or [path]
+
+
+def check_words(args: argparse.Namespace) -> None:
+    """Refuses words of the command line that no run and no image give a meaning to.
+
+    Raises:
+        ValueError: the message names the word and what it may be.
+    """
+    import torch
+
+    if args.top < 1:
+        raise ValueError(f"--top {args.top}: give 1 or more")
+    if double := [name for name in args.classes or () if args.classes.count(name) > 1]:
+        raise ValueError(f"--classes names {double[0]!r} twice: name each class once")
+    try:
+        device = torch.device(args.device)
+    except RuntimeError:
+        raise ValueError(f"--device {args.device!r} is no device: give {DEVICES}") from None
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if device.type not in counts:
+        raise ValueError(f"--device {args.device}: give {DEVICES}")
+    if not counts[device.type]:
+        raise ValueError(f"device {args.device}: PyTorch sees no GPU here; use cpu")
+    if (device.index or 0) >= counts[device.type]:
+        raise ValueError(f"--device {args.device}: PyTorch sees {counts[device.type]} here, counted from 0")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,18 +88,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tabulate import tabulate
 
     try:
-        model = Classifier(args.run, args.device)
+        check_words(args)
+        paths = [Path(expanded(str(path))) for path in args.images]
+        model = Classifier(expanded(args.run), args.device)
         if args.classes:
             model.restrict(args.classes)
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {plain(' '.join(str(error).split()))}", file=sys.stderr)
         return 1
     failed = 0
-    for path in images_of(args.images):
+    for path in images_of(paths):
         try:
             answer = predict(model, path, args.top)
         except OSError as error:
-            print(f"error: {readable(' '.join(str(error).split()))}", file=sys.stderr)
+            print(f"error: {plain(' '.join(str(error).split()))}", file=sys.stderr)
             failed = 1
             continue
         if args.json:

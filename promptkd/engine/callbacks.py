@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from promptkd.tensors import check_tensors
+
 
 class Callback:
     """Called by the trainer at fixed moments; each method does nothing here."""
@@ -58,5 +60,7 @@ class AveragedPrompts(Callback):
         return {"averaged": dict(self.mean)}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        if state["averaged"]:
+            check_tensors(state["averaged"], self.prompts.state_dict(), "the stored mean")
         device = next(iter(self.prompts.state_dict().values())).device
         self.mean = {name: value.to(device) for name, value in state["averaged"].items()}

@@ -16,13 +16,17 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from promptkd import distributed
+from promptkd.bounded import clipped, shown, whole_number
 from promptkd.engine import checkpoints
-from promptkd.engine.checkpoints import BEST
+from promptkd.engine.checkpoints import BEST, MOST_EPOCHS
+from promptkd.engine.optimizer_state import check_optimizer
 from promptkd.files import replacing, write_text
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.saved import write_spec
+from promptkd.texts import one_line, plain, shortened
 
 log = logging.getLogger(__name__)
+_ANOTHER = "is the file damaged? Remove it, and the run goes on from the checkpoint before it"
 
 
 class Checkpointer:
@@ -93,18 +97,27 @@ class Checkpointer:
             return None
         path = files[max(files)]
         content = self._load(path)
-        if "run" not in content:
+        if not isinstance(content.get("run"), dict):
             raise ValueError(
                 f"{path} is not a checkpoint of this trainer to resume from; give it as MODEL.INIT_WEIGHTS"
             )
+        _check_fields(path, content)
+        try:
+            epochs = whole_number(content.get("epoch"), "epoch", 1, MOST_EPOCHS)
+            check_optimizer(content.get("optimizer"), optimizer)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         # Stepped, not loaded: upstream Dassl's stored schedule holds objects that are bound to another optimiser.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-            for _ in range(content["epoch"]):
+            for _ in range(epochs):
                 scheduler.step()
-        optimizer.load_state_dict(content["optimizer"])
-        log.info("Resumed from %s (%d epochs done)", path, content["epoch"])
-        return int(content["epoch"]), content["run"]
+        try:
+            optimizer.load_state_dict(content["optimizer"])
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            raise ValueError(f"{path} has no optimizer state of this run ({one_line(error)}): {_ANOTHER}") from error
+        log.info("Resumed from %s (%d epochs done)", path, epochs)
+        return epochs, content["run"]
 
     def bring_best(self, folder: Path) -> None:
         """Copies the best epoch so far from the folder that a run goes on from.
@@ -149,24 +162,58 @@ class Checkpointer:
         content = checkpoints.read_checkpoint(path)
         current = self.belongs_to()
         saved = content.get("belongs_to", current)
+        kinds = {"trainer": str, "backbone": str, "text": str, "classnames": list}
+        if not isinstance(saved, dict) or not all(
+            isinstance(saved.get(key, kind()), kind) for key, kind in kinds.items()
+        ):
+            raise ValueError(f"{path}: belongs_to is damaged: {_ANOTHER}")
+        saved = current | saved
+        if odd := [name for name, value in content["state_dict"].items() if not isinstance(value, Tensor)]:
+            raise ValueError(f"{path}: {shortened(plain(odd[0]), 60)} of its state_dict is no tensor: {_ANOTHER}")
         if saved["backbone"] != current["backbone"]:
+            backbone = clipped(saved["backbone"], 300)
             raise ValueError(
-                f"{path} was learned on backbone {saved['backbone']}, this run has {current['backbone']}: "
-                f"set MODEL.BACKBONE.NAME {saved['backbone']}"
+                f"{path} was learned on backbone {backbone}, this run has {current['backbone']}: "
+                f"set MODEL.BACKBONE.NAME {backbone}"
             )
         if (classes := saved.get("classnames")) and list(classes) != current.get("classnames"):
             raise ValueError(
-                f"{path} has tensors for each of {len(classes)} other classes (first {classes[0]!r}), none for these"
+                f"{path} has tensors for each of {len(classes)} other classes (first {shown(classes[0])}), "
+                "none for these"
             )
         checkpoints.load_learned(self.model.prompts, content["state_dict"], path)
         if saved.get("text", current["text"]) != current["text"]:
             raise ValueError(
-                f"{path} was learned in the text {saved['text']}, this run has {current['text']}: "
+                f"{path} was learned in the text {clipped(saved['text'], 300)}, this run has {current['text']}: "
                 "set CTX_INIT or CLASS_TOKEN_POSITION as they were"
             )
         if saved["trainer"] != current["trainer"]:
             log.info("%s was learned by %s: %s goes on with it", path, saved["trainer"], current["trainer"])
         return content
+
+
+def _check_fields(path: Path, content: Mapping[str, Any]) -> None:
+    """Raises ValueError where a field that a resumed run needs is missing or of another kind; the message names it."""
+    epoch, run = content.get("epoch"), content["run"]
+    if type(epoch) is not int or epoch < 1:
+        raise ValueError(
+            f"{path}: epoch is {shortened(plain(repr(epoch)), 40)}, not a number of finished ones: {_ANOTHER}"
+        )
+    if not isinstance(run, Mapping):
+        raise ValueError(f"{path}: run is no mapping: {_ANOTHER}")
+    spent = run.get("spent")
+    numbers = {"run.seed": run.get("seed"), "run.best_result": run.get("best_result")}
+    for key in ("train_seconds", "train_images"):
+        numbers[f"run.spent.{key}"] = spent.get(key) if isinstance(spent, Mapping) else None
+    for name, value in numbers.items():
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or value != value:
+            raise ValueError(f"{path}: {name} is {shortened(plain(repr(value)), 40)}, no number: {_ANOTHER}")
+    if not isinstance(run.get("scaler"), Mapping):
+        raise ValueError(f"{path}: run.scaler is no mapping: {_ANOTHER}")
+    if bad := not_finite(
+        {key: content.get(key) for key in ("state_dict", "optimizer")} | {"averaged": run.get("averaged")}
+    ):
+        raise ValueError(f"{path}: {bad[0]} is infinite or NaN: {_ANOTHER}")
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

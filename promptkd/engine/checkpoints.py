@@ -41,7 +41,7 @@ _KNOWN = (
     "ctx", "prompt_learner.", "meta_net.", "vision_prompts.", "text_prompts.", "projector.", "projections.",
     "image_encoder.", "text_encoder.", "VPT_image_trans.", "compound_prompt", "proj.",
 )  # fmt: skip
-_MOST_EPOCHS = 1_000_000
+MOST_EPOCHS = 100_000
 # Number of dimensions of a learned tensor, by the beginning of our name for it; others have any.
 _DIMENSIONS = {"ctx": (2, 3), "vision_prompts.": (2,), "text_prompts.": (2,)}
 
@@ -66,7 +66,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         content = tensors.read_content(path)
     except ValueError as error:
-        why = str(error).removeprefix(f"{named(path)} cannot be read safely ").strip("()")
+        why = str(error).removeprefix(f"{named(path)} is no weight file that can be read safely ").strip("()")
         raise ValueError(
             f"{named(path)} cannot be read as a checkpoint ({why}): is it cut off? Fetch it again, or give another"
         ) from error
@@ -85,7 +85,7 @@ def _check_fields(content: Mapping[str, Any]) -> None:
     if strange := [key for key in content["state_dict"] if not isinstance(key, str)]:
         raise ValueError(f"state_dict has the name {shown(strange[0])}, which is no text")
     if content.get("epoch") is not None:
-        whole_number(content["epoch"], "epoch", 0, _MOST_EPOCHS)
+        whole_number(content["epoch"], "epoch", 0, MOST_EPOCHS)
     for field in ("optimizer", "run", "belongs_to"):
         value = content.get(field)
         if not isinstance(value, dict) and (value is not None or field == "belongs_to" and field in content):

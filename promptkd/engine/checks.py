@@ -30,11 +30,11 @@ def check_run(cfg: CfgNode, trainer: type | None) -> None:
     Raises:
         ValueError: the message names the key, its value and what it may be.
     """
-    if trainer is not None and not hasattr(trainer, "Options"):
-        check_numbers(cfg)
-        return
-    check_config(cfg, getattr(trainer, "final_models", FINAL_MODELS))
-    if trainer is not None:
+    if trainer is None or (hasattr(trainer, "Options") and hasattr(trainer, "losses")):
+        check_config(cfg, getattr(trainer, "final_models", FINAL_MODELS))
+    else:
+        check_numbers(cfg)  # of a trainer that is none of ours
+    if trainer is not None and hasattr(trainer, "Options"):
         for options in read_all(trainer, cfg.TRAINER.NAME, cfg):
             options.check(cfg)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptkd import endings
 from promptkd.home import ROOT, expanded
-from promptkd.written import number, short
+from promptkd.written import whole_number
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -41,17 +41,6 @@ class _Once(argparse.Action):
         if given.setdefault(self.dest, values) != values:
             raise ValueError(f"{flag} is given twice, as {given[self.dest]!r} and as {values!r}: give it once")
         setattr(args, self.dest, values)
-
-
-def whole_number(word: str) -> int:
-    """The whole number that a word stands for; an error of argparse's where it is none."""
-    try:
-        value = number(word)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{short(word)}: {error}") from error
-    if not isinstance(value, int):
-        raise argparse.ArgumentTypeError(f"{short(word)} is no whole number")
-    return value
 
 
 def parser() -> argparse.ArgumentParser:
@@ -116,19 +105,13 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
     config.admit(cfg, pairs.get("TRAINER.NAME") or args.trainer or config.trainer_named_in(recipe))
     given: dict[str, str] = {}
     config.merge_file(cfg, BASE)
+    default = cfg.clone()
     if of_dataset:
         config.merge_file(cfg, of_dataset, given)
     per_dataset = config.merge_file(cfg, recipe, given) if recipe else {}
     of_this = per_dataset.get(pairs.get("DATASET.NAME", cfg.DATASET.NAME), {})
     config.merge(cfg, of_this, f"{recipe} PER_DATASET", given=given)
-    flags = {
-        "DATASET.ROOT": args.root, "OUTPUT_DIR": args.output_dir, "RESUME": args.resume, "SEED": args.seed,
-        "DATASET.SOURCE_DOMAINS": args.source_domains, "DATASET.TARGET_DOMAINS": args.target_domains,
-        "INPUT.TRANSFORMS": args.transforms, "TRAINER.NAME": args.trainer, "MODEL.BACKBONE.NAME": args.backbone,
-        "MODEL.HEAD.NAME": args.head, "MODEL_DIR": args.model_dir, "LOAD_EPOCH": args.load_epoch,
-        "EVAL_ONLY": args.eval_only or None,
-    }  # fmt: skip
-    for key, value in ({key: value for key, value in flags.items() if value not in ("", None)} | pairs).items():
+    for key, value in (_flags(args) | pairs).items():
         config.merge_value(cfg, key, value, given)
     named = cfg.TRAINER.NAME
     known = TRAINER_REGISTRY.get(named) if named in TRAINER_REGISTRY.registered_names() else None
@@ -139,7 +122,19 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
         cfg.DATASET.ROOT = "data"
     check_run(cfg, known)
     cfg.freeze()
-    return cfg, keys_not_read(cfg, known, given) if known else []
+    return cfg, keys_not_read(cfg, known, given, default) if known else []
+
+
+def _flags(args: argparse.Namespace) -> dict[str, Any]:
+    """Dotted key -> value of the flags that are given; an empty one counts as none."""
+    flags = {
+        "DATASET.ROOT": args.root, "OUTPUT_DIR": args.output_dir, "RESUME": args.resume, "SEED": args.seed,
+        "DATASET.SOURCE_DOMAINS": args.source_domains, "DATASET.TARGET_DOMAINS": args.target_domains,
+        "INPUT.TRANSFORMS": args.transforms, "TRAINER.NAME": args.trainer, "MODEL.BACKBONE.NAME": args.backbone,
+        "MODEL.HEAD.NAME": args.head, "MODEL_DIR": args.model_dir, "LOAD_EPOCH": args.load_epoch,
+        "EVAL_ONLY": args.eval_only or None,
+    }  # fmt: skip
+    return {key: value for key, value in flags.items() if value not in ("", None)}
 
 
 def main(argv: Sequence[str] | None = None) -> float | None:
@@ -254,7 +249,7 @@ def command_line(argv: Sequence[str] | None = None) -> int:
     """`main` for a shell: an error is one line, and the exit code says that there was one."""
     try:
         endings.allow_many_files()
-        endings.note_errors_of_threads()
+        endings.note_errors_of_helpers()
         with endings.interruptible():
             main(argv)
     except KeyboardInterrupt:

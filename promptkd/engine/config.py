@@ -12,12 +12,13 @@ from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
+from promptkd.bounded import shown
 from promptkd.engine.keys import OURS
 from promptkd.engine.options import defaults_of, kinds_of
 from promptkd.engine.published_options import OPTIONS, SECTIONS
 from promptkd.engine.values import as_default
 from promptkd.results.settings import node_of
-from promptkd.written import Written, listed, number, read_yaml, short, switch, value_of
+from promptkd.written import Written, listed, number, read_yaml, switch, value_of
 
 log = logging.getLogger(__name__)
 
@@ -129,10 +130,10 @@ def merge(
             log.info(f"{source}: {name} is taken as given, no trainer here declares it")
             cfg[key] = CfgNode(new_allowed=True) if isinstance(value, Mapping) else _plain(value, f"{source}: {name}")
         if key not in cfg:
-            raise ValueError(f"{source}: no configuration key {short(name)[1:-1]}{_closest_key(cfg, key, prefix)}")
+            raise ValueError(f"{source}: no configuration key {shown(name)[1:-1]}{_closest_key(cfg, key, prefix)}")
         if isinstance(cfg[key], CfgNode):
             if not isinstance(value, Mapping):
-                raise ValueError(f"{source}: {name} is a section, got {short(value)}")
+                raise ValueError(f"{source}: {name} is a section, got {shown(value)}")
             merge(cfg[key], value, source, f"{name}.", given)
             continue
         if given is not None:
@@ -205,7 +206,7 @@ def pairs_of(options: Sequence[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for key, text in zip(options[::2], options[1::2], strict=True):
         if pairs.setdefault(key, text) != text:
-            raise ValueError(f"{key} is given twice, as {short(pairs[key])} and as {short(text)}: give it once")
+            raise ValueError(f"{key} is given twice, as {shown(pairs[key])} and as {shown(text)}: give it once")
     return pairs
 
 

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 
-from promptkd.written import short
+from promptkd.bounded import shown
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Limits:
             value: of the right type.
         """
         if wanted := self._fault(value):
-            raise ValueError(f"{key} {short(value)}: {self.hint or wanted}")
+            raise ValueError(f"{key} {shown(value)}: {self.hint or wanted}")
 
     def _fault(self, value: Any) -> str:
         """What to do about a value; "" where it may stay."""

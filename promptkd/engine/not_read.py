@@ -11,12 +11,15 @@ from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
 from promptkd.data.benchmark import DATASET_KEYS, BenchmarkDataset
+from promptkd.engine.checks import value_or_none
 from promptkd.engine.options import read_all
 from promptkd.home import ROOT
 from promptkd.results.settings import sections_of
 
 log = logging.getLogger(__name__)
 
+COMMAND_LINE = "command line"
+_LONGEST = 10  # entries of a message
 _CONFIGS = ROOT / "configs"
 # Transforms of training images -> their keys below INPUT.
 _OF_TRANSFORMS = {
@@ -57,13 +60,14 @@ class NotRead(NamedTuple):
         return f"{self.key} ({self.source}): {self.why}"
 
 
-def keys_not_read(cfg: CfgNode, trainer: type, given: Mapping[str, str]) -> list[NotRead]:
-    """Every key that somebody gives and this run does not read.
+def keys_not_read(cfg: CfgNode, trainer: type, given: Mapping[str, str], default: CfgNode) -> list[NotRead]:
+    """Every key that somebody gives and a run does not read (of a file: gives another value than the default).
 
     Args:
         cfg: the run's.
         trainer: its class; of one that was written for upstream nothing is known.
         given: key -> who gives it: "command line", or a file.
+        default: the configuration before anything was given; a run's config.yaml as a recipe repeats most of it.
     """
     if not hasattr(trainer, "Options"):
         return []
@@ -71,7 +75,7 @@ def keys_not_read(cfg: CfgNode, trainer: type, given: Mapping[str, str]) -> list
     entries = []
     for key, source in given.items():
         why = _of_others(key, cfg.TRAINER.NAME) or _mode(key, cfg, trainer, source) or reasons.get(key, "")
-        if why:
+        if why and (source == COMMAND_LINE or value_or_none(default, key) != value_or_none(cfg, key)):
             entries.append(NotRead(key, source, why))
     return entries
 
@@ -80,7 +84,7 @@ def check_strict(cfg: CfgNode, entries: Sequence[NotRead]) -> None:
     """Raises ValueError where STRICT is set, and somebody but a shipped recipe gives a key that is not read."""
     by_user = [entry for entry in entries if not _is_shipped(entry.source)]
     if cfg.STRICT and by_user:
-        raise ValueError(f"STRICT True: this run does not read {'; '.join(map(str, by_user))}")
+        raise ValueError(f"STRICT True: this run does not read {_listed(by_user)}")
 
 
 def warn_of(entries: Sequence[NotRead]) -> None:
@@ -90,7 +94,12 @@ def warn_of(entries: Sequence[NotRead]) -> None:
         (logging.WARNING, [entry for entry in entries if not _is_shipped(entry.source)]),
     ):
         if some:
-            log.log(level, "this run does not read %s", "; ".join(map(str, some)))
+            log.log(level, "this run does not read %s", _listed(some))
+
+
+def _listed(entries: Sequence[NotRead]) -> str:
+    more = f"; and {len(entries) - _LONGEST} more" if len(entries) > _LONGEST else ""
+    return "; ".join(map(str, entries[:_LONGEST])) + more
 
 
 def _is_shipped(source: str) -> bool:
@@ -110,7 +119,7 @@ def _mode(key: str, cfg: CfgNode, trainer: type, source: str) -> str:
     """Why a kind of run (an evaluation, a training, a method that learns nothing) does not read a key."""
     if not getattr(trainer, "learns", True) and key.startswith(_OF_TRAINING):
         return f"{cfg.TRAINER.NAME} does not train"
-    if source == "command line" and cfg.EVAL_ONLY and key.startswith(_OF_TRAINING):
+    if source == COMMAND_LINE and cfg.EVAL_ONLY and key.startswith(_OF_TRAINING):
         return "an evaluation does not train"  # a recipe is for training, and the evaluation has it too
     if not cfg.EVAL_ONLY and key in ("MODEL_DIR", "LOAD_EPOCH"):
         return "it is for --eval-only"
@@ -126,6 +135,8 @@ def _reasons(cfg: CfgNode, trainer: type) -> dict[str, str]:
         reasons |= {f"DATASET.{key}": f"{cfg.DATASET.NAME} does not read it" for key in left}
     if not getattr(trainer, "taught", False):
         reasons["TRAINER.MODAL"] = "it is for methods with a teacher"
+    if cfg.TEST.NO_TEST:
+        reasons |= {f"TEST.{key}": "TEST.NO_TEST is True" for key in ("PER_CLASS_RESULT", "COMPUTE_CMAT")}
     for options in read_all(trainer, cfg.TRAINER.NAME, cfg):
         reasons |= options.not_read(cfg)
     return reasons

@@ -86,7 +86,8 @@ def _meaning(key: Key) -> str:
     limits, meaning = key.limits, key.meaning
     if limits.choices:
         left = [str(choice) for choice in limits.choices if str(choice) not in meaning]
-        return f"{meaning}; only {' or '.join(left)}" if left else meaning
+        several = f"{', '.join(left[:-1])} or {left[-1]}" if left[1:] else f"only {''.join(left)}"
+        return f"{meaning}; {several}" if left else meaning
     return f"{meaning}; {limits.text()}" if limits.text() else meaning
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from promptkd.bounded import shown
 from promptkd.data.loading.pipeline import TimedLoader, starvation
 
 log = logging.getLogger(__name__)
@@ -80,8 +81,11 @@ class Progress:
         return {"train_seconds": self.seconds, "train_images": self.images}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Takes `state` back."""
-        self.seconds, self.images = state["train_seconds"], state["train_images"]
+        """Takes `state` back; raises ValueError where it is none."""
+        seconds, images = state["train_seconds"], state["train_images"]
+        if not isinstance(seconds, (int, float)) or not isinstance(images, int) or not 0 <= seconds < 1e12:
+            raise ValueError(f"spent is {shown(state)}, no seconds and images")
+        self.seconds, self.images = float(seconds), images
 
     def step(self, losses: Mapping[str, float], images: int, rate: float) -> None:
         """Counts a step: its losses by name, the images of all processes, and the learning rate."""

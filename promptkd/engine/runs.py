@@ -16,7 +16,7 @@ from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.saved import read_spec
 from promptkd.model.spec import PromptSpec
 from promptkd.model.zoo import load_clip
-from promptkd.results.directory import read_configuration
+from promptkd.results.directory import CONFIGURATION, read_configuration
 from promptkd.results.settings import node_of
 
 # Folders of a run in which methods keep their checkpoints, as published.
@@ -94,6 +94,8 @@ def read_run(directory: str | Path, epoch: int | None = None) -> FinishedRun:
     config = read_configuration(directory)
     if config is None:
         raise FileNotFoundError(f"{directory} holds no run: there is no config.yaml")
+    if "NAME" not in config.get("MODEL", {}).get("BACKBONE", {}):
+        raise ValueError(f"{directory / CONFIGURATION} does not say its CLIP: it has no MODEL.BACKBONE.NAME")
     folder = next((directory / name for name in FOLDERS if (directory / name).is_dir()), None)
     if folder is None:
         if config.TRAINER.NAME.startswith("ZeroshotCLIP"):

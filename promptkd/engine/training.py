@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from yacs.config import CfgNode
 
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import set_random_seed
-from promptkd import distributed
+from promptkd import distributed, endings
+from promptkd.bounded import clipped, shown, whole_number
 from promptkd.data.loading import views
 from promptkd.engine.callbacks import Callback
 from promptkd.engine.checkpointer import Checkpointer, not_finite
@@ -79,15 +81,26 @@ class Training:
         if resumed is None:
             return 0
         epochs, run = resumed
-        self.seed, self.best = run["seed"], run["best_result"]
+        try:
+            self._take_back(run)
+        except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, ValueError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else error
+            raise ValueError(f"{folder}: 'run' of its newest checkpoint is damaged ({clipped(reason)})") from error
+        if self.cfg.TEST.FINAL_MODEL != "last_step" and self.best > float("-inf"):
+            self.checkpointer.bring_best(folder)
+        return epochs
+
+    def _take_back(self, run: dict[str, Any]) -> None:
+        """Takes back what `save` stored of the run; raises many kinds of error where that is of another kind."""
+        self.seed = whole_number(run["seed"], "run.seed", 0, 2**63)
+        if not isinstance(run["best_result"], float) or math.isnan(run["best_result"]):
+            raise ValueError(f"run.best_result is {shown(run['best_result'])}, no accuracy")
+        self.best = run["best_result"]
         self.progress.load_state(run["spent"])
         if run["scaler"]:  # empty where the run began without a scaled loss, as on a CPU
             self.step.scaler.load_state_dict(run["scaler"])
         for callback in self.callbacks:
             callback.load_state(run)
-        if self.cfg.TEST.FINAL_MODEL != "last_step" and self.best > float("-inf"):
-            self.checkpointer.bring_best(folder)
-        return epochs
 
     def begin(self, finished: int) -> None:
         """Joins the processes of the run, which must have resumed from the same number of finished epochs."""
@@ -115,6 +128,7 @@ class Training:
         assert self.optimizer is not None
         for callback in self.callbacks:
             callback.before_step(self.optimizer)
+        endings.check()
         try:
             losses = self.step.take(batch, self.optimizer)
         except FloatingPointError as error:

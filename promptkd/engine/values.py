@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from dassl.engine import TRAINER_REGISTRY
+from promptkd.bounded import shown
 from promptkd.engine.keys import KEYS
 from promptkd.engine.limits import Limits
 from promptkd.engine.options import kinds_of, limits_in
 from promptkd.home import expanded
-from promptkd.written import Written, is_empty, listed, number, short, switch
+from promptkd.written import Written, is_empty, listed, number, switch
 
 
 def limits_of_key(key: str) -> Limits:
@@ -56,9 +57,9 @@ def as_default(value: Any, default: Any, key: str, source: str) -> Any:
         else:
             return value
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{where} is {short(value)}: {error}") from error
+        raise ValueError(f"{where} is {shown(value)}: {error}") from error
     if fitting is None:
-        raise ValueError(f"{where} is {short(value)}, but wants {type(default).__name__} like {default!r}")
+        raise ValueError(f"{where} is {shown(value)}, but wants {type(default).__name__} like {default!r}")
     return fitting
 
 

@@ -48,7 +48,11 @@ def write_spec(folder: Path, model: PromptedClip) -> None:
         "spec": model.spec.to_dict(),
     }
     path, text = folder / SPEC_FILE, json.dumps(content, indent=1) + "\n"
-    if not (path.is_file() and path.read_text(encoding="utf-8") == text):
+    try:
+        same = bounded.read_bytes(path) == text.encode("utf-8")
+    except (OSError, ValueError):  # not there, or damaged: it is written anew
+        same = False
+    if not same:
         write_text(path, text)
 
 

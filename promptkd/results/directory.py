@@ -56,6 +56,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "INPUT": (dict, "a section"),
     "OPTIM": (dict, "a section"),
     "SEED": (int, "a whole number"),
+    "LOAD_EPOCH": (int, "a whole number"),
 }
 
 
@@ -63,7 +64,7 @@ def _check_sections(content: Any) -> None:
     """Raises ValueError where a configuration lacks the method or the data set, or a value is of another kind."""
     if not isinstance(content, dict):
         raise ValueError(f"it is {bounded.shown(content)}, no mapping of sections")
-    sections = [("", content)]
+    sections: list[tuple[str, dict[Any, Any]]] = [("", content)]
     for prefix, section in sections:  # grows
         for key, value in section.items():
             if not isinstance(key, str):

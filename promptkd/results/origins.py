@@ -7,15 +7,13 @@ numbers, and the configuration hashes that the run had under earlier paths.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from promptkd import files
+from promptkd import bounded, files
 
 FILE_NAME = "origins.json"
-_LARGEST = 2**20  # bytes of such a file
 
 
 def is_origin(key: str) -> bool:
@@ -64,10 +62,8 @@ def read(directory: str | Path) -> dict[str, Any]:
     """The content of a run's origins.json; {} where there is none that can be read."""
     path = Path(directory) / FILE_NAME
     try:
-        if path.stat().st_size > _LARGEST:
-            return {}
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = bounded.read_json(path)
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

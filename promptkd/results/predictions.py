@@ -1,7 +1,7 @@
 """A run's prediction for each test image, predictions.csv, and the accuracy of each class.
 
-A path in the file is as `promptkd.filenames.shown` writes it, from the data sets' folder where the image is in it: a
-byte of a name that is not UTF-8 is `\\xNN`, and `promptkd.filenames.original` gives the name on disk.
+A path in the file is as `promptkd.texts.path_text` writes it, from the data sets' folder where the image is in it: a
+byte of a name that is not UTF-8 is `\\xNN`, and `promptkd.texts.path_of` gives the name on disk.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptkd import filenames
-from promptkd.texts import cell, uncelled
+from promptkd.texts import cell, path_text, uncelled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,12 +72,12 @@ class Predictions:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows([*row, *[""] * (len(COLUMNS) - len(row))] for row in self._rows)
-        return filenames.readable(file.getvalue())  # a class name of a list may hold what UTF-8 does not
+        return file.getvalue()
 
     def _shown(self, path: str) -> str:
         absolute = Path(path).absolute()
         inside = absolute.relative_to(self.root) if absolute.is_relative_to(self.root) else absolute
-        return filenames.shown(inside.as_posix())
+        return path_text(inside.as_posix())
 
 
 def read_rows(path: str | Path) -> Iterator[dict[str, str]]:

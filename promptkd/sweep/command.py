@@ -23,6 +23,7 @@ The exit code is 0 where every run is done, 130 after Ctrl-C, else 1.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -39,6 +40,7 @@ from promptkd.sweep.plan import read_plan
 from promptkd.sweep.progress import Foreground, Progress
 from promptkd.tables import command as collect
 from promptkd.texts import shortened
+from promptkd.written import whole_number
 
 ENGINES = ("local", "ray", "slurm")
 
@@ -49,8 +51,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("plan", nargs="?", default="", help="YAML file")
     for name in ("trainers", "datasets", "protocols"):
         p.add_argument(f"--{name}", nargs="+", default=[])
-    p.add_argument("--shots", nargs="+", type=int, default=[], help="default 16; 1 2 4 8 16 in the few-shot protocol")
-    p.add_argument("--seeds", nargs="+", type=int, default=[], help="default 1 2 3")
+    p.add_argument(
+        "--shots", nargs="+", type=whole_number, default=[], help="default 16; 1 2 4 8 16 in the few-shot protocol"
+    )
+    p.add_argument("--seeds", nargs="+", type=whole_number, default=[], help="default 1 2 3")
     several: dict[str, Any] = {"nargs": "+", "action": "append", "default": []}
     p.add_argument("--set", **several, metavar="KEY VALUE", help="options of every run, in pairs; may be repeated")
     p.add_argument("--grid", **several, metavar="KEY VALUE ...", help="values of an option; repeat it for another")
@@ -82,6 +86,8 @@ def jobs_from(args: argparse.Namespace) -> list[Job]:
         raise ValueError(f"--grid {short[0]}: give its values after it")
     if args.workers < 0 or args.per_gpu < 1:
         raise ValueError(f"--workers {args.workers} --per-gpu {args.per_gpu}: a number of runs is at least 1")
+    if not 0 < args.cpus < math.inf or not 0 <= (args.gpus or 0) < math.inf:
+        raise ValueError(f"--gpus {args.gpus} --cpus {args.cpus}: give numbers, 0 or more and above 0")
     names = ("trainers", "datasets", "protocols", "shots", "seeds", "source", "recipe", "teacher", "data", "output")
     given = {name: getattr(args, name) for name in names}
     given["set"] = _by_key("--set", [pair for words in args.set for pair in zip(words[::2], words[1::2], strict=True)])

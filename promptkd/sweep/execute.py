@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from promptkd import bounded
 from promptkd.endings import describe
 from promptkd.results import record
 from promptkd.results.record import RunRecord
@@ -231,9 +231,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("index", type=int, help="which of them, from 0")
     args = parser.parse_args(argv)
     try:
-        jobs = [Job.from_dict(entries) for entries in json.loads(args.jobs.read_text(encoding="utf-8"))]
+        jobs = [Job.from_dict(entries) for entries in bounded.read_json(args.jobs, bounded.LIST, bounded.LIST_VALUES)]
         job = jobs[args.index]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         print(f"error: no job {args.index} in {args.jobs}: {one_line(error)}", file=sys.stderr)
         return 1
     needed = [other for other in jobs if other.name in job.needs and not result_of(other)]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from promptkd import home
+from promptkd.bounded import clipped, shown
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
 from promptkd.sweep.plan import Plan
 from promptkd.sweep.recipes import FULL_DATA, LEARNS_NOTHING, PSEUDO_LABELLED, SHARED, SHOTS, STUDENTS, belongs
-from promptkd.written import Written, number, short, value_of
+from promptkd.written import Written, number, value_of
+
+MOST_RUNS = 20_000  # of one plan; the benchmark of all methods, protocols, shots and seeds has some 6,000
 
 
 def jobs_of(plan: Plan) -> list[Job]:
@@ -21,6 +25,7 @@ def jobs_of(plan: Plan) -> list[Job]:
     Raises:
         FileNotFoundError, ValueError: a recipe that does not exist, or an option that does not fit; before any run.
     """
+    check_number(plan)
     builder = _Builder(plan)
     for protocol, dataset, trainer in itertools.product(plan.protocols, plan.datasets, plan.trainers):
         nothing = trainer in LEARNS_NOTHING
@@ -33,6 +38,18 @@ def jobs_of(plan: Plan) -> list[Job]:
     for job in builder.jobs.values():  # a job is added after those that it needs
         depth[job.name] = 1 + max((depth[name] for name in job.needs), default=-1)
     return sorted(builder.jobs.values(), key=lambda job: depth[job.name])
+
+
+def check_number(plan: Plan) -> None:
+    """Raises ValueError where a plan has more runs than anybody waits for, before any of them is built."""
+    sizes = [len(values) for values in plan.grid.values()]
+    runs = math.prod([len(plan.protocols), len(plan.datasets), len(plan.trainers), max(len(plan.seeds), 1), *sizes])
+    runs *= max(len(plan.shots), *(map(len, SHOTS.values()) if "fewshot" in plan.protocols else ()), 1)
+    if runs > MOST_RUNS:
+        raise ValueError(
+            f"the plan has more than {MOST_RUNS:,} runs: leave out values of its grid "
+            f"({clipped(' x '.join(map(str, sizes))) or 'none'}), seeds or data sets"
+        )
 
 
 def _points(grid: Mapping[str, Sequence[Any]], trainer: str) -> list[dict[str, Any]]:
@@ -165,7 +182,7 @@ def _shots(value: Any) -> int:
     """The images a class that DATASET.NUM_SHOTS stands for. Raises ValueError for what is no whole number."""
     shots = number(value) if isinstance(value, str) else value
     if not isinstance(shots, int):
-        raise ValueError(f"DATASET.NUM_SHOTS is {short(value)}: give a whole number")
+        raise ValueError(f"DATASET.NUM_SHOTS is {shown(value)}: give a whole number")
     return shots
 
 

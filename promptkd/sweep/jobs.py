@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from promptkd import files
+from promptkd import bounded, files
 from promptkd.results import record
 from promptkd.results.directory import read_configuration
 from promptkd.results.record import RunRecord
 from promptkd.results.settings import fingerprint
 from promptkd.sweep.lock import holder
+from promptkd.texts import plain, shortened
 
 LOG = "run.log"  # the run's output
 FAILURE = "sweep.json"  # the run's last failure
@@ -41,12 +41,28 @@ class Job:
 
     def to_dict(self) -> dict[str, Any]:
         """The job as JSON can hold it."""
-        return asdict(self) | {"directory": self.directory.as_posix()}
+        lists = {"command": list(self.command), "needs": list(self.needs)}
+        return asdict(self) | lists | {"directory": self.directory.as_posix()}
 
     @classmethod
     def from_dict(cls, entries: Mapping[str, Any]) -> Job:
-        """The job that `to_dict` came from."""
-        lists = {key: tuple(entries[key]) for key in ("command", "needs")}
+        """The job that `to_dict` came from.
+
+        Raises:
+            ValueError: it is no such mapping; the message names the field.
+        """
+        if not isinstance(entries, dict):
+            raise ValueError("a job is a mapping of its fields")
+        hints: dict[str, type] = {"name": str, "directory": str, "command": list, "config_hash": str, "needs": list,
+                                  "epochs": int, "eval_only": bool, "labelled": bool, "moved_from": str}  # fmt: skip
+        for key, value in entries.items():
+            wanted, value = hints.get(key), list(value) if isinstance(value, tuple) else value
+            texts = not isinstance(value, list) or all(isinstance(one, str) and "\0" not in one for one in value)
+            if wanted is None or type(value) is not wanted or not texts or (isinstance(value, str) and "\0" in value):
+                raise ValueError(f"{shortened(plain(key), 40)} of a job is wrong")
+        if lacking := [key for key in ("name", "directory", "command", "config_hash") if not entries.get(key)]:
+            raise ValueError(f"a job lacks {', '.join(lacking)}")
+        lists = {key: tuple(entries[key]) for key in ("command", "needs") if key in entries}
         return cls(**(dict(entries) | lists | {"directory": Path(entries["directory"])}))
 
 
@@ -95,8 +111,8 @@ def damage_of(job: Job) -> str:
 def failure_of(job: Job) -> dict[str, Any] | None:
     """The job's last failure, as `record_failure` wrote it; None where there is none of this configuration."""
     try:
-        failure = json.loads((job.directory / FAILURE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        failure = bounded.read_json(job.directory / FAILURE)
+    except (OSError, ValueError):
         return None
     if not isinstance(failure, dict) or failure.get("config_hash") not in job.hashes:
         return None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from promptkd import home
+from promptkd.bounded import shown
 from promptkd.sweep import recipes
-from promptkd.written import Written, is_empty, read_yaml, short, value_of
+from promptkd.written import Written, is_empty, read_yaml, value_of
 
 _SET_BY_PLAN = {"TRAINER.NAME", "DATASET.NAME", "DATASET.ROOT", "SEED", "OUTPUT_DIR", "PROTOCOL", "EVAL_ONLY",
                    "MODEL_DIR"}  # fmt: skip
@@ -52,8 +54,8 @@ class Plan:
             values = getattr(self, key)
             if not values:
                 raise ValueError(f"the plan names no {key}: give --{key}, or {key}: [...] in its file")
-            if double := {value for value in values if values.count(value) > 1}:
-                raise ValueError(f"the plan names {', '.join(map(str, sorted(double)))} twice in {key}")
+            if twice := [value for value, number in Counter(values).items() if number > 1]:
+                raise ValueError(f"the plan names {', '.join(map(str, sorted(twice)[:10]))} twice in {key}")
         for protocol in self.protocols:
             recipes.check(protocol, list(recipes.PROTOCOLS), "protocol")
         for trainer in self.trainers:
@@ -67,24 +69,26 @@ class Plan:
             raise ValueError(f"{min(double)} is in set and in grid: leave one out")
         for key, values in self.grid.items():
             if not isinstance(values, (list, tuple)) or not values:
-                raise ValueError(f"grid {key} is {short(values)}: give a list of values")
+                raise ValueError(f"grid {key} is {shown(values)}: give a list of values")
 
     def _check_kinds(self) -> None:
         """Refuses values that YAML can hold and a plan cannot use."""
         for key in ("trainers", "datasets", "protocols"):
             if wrong := [value for value in getattr(self, key) if not isinstance(value, str) or not value.strip()]:
-                raise ValueError(f"{key} has {short(wrong[0])}: give names")
+                raise ValueError(f"{key} has {shown(wrong[0])}: give names")
         for key in ("seeds", "shots"):
             for number in getattr(self, key):
                 if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**32:
-                    raise ValueError(f"{key} has {short(number)}: give whole numbers from 0 on, below 2**32")
+                    raise ValueError(f"{key} has {shown(number)}: give whole numbers from 0 on, below 2**32")
         for where, entries in (("set", self.set), ("grid", self.grid)):
             for key, value in entries.items():
                 if not isinstance(key, str) or not key[:1].isalpha():
-                    raise ValueError(f"{where} has the key {short(key).strip(QUOTE)}: give an option, as OPTIM.LR")
+                    raise ValueError(f"{where} has the key {shown(key).strip(QUOTE)}: give an option, as OPTIM.LR")
                 nested = [one for one in (value, *(value if isinstance(value, list) else ())) if isinstance(one, dict)]
                 if nested:
-                    raise ValueError(f"{where} {key} is {short(value)}: write options with dots, as {key}.KEY: VALUE")
+                    raise ValueError(
+                        f"{where} {key} is {shown(value_of(value))}: write options with dots, as {key}.KEY: VALUE"
+                    )
 
 
 def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:
@@ -110,7 +114,7 @@ def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:
         if isinstance(expected, list) and not isinstance(value, list):
             content[key] = value = [value]
         if not isinstance(value, type(expected)):
-            raise ValueError(f"{path}: {key} is {short(value)}, but must be a {type(expected).__name__}")
+            raise ValueError(f"{path}: {key} is {shown(value)}, but must be a {type(expected).__name__}")
     options = {key: value for key, value in given.items() if value not in (None, "", [], {})}
     winning = {*options.get("set", ()), *options.get("grid", ())}  # keys of the command line; the file's others stay
     for key in {"set", "grid"} & {*options, *content}:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
+from promptkd.bounded import shown
 from promptkd.home import ROOT
 from promptkd.results.settings import sections_of
-from promptkd.written import number, short
+from promptkd.written import number
 
 CONFIGS = ROOT / "configs"
 PROTOCOLS = ("base2new", "fewshot", "cross", "dg")
@@ -165,9 +166,9 @@ def whole(name: str, word: str) -> int:
     try:
         value = number(word)
     except ValueError as error:
-        raise ValueError(f"{name} is {short(word)}: {error}") from error
+        raise ValueError(f"{name} is {shown(word)}: {error}") from error
     if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name} is {short(word)}: give a whole number from 0 on")
+        raise ValueError(f"{name} is {shown(word)}: give a whole number from 0 on")
     return value
 
 
@@ -182,7 +183,7 @@ def options_of(words: list[str]) -> dict[str, str]:
     options: dict[str, str] = {}
     for key, value in zip(words[::2], words[1::2], strict=True):
         if options.setdefault(key, value) != value:
-            raise ValueError(f"{key} is given twice, as {short(options[key])} and as {short(value)}: give it once")
+            raise ValueError(f"{key} is given twice, as {shown(options[key])} and as {shown(value)}: give it once")
     return options
 
 
@@ -191,4 +192,4 @@ def check(name: str, choices: list[str], what: str) -> None:
     if name not in choices:
         close = get_close_matches(name, choices, n=1, cutoff=0.4)
         hint = f"; closest: {close[0]}" if close else ""
-        raise ValueError(f"no {what} {name!r}{hint}. There are {', '.join(sorted(choices))}")
+        raise ValueError(f"no {what} {shown(name)}{hint}. There are {', '.join(sorted(choices))}")

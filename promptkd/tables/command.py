@@ -19,6 +19,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from promptkd.home import expanded
 from promptkd.results import search
 from promptkd.tables.grouping import summaries_of
 from promptkd.tables.summaries import Summaries
@@ -54,10 +55,16 @@ def text_of(summaries: Summaries, left_out: Sequence[str], form: str, compare: b
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("output", nargs="+", help="folders that hold runs, at any depth")
+    p.add_argument("output", nargs="+", type=expanded, help="folders that hold runs, at any depth")
     p.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="only these runs: trainer=A,B seed=1")
     p.add_argument("--format", choices=FORMATS, default="terminal")
-    p.add_argument("--html", default="", metavar="FILE", help="also write a page with charts and every run in detail")
+    p.add_argument(
+        "--html",
+        default="",
+        type=expanded,
+        metavar="FILE",
+        help="also write a page with charts and every run in detail",
+    )
     p.add_argument("--gallery", type=int, default=12, help="errors that the page shows of each run, with their images")
     p.add_argument("--no-published", action="store_true", help="no published numbers beside ours")
     return p

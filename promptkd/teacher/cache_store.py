@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptkd import files
+from promptkd import bounded, files
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ class Entry:
 
     def _check_key(self, file: Path, key: dict[str, Any], about: dict[str, Any]) -> None:
         try:
-            if json.loads(file.read_text(encoding="utf-8"))["key"] == key:
+            if bounded.read_json(file, bounded.RECORD)["key"] == key:
                 return
             fault = "is another's"
         except FileNotFoundError:

@@ -98,7 +98,7 @@ def _from_run(directory: Path, precision: Precision, templates: Sequence[str], s
     clip = load_clip(run.backbone)
     if run.checkpoint is None:
         return PromptedClip(clip, run.spec, precision, templates=templates, about=about)
-    about |= {"dataset": run.config.DATASET.NAME, "shots": run.config.DATASET.NUM_SHOTS}
+    about |= {"dataset": run.config.DATASET.NAME, "shots": run.config.DATASET.get("NUM_SHOTS")}
     about |= {"checkpoint": run.checkpoint.name, "epoch": run.content.get("epoch")}
     teacher = PromptedClip(clip, run.spec, precision, vectors=left, about=about)
     checkpoints.load_learned(teacher.prompts, run.content["state_dict"], run.checkpoint)

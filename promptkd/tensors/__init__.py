@@ -7,7 +7,6 @@ containers. Whatever else it holds becomes None.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,15 +52,6 @@ def read_weights(path: str | Path) -> Any:
     return _read(Path(path), script=True)
 
 
-def is_script(path: str | Path) -> bool:
-    """Whether a file is a TorchScript archive, which runs its code in whoever gives it to `torch.jit.load`."""
-    path = Path(path)
-    if not path.is_file() or not is_archive(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
 def _read(path: Path, script: bool) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"no file {named(path)}")
@@ -74,11 +64,11 @@ def _read(path: Path, script: bool) -> Any:
             if script:
                 return archive.script_state()
         raise ValueError("a TorchScript archive, which holds a model and no checkpoint")
-    except OSError:
-        raise
     except Exception as error:  # zipfile, zlib and pickle have many kinds of error for a damaged file
+        if isinstance(error, OSError) and error.filename is not None:  # not of a place in the file that there is not
+            raise
         reason = f"{type(error).__name__} {error}" if isinstance(error, (KeyError, AttributeError)) else error
-        raise ValueError(f"{named(path)} cannot be read safely ({clipped(reason)})") from error
+        raise ValueError(f"{named(path)} is no weight file that can be read safely ({clipped(reason)})") from error
 
 
 def without_wrapper(state: Mapping[str, Any], known: tuple[str, ...] = ()) -> dict[str, Any]:

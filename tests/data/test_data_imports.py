@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+
+from programs import output
 
 from promptkd.home import ROOT
 
 LIGHT = (  # what may be imported without torch: parts of data that commands and sweeps use
     *(
         "checks",
+        "class_folders",
         "class_lists",
         "class_names",
         "command",
@@ -27,9 +29,7 @@ LIGHT = (  # what may be imported without torch: parts of data that commands and
 
 def fresh(code: str) -> list[str]:
     """The words that a program prints, in a process of its own."""
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0, run.stderr
-    return run.stdout.split()
+    return output(ROOT, sys.executable, "-c", code).split()
 
 
 def test_trainers_register_no_data_set():

@@ -6,7 +6,6 @@ import io
 import json
 import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -15,6 +14,7 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import pytest
+from programs import start
 from trees import WRITERS, dataset_cfg, write_class_tree, write_dtd, write_eurosat, write_image, write_json
 
 from dassl.data.datasets import DATASET_REGISTRY
@@ -213,11 +213,8 @@ def test_names(tmp_path: Path):
 
 def test_command_line(tmp_path: Path):
     """As a script, from another directory: one line and exit code 1."""
-    script = ROOT / "tools/data.py"
-    run = subprocess.run(
-        [sys.executable, script, "fewshot", "dtd", "--root", tmp_path, "--shots", "1"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    words = ["fewshot", "dtd", "--root", tmp_path, "--shots", "1"]
+    run = start(tmp_path, sys.executable, ROOT / "tools/data.py", *words)
     assert run.returncode == 1 and run.stderr.startswith("error: DescribableTextures: no folder dtd/images")
     assert len(run.stderr.splitlines()) == 1
 

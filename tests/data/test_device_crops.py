@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, result
+from conftest import SIZE, last_words, result
 from PIL import Image
 
 import train
@@ -26,7 +26,9 @@ def config(*words: str, root: str = ""):
         f"({SIZE}, {SIZE})",
     ]
     options += ["DATALOADER.NUM_WORKERS", "0", "VERBOSE", "False", "INPUT.ON_DEVICE", "True"]
-    return train.configure(train.parser().parse_args(([f"--root={root}"] if root else []) + [*options, *words]))
+    return train.configure(
+        train.parser().parse_args(last_words(*([f"--root={root}"] if root else []), *options, *words))
+    )
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ DAMAGED = {
     "Food101 split": (
         "food-101/split_zhou_Food101.json",
         '{"train": 1, "val": [], "test": []}',
-        "train is '1', not a list",
+        "train is 1, not a list",
     ),
 }
 

@@ -193,6 +193,19 @@ def test_caltech_leaves_out_two_folders(tmp_path: Path):
     assert len(files) == 40 and not any("BACKGROUND" in file or "easy" in file for file in files)
 
 
+ARCHIVES = ("EuroSAT of Zenodo", "EuroSAT of Zenodo, in the root", "Caltech101 Kaggle", "OxfordFlowers Kaggle")
+
+
+def test_an_archive_that_is_still_packed_is_said(tmp_path: Path):
+    (tmp_path / "caltech-101").mkdir()
+    for name in ("101_ObjectCategories.tar.gz", "Annotations.tar"):
+        (tmp_path / "caltech-101" / name).touch()
+    with pytest.raises(
+        FileNotFoundError, match=r"unpack 101_ObjectCategories.tar.gz, Annotations.tar in .*caltech-101"
+    ):
+        load("Caltech101", tmp_path)
+
+
 def write_both(layout: str, root: Path) -> tuple[BenchmarkDataset, str]:
     """Writes a data set to root/published and, in another layout, to root/other; the published one, and its name."""
     name = layout.split()[0]
@@ -211,7 +224,7 @@ def test_other_layout_gives_the_same_items(layout: str, tmp_path: Path):
     assert all(Path(d.impath).is_file() for part in vars(data.full).values() for d in part)
 
 
-@pytest.mark.parametrize("layout", ["StanfordCars Kaggle", "StanfordCars by class", "SUN397 one folder"])
+@pytest.mark.parametrize("layout", ["StanfordCars Kaggle", "StanfordCars by class", "SUN397 one folder", *ARCHIVES])
 def test_published_split_file_fits_other_layouts(layout: str, tmp_path: Path):
     published, name = write_both(layout, tmp_path)
     folder = load(name, tmp_path / "other").layout.folder

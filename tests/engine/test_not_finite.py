@@ -10,10 +10,11 @@ from conftest import result
 from tiny_runs import BASE, KD, METHODS, SRC, learned
 from torch import nn
 
-from promptkd.engine import checkpoints
+from promptkd.engine import checkpoints, keys
 from promptkd.engine.callbacks import AveragedPrompts
 from promptkd.engine.checkpointer import not_finite
 from promptkd.engine.evaluator import check_logits
+from promptkd.engine.limits import Limits
 from promptkd.engine.step import Step
 
 
@@ -80,7 +81,8 @@ def test_a_mean_over_epochs_that_overflows(run, tmp_path, monkeypatch):
         run("PromptSRC", tmp_path, *SRC)
 
 
-def test_a_rate_that_is_too_high_ends_in_one_line(run, tmp_path):
+def test_a_rate_that_is_too_high_ends_in_one_line(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(keys.KEYS, "OPTIM.LR", keys.Key("any rate", Limits()))
     words = [*BASE, *METHODS["VPT"].words("VPT"), "OPTIM.LR", "1e38", "OPTIM.WARMUP_EPOCH", "0"]
     with pytest.raises(FloatingPointError, match=r"^epoch \d of 2, step \d of 3: .*Lower OPTIM.LR .1e.38"):
         run("VPT", tmp_path, *words)

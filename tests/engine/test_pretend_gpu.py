@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CLASSES, result
-from pretend_gpu import GPU, OnGpu, pretended
+from pretend_gpu import GPU, WAITS, OnGpu, pretended
 from tiny_runs import BASE, METHODS
 from torch import nn
 from torch.nn import functional as F
 
 from benchmarks import steps, timing
 from promptkd.deploy import predict
+from promptkd.engine.training import Training
 from promptkd.model.memory import RUNS_PER_GPU, free_memory
 from promptkd.sweep.engines import slots
 from trainers.base import PromptTrainer
@@ -89,6 +90,21 @@ def test_a_run_that_takes_no_step_ends(run, tmp_path, gpu, monkeypatch):
     monkeypatch.setattr(torch.amp.GradScaler, "get_scale", lambda self: 2.0**-15)
     with pytest.raises(FloatingPointError, match="gradients are infinite in float16 at every step"):
         run("CoOp", tmp_path, *BASE, "TRAINER.COOP.N_CTX", "2", "TRAINER.COOP.PREC", "fp16", "USE_CUDA", "True")
+
+
+def test_an_epoch_waits_once_for_the_check_of_what_is_learned(run, tmp_path, gpu, monkeypatch):
+    """Whatever the number of its tensors."""
+    counts = []
+    check = Training.check_learned
+
+    def counted(self):
+        before = sum(WAITS.values())
+        check(self)
+        counts.append(sum(WAITS.values()) - before)
+
+    monkeypatch.setattr(Training, "check_learned", counted)
+    run("MaPLe", tmp_path, *BASE, *METHODS["MaPLe"].words("MaPLe", PREC="fp16"), "USE_CUDA", "True")
+    assert counts == [1, 1]
 
 
 def test_runs_that_share_a_gpu_share_its_memory(gpu, monkeypatch):

@@ -25,9 +25,9 @@ ARROWS = """
   home        |                                                             |
   files       |                                                             |
   texts       |                                                             |
-  filenames   |                                                             |
   bounded     | texts                                                       |
   tensors     | bounded                                                     |
+  written     | bounded                                                     |
   logs        | texts                                                       |
   endings     | files texts                                                 |
   guests      | home                                                        | trainers datasets
@@ -35,15 +35,15 @@ ARROWS = """
   __main__    |                                                             | __init__ endings logs
   model       | home files logs texts bounded tensors |
   distributed | model logs                                                  |
-  data        | home files filenames logs texts distributed dassl bounded | guests
-  results     | home files filenames logs texts bounded |
-  engine      | home files filenames logs texts distributed model data results dassl endings bounded tensors | guests
-  teacher     | home files filenames logs texts distributed model data results dassl engine bounded tensors |
-  tables      | home files filenames logs texts results bounded |
-  sweep       | home files logs texts results tables endings bounded | data engine guests
-  deploy      | home files filenames logs texts results bounded | model data engine guests dassl
+  data        | home files logs texts distributed dassl bounded | guests
+  results     | home files logs texts bounded |
+  engine | home files logs texts distributed model data results dassl endings bounded tensors written | guests
+  teacher     | home files logs texts distributed model data results dassl engine bounded tensors |
+  tables      | home files logs texts results bounded |
+  sweep       | home files logs texts results tables endings bounded written | data engine guests
+  deploy      | home files logs texts results bounded | model data engine guests dassl
   clip        | files model bounded tensors |
-  datasets    | home files filenames logs texts data dassl bounded |
+  datasets    | home files logs texts data dassl bounded |
   trainers    | home files logs texts distributed model data engine teacher dassl face |
 """
 # These answer --help and are imported by every command: not even by what they import do they load one of HEAVY.
@@ -54,8 +54,8 @@ LIGHT = (
     "home",
     "files",
     "texts",
-    "filenames",
     "bounded",
+    "written",
     "logs",
     "endings",
     "results",

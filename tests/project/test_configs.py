@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,6 +17,8 @@ from promptkd.sweep import recipes
 
 RECIPES = sorted((ROOT / "configs" / "trainers").glob("*/*.yaml"))
 DATASETS = sorted((ROOT / "configs" / "datasets").glob("*.yaml"))
+# Keys of Dassl's for its own models and data sets, which prompt learning leaves alone.
+DASSL = Path(train.__file__).parent / "toolkit" / "dassl"
 
 
 def configure(*words: str):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from programs import output
 
 from promptkd.home import ROOT
 
@@ -19,11 +18,8 @@ STUDENT = "output/base2new/emoji/shots_all/PromptKD/mini/seed1"
 
 
 def python(folder: Path, *words: str) -> str:
-    """Standard output of a program that runs in a folder; fails with its standard error."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    """The output of a program that runs in a folder."""
+    return output(folder, sys.executable, *words, PYTHONPATH=str(ROOT))
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from programs import output
 
 from promptkd.home import ROOT
 
@@ -73,11 +73,9 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def python(code: str, *paths: Path) -> str:
-    """Standard output of a fresh process, elsewhere; `paths` are its PYTHONPATH. Fails with its standard error."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=os.sep, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    """The output of a fresh process, elsewhere; `paths` are its PYTHONPATH."""
+    path = os.pathsep.join(map(str, paths))
+    return output(os.sep, sys.executable, "-c", code, PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1").strip()
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=" ".join)
@@ -167,9 +165,8 @@ with pytest.MonkeyPatch.context() as patch:
 
 def test_reload_and_module_starts(checkout):
     python("import promptkd, importlib, trainers.base as base\nassert importlib.reload(base) is base", checkout)
-    environment = os.environ | {"PYTHONPATH": str(checkout)}
     for module in ("clip.model", "datasets.imagenet", "trainers.base"):
-        subprocess.run([sys.executable, "-m", module], cwd=os.sep, env=environment, check=True)
+        output(os.sep, sys.executable, "-m", module, PYTHONPATH=str(checkout))
 
 
 def test_elsewhere_the_plain_names_are_free(checkout):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
 import sys
 
 import pytest
 from PIL import Image
+from programs import VARIABLES, output, start
 
 from promptkd.engine import command
 from promptkd.home import ROOT
@@ -46,17 +45,12 @@ def test_scripts_ask_for_runs(line, tmp_path, monkeypatch):
     (tmp_path / "CLASSES.txt").write_text("bird\nfruit\n")
     monkeypatch.chdir(tmp_path)
     given, words = variables_and_words(line)
-    for name in ("DATA", "OUTPUT", "TEACHER", "RECIPE", "SHOTS", "SOURCE", "KD_WEIGHT"):
+    for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    done = subprocess.run(
-        ["bash", str(ROOT / words[1]), *words[2:]],
-        env=os.environ | {"PYTHON": str(echo)},
-        capture_output=True,
-        text=True,
-    )
-    _, _, protocol, trainers, *rest = done.stdout.splitlines()
+    shown = output(tmp_path, "bash", ROOT / words[1], *words[2:], **given, PYTHON=str(echo))
+    _, _, protocol, trainers, *rest = shown.splitlines()
     if protocol == "folder":
         jobs = own_images.jobs_of(rest)
     else:
@@ -69,9 +63,7 @@ def test_scripts_ask_for_runs(line, tmp_path, monkeypatch):
 def test_tools_understand_their_words(line, tmp_path):
     """Here there is no run and no data: that is a line, not a usage error."""
     _, words = variables_and_words(line)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / words[1]), *words[2:]], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = start(tmp_path, sys.executable, ROOT / words[1], *words[2:])
     assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done.stderr
     assert done.returncode == 0 or "usage" not in done.stderr
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from programs import start
 
 from promptkd.home import ROOT
 
@@ -39,17 +39,10 @@ def imported(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.imported"))
 
 
-def shell(place: Path, *words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command that is started in a folder."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    kept |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"} | environment
-    return subprocess.run([str(word) for word in words], cwd=place, env=kept, capture_output=True, text=True)
-
-
 @pytest.mark.parametrize("words", ["base2new CoOp nothing", "xd_train CoOp nothing", "folder PromptKD nothing classes"])
 def test_scripts(hostile, words):
     """What all of scripts/ call, tests/project/test_scripts.py shows; a word that names nothing ends them early."""
-    done = shell(hostile, "bash", ROOT / "scripts" / "launch.sh", *words.split(), PYTHON=sys.executable)
+    done = start(hostile, "bash", ROOT / "scripts" / "launch.sh", *words.split(), PYTHON=sys.executable)
     assert done.returncode == 1 and re.fullmatch("error: .*nothing.*\n", done.stderr), done.stderr
     assert imported(hostile) == []
 
@@ -70,14 +63,14 @@ ENDS = {  # arguments with which a command has imported what it needs, and ends
 )
 def test_tools(hostile, name):
     words, code = ENDS[name]
-    done = shell(hostile, sys.executable, ROOT / "tools" / f"{name}.py", *words)
+    done = start(hostile, sys.executable, ROOT / "tools" / f"{name}.py", *words)
     assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
     assert imported(hostile) == []
 
 
 @pytest.mark.slow
 def test_train_by_its_path(hostile):
-    done = shell(hostile, sys.executable, ROOT / "train.py", "--trainer", "CoOp", "--config-file", "nothing.yaml")
+    done = start(hostile, sys.executable, ROOT / "train.py", "--trainer", "CoOp", "--config-file", "nothing.yaml")
     assert done.returncode == 1 and "no configuration file nothing.yaml" in done.stderr, done.stderr
     assert imported(hostile) == []
 
@@ -87,7 +80,7 @@ def test_the_package_by_its_name(hostile):
     """A promptkd.py of the folder is the one thing that nobody can help: Python itself looks there for the name."""
     (hostile / "promptkd.py").unlink()
     words = ["train", "--trainer", "CoOp", "--config-file", "nothing.yaml"]
-    done = shell(hostile, sys.executable, "-m", "promptkd", *words, PYTHONPATH=str(ROOT))
+    done = start(hostile, sys.executable, "-m", "promptkd", *words, PYTHONPATH=str(ROOT))
     assert done.returncode == 1 and "no configuration file nothing.yaml" in done.stderr, done.stderr
     assert imported(hostile) == []
 
@@ -97,7 +90,7 @@ def test_the_console_script(hostile, tmp_path):
     script = tmp_path / "bin" / "promptkd"
     script.parent.mkdir()
     script.write_text("import sys\nfrom promptkd.__main__ import main\nsys.exit(main())\n")
-    done = shell(hostile, sys.executable, script, "collect", ".", PYTHONPATH=str(ROOT))
+    done = start(hostile, sys.executable, script, "collect", ".", PYTHONPATH=str(ROOT))
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert imported(hostile) == []
 
@@ -107,13 +100,13 @@ def test_starts_under_pythonsafepath_and_in_isolation(hostile):
     """Where Python puts no folder first, none is taken away: the user's PYTHONPATH stays whole."""
     shown = "import runpy, sys\nsys.argv = sys.argv[1:]\ntry:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
     shown += "except SystemExit as end:\n    print('PATH', end.code, sys.path)\n"
-    for start in (["tools/sweep.py"], ["promptkd/__main__.py", "sweep"], ["train.py"]):
-        words = [ROOT / start[0], *start[1:], "--help"]
-        done = shell(hostile, sys.executable, "-c", shown, *words, PYTHONSAFEPATH="1", PYTHONPATH="/first:/second")
+    for program in (["tools/sweep.py"], ["promptkd/__main__.py", "sweep"], ["train.py"]):
+        words = [ROOT / program[0], *program[1:], "--help"]
+        done = start(hostile, sys.executable, "-c", shown, *words, PYTHONSAFEPATH="1", PYTHONPATH="/first:/second")
         path = done.stdout.rpartition("PATH 0 ")[2]
         assert path.startswith(f"['{ROOT}', '/first', '/second', "), done.stdout + done.stderr
         for flags in ({"PYTHONSAFEPATH": "1"}, {}):
-            done = shell(hostile, sys.executable, *(() if flags else ("-I",)), *words, **flags)
+            done = start(hostile, sys.executable, *(() if flags else ("-I",)), *words, **flags)
             assert done.returncode == 0, done.stderr
     assert imported(hostile) == []
 
@@ -128,7 +121,7 @@ def test_what_python_starts_below_a_command_is_safe_too(hostile):
     code += "    worker.start()\n    worker.join()\n"
     script = hostile.parent / "below.py"
     script.write_text(code)
-    done = shell(hostile, sys.executable, script, PYTHONPATH=str(ROOT))
+    done = start(hostile, sys.executable, script, PYTHONPATH=str(ROOT))
     assert "done" in done.stdout, done.stderr
     assert imported(hostile) == []
 
@@ -147,11 +140,11 @@ def test_quickstart_and_test_start_in_the_project(hostile, tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python3").symlink_to(sys.executable)
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    done = shell(hostile, "bash", project / "scripts" / "quickstart.sh", "1", "OPTIM.MAX_EPOCH", "1", PATH=path)
+    done = start(hostile, "bash", project / "scripts" / "quickstart.sh", "1", "OPTIM.MAX_EPOCH", "1", PATH=path)
     install, launch = done.stdout.splitlines()[-2:]
     assert install.startswith(f"{project}: -m pip install") and install.endswith("-r requirements.txt"), done.stderr
     assert launch == f"{hostile}: {project}/promptkd/__main__.py launch base2new PromptKD emoji 1 OPTIM.MAX_EPOCH 1"
-    done = shell(hostile, "bash", project / "scripts" / "test.sh", "-k", "one", PATH=path)
+    done = start(hostile, "bash", project / "scripts" / "test.sh", "-k", "one", PATH=path)
     checks = [line.partition(": -m ")[2] for line in done.stdout.splitlines() if line.startswith(f"{project}: ")]
     assert checks[1:-1] == ["ruff check .", "ruff format --check .", "mypy"], done.stderr
     assert re.fullmatch("pytest .*-k one", checks[-1])

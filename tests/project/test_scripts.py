@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from conftest import result
+from programs import output, start
 from trees import write_eurosat
 
 from promptkd.home import ROOT
@@ -38,16 +36,8 @@ PROTOCOLS = {
     "distill_folder": "folder",
     "learn_folder": "folder",
 }
+SCRIPT = "scripts/promptkd/base2new_train.sh"
 THIN = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "scripts").glob("*/*.sh"))
-
-
-def bash(words: list[str], place: Path, **environment: str) -> subprocess.CompletedProcess:
-    """A command from another directory, with only its own DATA, OUTPUT and so on."""
-    kept = {
-        key: value for key, value in os.environ.items() if key not in ("BASE", "TEACHER", "RECIPE", "SHOTS", "SOURCE")
-    }
-    kept |= {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"} | environment
-    return subprocess.run(["bash", *words], cwd=place, env=kept, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("script", THIN)
@@ -56,7 +46,7 @@ def test_thin_scripts_call_the_launcher(script, tmp_path):
     echo = tmp_path / "echo"
     echo.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
     echo.chmod(0o755)
-    said = bash([str(ROOT / script), "eurosat", "1", "KEY", "two words"], tmp_path, PYTHON=str(echo))
+    said = start(tmp_path, "bash", ROOT / script, "eurosat", "1", "KEY", "two words", PYTHON=str(echo))
     _, method, protocol = script.removesuffix(".sh").split("/")
     expected = [
         str(ROOT / "promptkd/__main__.py"),
@@ -87,21 +77,21 @@ def test_eurosat_with_a_small_model(tmp_path):
     """The whole way on a tree laid out like EuroSAT's: teacher, class vectors, student, table."""
     write_eurosat(tmp_path / "data")
     fast = ["OPTIM.MAX_EPOCH", "1", "TEACHER.OPTIM.MAX_EPOCH", "1", "USE_CUDA", "False"]
-    words = [str(ROOT / "scripts/promptkd/base2new_train.sh"), "eurosat", "1", "MODEL.BACKBONE.NAME", "mini-student"]
-    places = {"DATA": str(tmp_path / "data"), "OUTPUT": str(tmp_path / "out"), "SHOTS": "2"}
-    said = bash([*words, *fast], tmp_path, **places)
+    words = [ROOT / SCRIPT, "eurosat", "1", "MODEL.BACKBONE.NAME", "mini-student"]
+    places = {"DATA": str(tmp_path / "data"), "OUTPUT": str(tmp_path / "out"), "SHOTS": "2", "PYTHON": sys.executable}
+    said = start(tmp_path, "bash", *words, *fast, **places)
     assert said.returncode == 0, said.stdout[-2000:] + said.stderr[-2000:]
     found = result(tmp_path / "out/base2new/eurosat/shots_all/PromptKD/mini/seed1")
     assert found["metrics"]["base"]["images"] == found["metrics"]["new"]["images"] == 15
     assert found["teacher"]["trainer"] == "PromptSRC" and found["transductive"]
     table = said.stdout[said.stdout.rindex("base2new, TRANSDUCTIVE") :]
     assert re.search(r"PromptKD mini-student <- PromptSRC mini-teacher +EuroSAT", table)
-    again = bash([*words, *fast], tmp_path, **places)
+    again = start(tmp_path, "bash", *words, *fast, **places)
     assert again.returncode == 0 and again.stdout.count("Done already") == 2
 
 
 def test_a_mistake_ends_a_script_with_one_line(tmp_path):
-    said = bash([str(ROOT / "scripts/promptkd/base2new_train.sh"), "eurosatt", "1"], tmp_path)
+    said = start(tmp_path, "bash", ROOT / SCRIPT, "eurosatt", "1", PYTHON=sys.executable)
     assert said.returncode == 1 and said.stderr.startswith("error: no data set 'eurosatt'; closest: eurosat")
     assert len(said.stderr.splitlines()) == 1
 
@@ -117,5 +107,4 @@ def test_what_readme_names_is_there():
 
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ((?:tools|benchmarks)\.\w+)", README))))
 def test_programs_of_readme_start(module):
-    said = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True)
-    assert said.returncode == 0 and said.stdout.startswith("usage:")
+    assert output(ROOT, sys.executable, "-m", module, "--help").startswith("usage:")

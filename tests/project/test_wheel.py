@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email
 import fnmatch
-import os
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import output
 
 from promptkd import __version__
 from promptkd.home import ROOT
@@ -102,7 +102,7 @@ def test_the_wheel_takes_nobodys_name(wheel):
         about = email.message_from_bytes(archive.read(metadata))
     assert {name.partition("/")[0] for name in names} == {"promptkd", "dassl", metadata.partition("/")[0]}
     assert (about["Name"], about["Version"]) == ("promptkd", __version__)
-    assert set(about.get_all("Provides-Extra")) == {"download", "ray", "test"}
+    assert set(about.get_all("Provides-Extra")) == {"download", "heic", "parquet", "ray", "test"}
 
 
 def test_the_wheel_holds_every_file(wheel):
@@ -126,27 +126,21 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def outside(installed: Path, place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command of another folder, with the installed packages and without the checkout."""
-    kept = {
-        key: value for key, value in os.environ.items() if key not in ("DATA", "OUTPUT", "TEACHER", "RECIPE", "SHOTS")
-    }
-    kept |= {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(words, cwd=place, env=kept, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done
+def outside(installed: Path, place: Path, *words: str | Path) -> str:
+    """The output of a command of another folder, with the installed packages and without the checkout."""
+    return output(place, *words, PYTHONPATH=str(installed), CUDA_VISIBLE_DEVICES="")
 
 
 def test_installed_beside_packages_of_the_same_names(installed, tmp_path):
     code = (
         "import datasets, clip, trainers, promptkd; print(promptkd.__file__, datasets.load_dataset, clip.load_dataset)"
     )
-    shown = outside(installed, tmp_path, sys.executable, "-c", code).stdout
+    shown = outside(installed, tmp_path, sys.executable, "-c", code)
     assert shown.startswith(str(installed / "promptkd"))
     console = [sys.executable, str(installed / "bin" / "promptkd")]
-    assert "launch" in outside(installed, tmp_path, *console, "--help").stdout
-    assert outside(installed, tmp_path, *console, "train", "--help").stdout.startswith("usage: promptkd train")
-    assert outside(installed, tmp_path, *console, "--version").stdout == f"promptkd {__version__}\n"
+    assert "launch" in outside(installed, tmp_path, *console, "--help")
+    assert outside(installed, tmp_path, *console, "train", "--help").startswith("usage: promptkd train")
+    assert outside(installed, tmp_path, *console, "--version") == f"promptkd {__version__}\n"
 
 
 @pytest.mark.slow
@@ -161,8 +155,8 @@ def test_an_installed_package_trains_predicts_and_launches(installed, tmp_path):
     outside(installed, tmp_path, *console, "train", *data, *recipe, "--seed", "1", "--output-dir", "run", *small)
     assert (tmp_path / "run" / "results.json").is_file()
     image = next((tmp_path / "data" / "emoji" / "images").rglob("*.png"))
-    assert "probability %" in outside(installed, tmp_path, *console, "predict", "run", str(image)).stdout
+    assert "probability %" in outside(installed, tmp_path, *console, "predict", "run", str(image))
     words = ["base2new", "ZeroshotCLIP", "emoji", "1", "MODEL.BACKBONE.NAME", "mini-student", *small]
-    assert "ZeroshotCLIP mini-student" in outside(installed, tmp_path, *console, "launch", *words).stdout
+    assert "ZeroshotCLIP mini-student" in outside(installed, tmp_path, *console, "launch", *words)
     assert {path.name for path in tmp_path.iterdir()} == {"data", "output", "run"}
     assert {path for path in installed.rglob("*") if path.is_file() and path.suffix != ".pyc"} == before

@@ -11,7 +11,6 @@ import os
 import random
 import shutil
 import struct
-import subprocess
 import sys
 import zipfile
 import zlib
@@ -22,6 +21,7 @@ import numpy as np
 import pytest
 from conftest import CLASSES, SIZE, result
 from PIL import Image
+from programs import VARIABLES, start
 from tiny_runs import learned, same_bits
 from trees import write_lines
 
@@ -35,7 +35,6 @@ from promptkd.sweep.jobs import Job
 from promptkd.tables import command as collect
 
 SCRIPT = ROOT / "scripts" / "promptkd" / "distill_folder.sh"
-VARIABLES = ("DATA", "OUTPUT", "SHOTS", "SOURCE", "RECIPE", "TEACHER", "KD_WEIGHT", "TEMPLATE", "TEST_DIR")
 
 
 @pytest.fixture(autouse=True)
@@ -369,14 +368,11 @@ def test_bad_images_stop_a_run_or_are_left_out(kind: str, distil, tiny, pool, cl
 def test_bad_image_that_a_worker_meets_is_one_line(pool: Path, classes: Path, clips, tmp_path: Path):
     """Through the shell and a loader's workers, whose errors come with their tracebacks."""
     png_bomb(pool / "bomb.png")
-    environment = os.environ | {"PYTHON": sys.executable, "TEACHER": clips["teacher"], "OUTPUT": str(tmp_path / "out")}
+    places = {"TEACHER": clips["teacher"], "OUTPUT": str(tmp_path / "out"), "PYTHON": sys.executable}
     words = ["MODEL.BACKBONE.NAME", clips["student"], "INPUT.SIZE", f"({SIZE}, {SIZE})", "DATALOADER.NUM_WORKERS", "1"]
     words += ["OPTIM.MAX_EPOCH", "1", "VERBOSE", "False", "USE_CUDA", "False"]
     words += ["TRAINER.PROMPTKD.PROMPT_DEPTH_VISION", "2", "DATALOADER.TRAIN_X.BATCH_SIZE", "31"]
-    run = subprocess.run(
-        ["bash", str(SCRIPT), pool.name, classes.name, *words],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+    run = start(tmp_path, "bash", SCRIPT, pool.name, classes.name, *words, **places)
     assert run.returncode == 1
     shown, _, ending = run.stdout.partition("FAILED ")
     lines = [line for line in shown.splitlines() if "rror" in line and not line.startswith("[")]

@@ -68,9 +68,9 @@ def test_a_grid_gives_each_point_a_directory_of_its_own(plan_file):
 
 
 def test_a_grid_over_images_reaches_the_teacher(plan_file):
-    path = plan_file(trainers=["PromptKD"], grid={"DATALOADER.K_TRANSFORMS": [1, 2]}, seeds=[1])
+    path = plan_file(trainers=["PromptKD"], grid={"INPUT.CROP_PADDING": [1, 2]}, seeds=[1])
     jobs = jobs_of(read_plan(path, {}))
-    assert len(jobs) == 4 and all("K_TRANSFORMS=" in one.name for one in jobs)
+    assert len(jobs) == 4 and all("CROP_PADDING=" in one.name for one in jobs)
     assert all(one.name.split("+")[-1].split("/")[0] in one.needs[0] for one in jobs if one.needs)
 
 
@@ -93,7 +93,7 @@ def test_done_in_one_sweep_is_done_in_another_by_its_configuration(plan_file, tm
         ({"seeds": ["one"]}, "seeds has 'one': give whole numbers"),
         ({"seeds": [-1]}, "seeds has -1: give whole numbers from 0 on"),
         ({"shots": [True]}, "shots has True: give whole numbers"),
-        ({"trainers": [1, "CoOp"]}, "trainers has 1: give names"),
+        ({"trainers": [1, "CoOp"]}, "no method '1'"),
         ({"datasets": ["emoji", None]}, "datasets has None: give names"),
         ({"protocols": None}, "protocols has None: give names"),
         ({"set": {"OPTIM": {"LR": 2}}}, "set OPTIM is {'LR': 2}: write options with dots, as OPTIM.KEY: VALUE"),

@@ -72,7 +72,7 @@ def test_a_method_that_learns_nothing_has_no_shots(tmp_path):
     [
         ("", "broken: no JSON"),
         (json.dumps(result())[:-20], "broken: no JSON"),
-        (b"\xff\xfe\x00", "broken: no text"),
+        (b"\xff\xfe\x00", "broken: is not UTF-8 text"),
         ("[1, 2]", "foreign"),
         ('{"mAP": 0.3, "epoch": 2}', "foreign"),
         ('{"format": 1, "creator": "another tool"}', "foreign"),
@@ -85,12 +85,12 @@ def test_a_method_that_learns_nothing_has_no_shots(tmp_path):
         (result(metrics={"hm": 50.0}), "partial: metrics have none"),
         (result(metrics={"base": {"macro_f1": 1.0}}), "partial: no accuracy of base"),
         (result(metrics={"base": None}), "partial: no accuracy of base"),
-        (result(base=float("nan"), new=None), "broken: accuracy of base is nan"),
+        (result(base=float("nan"), new=None), "broken: has the number NaN, which is not finite"),
         (result(base=123.0), "broken: accuracy of base is 123.0"),
         (result(metrics=result()["metrics"] | {"hm": 99.0}), "broken: hm is 99.0"),
         (result(metrics=result()["metrics"] | {"hm": None}), "broken: hm is None"),
-        (result(base=10**400, new=None), "broken: accuracy of base is 1000"),
-        ('{"a":' * 100_000, "broken: nested too deep"),
+        (result(base=10**400, new=None), "broken: has a number of 401 digits"),
+        ('{"a":' * 100_000, "broken: is nested deeper than 40"),
         (result(settings=None), "broken: settings is None"),
         (result(settings=["OPTIM.LR"]), "broken: settings is ['OPTIM.LR']"),
         (result(accuracy=50.0, protocol="cross", learned_on=["ImageNet"]), "broken: learned_on is ['ImageNet']"),
@@ -234,9 +234,9 @@ def test_a_folder_of_everything_that_can_go_wrong(tmp_path, capsys):
         write(tmp_path / "good" / str(seed), result(seed=seed, base=base))
     whole = json.dumps(result(seed=3, base=10.0))
     bad = {
-        "broken/empty": ("", "broken: no JSON from line 1 on"),
-        "broken/cut": (whole[: len(whole) // 2], "broken: no JSON from line 1 on"),
-        "broken/bytes": (b"\x80\x81", "broken: no text"),
+        "broken/empty": ("", "broken: no JSON"),
+        "broken/cut": (whole[: len(whole) // 2], "broken: no JSON"),
+        "broken/bytes": (b"\x80\x81", "broken: is not UTF-8 text"),
         "partial/no_seed": ({k: v for k, v in result(seed=4, base=10.0).items() if k != "seed"}, "partial: lacks seed"),
         "partial/no_metrics": (result(seed=5, metrics={"hm": 50.0}), "partial: metrics have none"),
         "foreign/other_tool": ('{"bleu": 31.4}', "foreign: no result of train.py"),

@@ -59,7 +59,7 @@ def test_predictions_are_no_formulas_and_come_back(tmp_path):
     assert "\n=" not in predictions.text() and ",=" not in predictions.text() and ",-" not in predictions.text()
     (tmp_path / "predictions.csv").write_text(predictions.text())
     rows = list(read_rows(tmp_path / "predictions.csv"))
-    assert [row["path"] for row in rows] == ["=cmd.jpg", "d/a\nb.jpg"] and rows[0]["label"] == "=1+1"
+    assert [row["path"] for row in rows] == ["=cmd.jpg", r"d/a\x0ab.jpg"] and rows[0]["label"] == "=1+1"
     assert 0.99 < float(rows[0]["p1"]) <= 1 and list(rows[0]) == list(COLUMNS)
 
 

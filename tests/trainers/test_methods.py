@@ -148,7 +148,7 @@ def test_contexts_of_classes_start_apart(run, tmp_path: Path):
         tmp_path,
         *METHODS["CoOp"].words("CoOp", CSC=True),
         "OPTIM.LR",
-        "0",
+        "1e-12",
         "OPTIM.WARMUP_EPOCH",
         "-1",
         epochs=1,
@@ -195,10 +195,14 @@ REFUSED = {
     "no room for a class name": ("CoCoOp", {"N_CTX": 73}, r"too long for context length 77"),
     "phrase longer than the text": ("CoOp", {"CTX_INIT": "photo " * 80}, r"80 context tokens leave no room"),
     "phrase longer than the text, few tokens learned": ("MaPLe", {"CTX_INIT": "photo " * 80}, r"too long for context"),
-    "no context": ("CoOp", {"N_CTX": 0}, r"CoOp has nothing to learn"),
-    "no visual tokens": ("VPT", {"N_CTX_VISION": 0}, r"VPT has nothing to learn"),
-    "a negative context": ("CoCoOp", {"N_CTX": -1}, r"-1 tokens cannot be learned"),
-    "unknown position": ("CoOp", {"CLASS_TOKEN_POSITION": "start"}, r"'start' is none of end, middle, front"),
+    "no context": ("CoOp", {"N_CTX": 0}, r"TRAINER.COOP.N_CTX 0: set 1 or more"),
+    "no visual tokens": ("VPT", {"N_CTX_VISION": 0}, r"TRAINER.VPT.N_CTX_VISION 0: set 1 or more"),
+    "a negative context": ("CoCoOp", {"N_CTX": -1}, r"TRAINER.COCOOP.N_CTX -1: set 1 or more"),
+    "unknown position": (
+        "CoOp",
+        {"CLASS_TOKEN_POSITION": "start"},
+        r"_POSITION 'start': choose end, middle, front",
+    ),
 }
 
 

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any, BinaryIO
 
-from promptkd.filenames import original
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
 from promptkd.results.predictions import read_rows
 from promptkd.results.record import RunRecord
 from promptkd.results.search import Run
 from promptkd.tables.report import charts
 from promptkd.tables.summaries import METRICS, Method
+from promptkd.texts import path_of
 
 MATRIX = 30  # classes up to which a confusion matrix is drawn; beyond, the most confused pairs are listed
 PAIRS = 15
@@ -150,7 +150,7 @@ def _gallery(record: RunRecord, rows: Sequence[dict[str, str]], number: int) -> 
     errors = [row for row in rows if row["label"] != row["prediction"]]
     figures = []
     for row in errors[:number]:
-        picture = thumbnail(record.data_root, original(row["path"]))
+        picture = thumbnail(record.data_root, path_of(row["path"]))
         shown = f'<img alt="{escape(row["label"])}" src="{picture}">' if picture else "<span>image not here</span>"
         caption = f"{escape(row['label'])} <b>→ {escape(row['prediction'])}</b>{100 * float(row['p1']):.1f} %"
         figures.append(f'<figure title="{escape(row["path"])}">{shown}<figcaption>{caption}</figcaption></figure>')
