@@ -27,8 +27,8 @@ from torch.utils.data import DataLoader
 import train
 from dassl.utils import set_random_seed
 from promptkd.data.loading import decoding, device_crops, views
-from promptkd.endings import describe
 from promptkd.engine.task import loaders
+from promptkd.exits import describe
 from promptkd.home import ROOT
 
 

@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.argv[0] = f"promptkd {words[0]}"  # what argparse calls the program
         return int(module.command_line(words[1:]))
     except KeyboardInterrupt:
-        return int(import_module("promptkd.endings").say_interrupted("interrupted"))
+        return int(import_module("promptkd.exits").say_interrupted("interrupted"))
 
 
 def start(*words: str) -> int:

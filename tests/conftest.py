@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,14 @@ SIZE = 32
 def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("PROMPT_TEST_BUDGET") == "1":
         config.pluginmanager.register(TimeBudget())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A report that can be sent between processes: tests of file names that are not UTF-8 print such names."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 def tiny_config(embed_dim: int, width: int = 32, layers: int = 3) -> dict:

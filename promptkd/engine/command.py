@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from promptkd import endings
+from promptkd import exits
 from promptkd.home import ROOT, expanded
 from promptkd.written import whole_number
 
@@ -206,7 +206,7 @@ def _run(cfg: CfgNode, build_only: bool) -> float | None:
     log.log(logging.INFO if cfg.VERBOSE else logging.DEBUG, "** Configuration **\n%s", cfg)
     if cfg.VERBOSE:
         log.info("** Environment **\n%s", collect_env_info())
-    if endings.few_files():
+    if exits.few_files():
         import torch.multiprocessing
 
         torch.multiprocessing.set_sharing_strategy("file_system")  # the other one has an open file for each tensor
@@ -248,12 +248,12 @@ def _tells_error() -> bool:
 def command_line(argv: Sequence[str] | None = None) -> int:
     """`main` for a shell: an error is one line, and the exit code says that there was one."""
     try:
-        endings.allow_many_files()
-        endings.note_errors_of_helpers()
-        with endings.interruptible():
+        exits.allow_many_files()
+        exits.note_errors_of_helpers()
+        with exits.interruptible():
             main(argv)
     except KeyboardInterrupt:
-        return endings.say_interrupted() if _tells_error() else 130
+        return exits.say_interrupted() if _tells_error() else 130
     except AttributeError as error:  # how yacs says that there is no such key
         if not str(error).isupper() or os.environ.get("PROMPT_TRACEBACK"):
             raise
@@ -263,6 +263,6 @@ def command_line(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("PROMPT_TRACEBACK"):
             raise
         if _tells_error():
-            print(f"error: {endings.describe(error)} (PROMPT_TRACEBACK=1 shows where)", file=sys.stderr)
+            print(f"error: {exits.describe(error)} (PROMPT_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     return 0

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from dassl.evaluation import build_evaluator
-from promptkd import endings
+from promptkd import exits
 from promptkd.data.loading.pipeline import classified
 from promptkd.engine.task import Task
 from promptkd.model.precision import Precision
@@ -184,7 +184,7 @@ def check_logits(paths: Sequence[str], logits: Tensor) -> None:
     Raises:
         FloatingPointError: one is infinite or no number.
     """
-    endings.check()
+    exits.check()
     finite = torch.isfinite(logits).all(dim=1)  # (B,)
     if not finite.all():
         first = paths[int((~finite).nonzero()[0])]

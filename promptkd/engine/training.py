@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import set_random_seed
-from promptkd import distributed, endings
+from promptkd import distributed, exits
 from promptkd.bounded import clipped, shown, whole_number
 from promptkd.data.loading import views
 from promptkd.engine.callbacks import Callback
@@ -128,7 +128,7 @@ class Training:
         assert self.optimizer is not None
         for callback in self.callbacks:
             callback.before_step(self.optimizer)
-        endings.check()
+        exits.check()
         try:
             losses = self.step.take(batch, self.optimizer)
         except FloatingPointError as error:

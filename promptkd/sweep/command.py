@@ -31,7 +31,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptkd.endings import describe, say_interrupted
+from promptkd.exits import describe, say_interrupted
 from promptkd.results import record
 from promptkd.sweep import clusters, engines
 from promptkd.sweep.expand import jobs_of

@@ -29,18 +29,18 @@ ARROWS = """
   tensors     | bounded                                                     |
   written     | bounded                                                     |
   logs        | texts                                                       |
-  endings     | files texts                                                 |
+  exits     | files texts                                                 |
   guests      | home                                                        | trainers datasets
   __init__    | guests                                                      |
-  __main__    |                                                             | __init__ endings logs
+  __main__    |                                                             | __init__ exits logs
   model       | home files logs texts bounded tensors |
   distributed | model logs                                                  |
   data        | home files logs texts distributed dassl bounded | guests
   results     | home files logs texts bounded |
-  engine | home files logs texts distributed model data results dassl endings bounded tensors written | guests
+  engine | home files logs texts distributed model data results dassl exits bounded tensors written | guests
   teacher     | home files logs texts distributed model data results dassl engine bounded tensors |
   tables      | home files logs texts results bounded |
-  sweep       | home files logs texts results tables endings bounded written | data engine guests
+  sweep       | home files logs texts results tables exits bounded written | data engine guests
   deploy      | home files logs texts results bounded | model data engine guests dassl
   clip        | files model bounded tensors |
   datasets    | home files logs texts data dassl bounded |
@@ -57,7 +57,7 @@ LIGHT = (
     "bounded",
     "written",
     "logs",
-    "endings",
+    "exits",
     "results",
     "tables",
     "sweep",

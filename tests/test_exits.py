@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from promptkd import files
-from promptkd.endings import describe
+from promptkd.exits import describe
 from promptkd.home import ROOT
 
 
@@ -75,8 +75,8 @@ def test_what_killed_processes_left_is_removed(tmp_path):
 
 PROGRAM = """
 import os, signal, sys, time
-from promptkd import endings
-from promptkd.endings import interruptible, say_interrupted
+from promptkd import exits
+from promptkd.exits import interruptible, say_interrupted
 try:
     with interruptible():
         print("begun", flush=True)
@@ -84,7 +84,7 @@ try:
 except KeyboardInterrupt:
     sys.exit(say_interrupted())
 """
-FORKS = "while True: endings.check(); (os.waitpid(pid, 0) if (pid := os.fork()) else os._exit(0))"
+FORKS = "while True: exits.check(); (os.waitpid(pid, 0) if (pid := os.fork()) else os._exit(0))"
 SLOW = "\n        try: time.sleep(60)\n        finally: time.sleep(60)"
 FORKED = "\n        if (pid := os.fork()) == 0:\n            time.sleep(1.5); os._exit(7)\n"
 FORKED += "        try: time.sleep(60)\n        finally: print('worker', os.waitpid(pid, 0)[1] >> 8, flush=True)"
