@@ -223,5 +223,5 @@ def test_visual_prompts_on_a_resnet(run, tmp_path):
 def test_files_that_hold_no_weights(tmp_path: Path, content: bytes):
     path = tmp_path / "weights.pt"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="cannot be read safely"):
+    with pytest.raises(ValueError, match="is no weight file that can be read safely"):
         load_clip(str(path))
