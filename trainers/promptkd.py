@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -17,19 +16,19 @@ from yacs.config import CfgNode
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.batch import Batch
 from promptkd.engine.losses import mean_kl
-from promptkd.engine.options import DEEPEST, LARGEST_WEIGHT, LONGEST, MOST_TOKENS, MethodOptions, option
+from promptkd.engine.options import DEEPEST, LARGEST_WEIGHT, MOST_TOKENS, option
 from promptkd.engine.task import Supervision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
-from promptkd.teacher.cache import MODES as CACHE_MODES
+from promptkd.teacher.options import TeacherOptions
 
 from .base import PromptTrainer
 
 
 @dataclass(frozen=True)
-class PromptKDOptions(MethodOptions):
-    """The student, its loss, its teacher, and the teacher's cache."""
+class PromptKDOptions(TeacherOptions):
+    """The student and its loss; the teacher's options come first."""
 
     n_ctx_vision: int = option(4, "visual tokens of the student", least=0, most=MOST_TOKENS)
     prompt_depth_vision: int = option(
@@ -45,52 +44,15 @@ class PromptKDOptions(MethodOptions):
     ce_weight: float = option(
         0.0, "stands in published recipes", choices=(0.0,), hint="PromptKD learns without labels, set it to 0"
     )
-    teacher: str = option(
-        "", "a run's directory, a published .pth.tar or a CLIP's name; \"\" is the published place", path=True
-    )
-    teacher_name: str = option(
-        "ViT-L/14", "the CLIP of a published checkpoint, which does not say it", filled=True, path=True
-    )
-    n_ctx_text: int = option(
-        4, "context of the teacher; its checkpoint tells it, published recipes give it", least=0, most=LONGEST
-    )
-    prompt_depth_text: int = option(9, "depth of the teacher's context; its checkpoint tells it", least=0, most=DEEPEST)
-    ctx_init: str = option("a photo of a", "words that a published teacher's context started from", words=True)
     unlabelled: str = option(
         "all",
         "classes whose images train in base2novel: all (published, transductive) or base",
         choices=("all", "base"),
     )
-    evaluate_teacher: bool = option(True, "measure the teacher and the zero-shot student before training")
-    teacher_cache: str = option(
-        "", 'keep the teacher\'s features on disk: "" no, exact (no number changes), views (few views come again)',
-        choices=CACHE_MODES, hint='choose exact, views or "" (no cache)',
-    )  # fmt: skip
-    cache_views: int = option(4, "K of views: epoch e has the views of epoch e % K", least=1, most=100_000)
-    cache_dir: str = option("", 'where the cache is, shared by runs; "" is ~/.cache/promptkd/teacher', path=True)
-    cache_gb: float = option(
-        20.0, "size of all that is in it; above, the least recently used goes", above=0, most=1e9,
-        hint='give more than 0, or TEACHER_CACHE "" for no cache',
-    )  # fmt: skip
-
-    def check(self, cfg: CfgNode) -> None:
-        if self.teacher_cache and cfg.SEED < 0:
-            raise ValueError(
-                f"TRAINER.PROMPTKD.TEACHER_CACHE needs views that come again: give --seed, 0 or more ({cfg.SEED})"
-            )
 
     def not_read(self, cfg: CfgNode) -> Mapping[str, str]:
-        reasons = {}
-        if not self.teacher_cache:
-            reasons = {name: "TEACHER_CACHE is off" for name in ("CACHE_VIEWS", "CACHE_DIR", "CACHE_GB")}
-        elif self.teacher_cache != "views":
-            reasons = {"CACHE_VIEWS": f"TEACHER_CACHE is {self.teacher_cache}"}
-        reasons |= {name: "the teacher's checkpoint tells it" for name in ("N_CTX_TEXT", "PROMPT_DEPTH_TEXT")}
-        if Path(self.teacher, "config.yaml").is_file():
-            reasons |= {name: "the teacher is a run, which tells it" for name in ("TEACHER_NAME", "CTX_INIT")}
-        if cfg.TRAINER.MODAL == "cross":
-            reasons["UNLABELLED"] = "TRAINER.MODAL is cross"
-        return {f"TRAINER.PROMPTKD.{name}": why for name, why in reasons.items()}
+        cross = {"TRAINER.PROMPTKD.UNLABELLED": "TRAINER.MODAL is cross"} if cfg.TRAINER.MODAL == "cross" else {}
+        return {**super().not_read(cfg), **cross}
 
 
 @TRAINER_REGISTRY.register()
