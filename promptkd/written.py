@@ -10,7 +10,7 @@ import argparse
 import math
 import re
 from ast import literal_eval
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +144,18 @@ class _Words(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
 
 for _kind in ("bool", "int", "float", "null", "timestamp", "str", "value"):
     _Words.add_constructor(f"tag:yaml.org,2002:{_kind}", _Words.construct_word)
+
+
+def pairs_of(options: Sequence[str]) -> dict[str, str]:
+    """The KEY VALUE pairs of a command line.
+
+    Raises:
+        ValueError: an odd number of words, or a key with two different values.
+    """
+    if len(options) % 2:
+        raise ValueError(f"options come in pairs KEY VALUE, the last one stands alone: {options[-1]!r}")
+    pairs: dict[str, str] = {}
+    for key, text in zip(options[::2], options[1::2], strict=True):
+        if pairs.setdefault(key, text) != text:
+            raise ValueError(f"{key} is given twice, as {shown(pairs[key])} and as {shown(text)}: give it once")
+    return pairs

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptkd import exits
 from promptkd.home import ROOT, expanded
-from promptkd.written import whole_number
+from promptkd.written import pairs_of, whole_number
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -100,7 +100,7 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
 
     guests.register()
     cfg = config.default_config(DATASET_DEFAULTS)
-    pairs = config.pairs_of(args.opts)
+    pairs = pairs_of(args.opts)
     recipe, of_dataset = expanded(args.config_file), expanded(args.dataset_config_file)
     config.admit(cfg, pairs.get("TRAINER.NAME") or args.trainer or config.trainer_named_in(recipe))
     given: dict[str, str] = {}

@@ -18,7 +18,7 @@ from promptkd.engine.options import defaults_of, kinds_of
 from promptkd.engine.published_options import OPTIONS, SECTIONS
 from promptkd.engine.values import as_default
 from promptkd.results.settings import node_of
-from promptkd.written import Written, listed, number, read_yaml, switch, value_of
+from promptkd.written import Written, listed, number, pairs_of, read_yaml, switch, value_of
 
 log = logging.getLogger(__name__)
 
@@ -193,21 +193,6 @@ def merge_options(cfg: CfgNode, options: Sequence[str], given: dict[str, str] | 
     """
     for key, text in pairs_of(options).items():
         merge_value(cfg, key, text, given)
-
-
-def pairs_of(options: Sequence[str]) -> dict[str, str]:
-    """The KEY VALUE pairs of a command line.
-
-    Raises:
-        ValueError: an odd number of words, or a key with two different values.
-    """
-    if len(options) % 2:
-        raise ValueError(f"options come in pairs KEY VALUE, the last one stands alone: {options[-1]!r}")
-    pairs: dict[str, str] = {}
-    for key, text in zip(options[::2], options[1::2], strict=True):
-        if pairs.setdefault(key, text) != text:
-            raise ValueError(f"{key} is given twice, as {shown(pairs[key])} and as {shown(text)}: give it once")
-    return pairs
 
 
 def merge_value(cfg: CfgNode, key: str, value: Any, given: dict[str, str] | None = None) -> None:

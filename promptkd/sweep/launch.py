@@ -42,8 +42,9 @@ from promptkd.sweep import own_images
 from promptkd.sweep.expand import jobs_of
 from promptkd.sweep.jobs import Job, Outcome, refuse_taken, states_of
 from promptkd.sweep.plan import Plan
-from promptkd.sweep.recipes import BENCHMARK, STUDENTS, VARIANTS, options_of, take_seeds, whole
+from promptkd.sweep.recipes import BENCHMARK, STUDENTS, VARIANTS, take_seeds, whole
 from promptkd.tables import command as collect
+from promptkd.written import pairs_of
 
 COMMANDS = ("base2new", "fewshot", "xd_train", "xd_test", "folder")
 
@@ -63,7 +64,7 @@ def read_words(command: str, trainers: Sequence[str], words: Sequence[str]) -> l
     if list(trainers) == ["KgCoOp"] and words and re.fullmatch(r"[0-9]+\.[0-9]+", words[0]):
         published["TRAINER.KGCOOP.W"] = words.pop(0)  # its own script's second argument: stanford_cars 8.0
     seeds = take_seeds(words)
-    options = published | options_of(words)
+    options = published | pairs_of(words)
     if os.environ.get("KD_WEIGHT"):
         options.setdefault("TRAINER.PROMPTKD.KD_WEIGHT", os.environ["KD_WEIGHT"])
     by_protocol, source = _datasets_by_protocol(command, trainers, datasets)

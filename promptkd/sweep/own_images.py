@@ -18,6 +18,7 @@ from promptkd.results.record import FILE_NAME, RunRecord
 from promptkd.results.settings import fingerprint, relevant
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
+from promptkd.written import pairs_of
 
 METHODS = ("PromptKD", "UPL", "TFUP", "TFUPT")  # that learn from images without labels
 TEACHER = "ViT-L/14"  # zero-shot, where none is named; of mini-student it is mini-teacher
@@ -86,7 +87,7 @@ def _options(words: Sequence[str], images: Path, trainer: str) -> dict[str, str]
     """The KEY VALUE pairs of a command line, and those of the environment beside them."""
     from promptkd.data.class_names import named_path
 
-    options = recipes.options_of(list(words))
+    options = pairs_of(words)
     for key in options:
         if key in GIVEN_ELSEWHERE:
             raise ValueError(f"{key} is said by {GIVEN_ELSEWHERE[key]}: leave it out")

@@ -172,21 +172,6 @@ def whole(name: str, word: str) -> int:
     return value
 
 
-def options_of(words: list[str]) -> dict[str, str]:
-    """The KEY VALUE pairs of a command line.
-
-    Raises:
-        ValueError: a word stands alone, or a key is given twice with different values.
-    """
-    if len(words) % 2:
-        raise ValueError(f"options come in pairs KEY VALUE, the last one stands alone: {words[-1]!r}")
-    options: dict[str, str] = {}
-    for key, value in zip(words[::2], words[1::2], strict=True):
-        if options.setdefault(key, value) != value:
-            raise ValueError(f"{key} is given twice, as {shown(options[key])} and as {shown(value)}: give it once")
-    return options
-
-
 def check(name: str, choices: list[str], what: str) -> None:
     """Raises ValueError where a name is none of the choices, with the closest."""
     if name not in choices:
