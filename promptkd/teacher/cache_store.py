@@ -51,8 +51,8 @@ class ViewFile:
         self.path = path
         _, kind, channels = path.name.split(".")
         dtype, self.dim = getattr(torch, kind, None), int(channels)
-        if not isinstance(dtype, torch.dtype):
-            raise ValueError(f"{kind!r} is no type")
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point or self.dim < 1:
+            raise ValueError(f"{kind!r} with {channels!r} channels is no type of features")
         self.dtype = dtype
         self.row_bytes = self.dim * self.dtype.itemsize
         self.file = open(path, "r+b", buffering=0)  # noqa: SIM115  (open as long as the view is in use)
@@ -67,8 +67,10 @@ class ViewFile:
     def read(self, numbers: np.ndarray) -> tuple[Tensor, np.ndarray, int]:
         """Rows of images (B,): features (B, D), which of them are there (B,), and how many are damaged."""
         sums, data = self.sums[numbers], self.rows[numbers]  # copies, the checksums first: they are written last
+        features = torch.from_numpy(data).view(self.dtype)
         present = np.array([stored == checksum(row) for stored, row in zip(sums, data, strict=True)])
-        return torch.from_numpy(data).view(self.dtype), present, int(((sums != 0) & ~present).sum())
+        present &= features.isfinite().all(dim=1).numpy()
+        return features, present, int(((sums != 0) & ~present).sum())
 
     def write(self, numbers: np.ndarray, features: Tensor) -> None:
         """Keeps features (B, D) of images (B,) that no other process has kept meanwhile.

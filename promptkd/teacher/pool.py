@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import transforms as T
@@ -31,6 +30,8 @@ from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import shape_of
 from promptkd.model.zoo import image_statistics
 from promptkd.teacher.cache import images_key, teacher_key, transform_key
+from promptkd.tensors import check_tensors, read_safetensors
+from promptkd.texts import one_line
 
 log = logging.getLogger(__name__)
 
@@ -90,10 +91,10 @@ class Pool:
         cfg = input_of(self.cfg, model)
         loader = self.weak_loader(cfg)
         key = self._key(cfg, model, loader)
+        width = shape_of(model.clip).embed_dim
         if key not in self._features:
-            self._features[key] = self._stored(key) if self.folder else self._none()
+            self._features[key] = self._stored(key, width) if self.folder else self._none()
         if not len(self._features[key]):
-            width = shape_of(model.clip).embed_dim
             with model.precision.autocast():
                 batches = classified(loader, model.image_features, width, model.device)
                 shown = tqdm(batches, "Unlabelled images", len(loader), disable=None)
@@ -122,18 +123,20 @@ class Pool:
     def _none(self) -> Tensor:
         return torch.zeros(0)
 
-    def _stored(self, key: str) -> Tensor:
+    def _stored(self, key: str, width: int) -> Tensor:
+        """The features (N, D) of an earlier run; none where they are not there, or not what they have to be."""
         assert self.folder is not None
         path = self.folder / f"{key}.safetensors"
-        try:
-            features = load_file(path)["features"] if path.is_file() else self._none()
-        except (SafetensorError, KeyError):
-            log.info("%s is damaged: it is made anew", path)
+        if not path.is_file():
             return self._none()
-        if len(features) == len(self.items):
-            log.info("Unlabelled images: features of %d read from %s", len(features), path)
-            return features
-        return self._none()
+        try:
+            stored, _ = read_safetensors(path)
+            check_tensors(stored, {"features": torch.empty(len(self), width, device="meta")}, path)
+        except (OSError, ValueError) as error:
+            log.info("%s: features of images are made anew", one_line(error))
+            return self._none()
+        log.info("Unlabelled images: features of %d read from %s", len(self), path)
+        return stored["features"].float()
 
     def _keep(self, key: str) -> None:
         if self.folder is None:

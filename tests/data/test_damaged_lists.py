@@ -14,6 +14,8 @@ from fuzz import cost
 from scipy.io import savemat
 
 from promptkd.data.class_lists import read_class_list
+from promptkd.data.class_texts import read_class_texts
+from promptkd.data.concepts import read_concepts
 from promptkd.data.file_lists import read_files
 from promptkd.data.reading import read_mat
 from promptkd.data.splits import read_split
@@ -41,3 +43,34 @@ def test_lists_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"files\.json, row 1") as caught:
         read_files(tmp_path / "files.json", tmp_path)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ({"cat": ["a cat"], "Cat": ["another"]}, "has 'Cat' twice"),
+        ({"cat": "a cat"}, r"'cat' is 'a cat': it has to be a list"),
+        ({"cat": ["a cat", 3]}, r"'cat'\[1\] is 3"),
+        ({"cat": []}, "'cat' has no text"),
+        ({"cat": [" "]}, "'cat' has no text, or an empty one"),
+        ({"cat": ["long " * 1000]}, "of at most 1,000 characters"),
+        ({"\x1b[2J": 3}, "it has to be a list"),
+    ],
+)
+def test_texts_of_classes_are_checked(tmp_path: Path, content: dict, fault: str) -> None:
+    (tmp_path / "texts.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"texts\.json.*{fault}") as caught:
+        read_class_texts(tmp_path / "texts.json", ["cat"])
+    assert len(str(caught.value)) < 500 and "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [("cat\n" + "x" * 300, "is no name of up to 200"), ("cat\na\x1b[2J", "is no name"), ("cat\nCat", "more than once"),
+     ("\n".join(map(str, range(100_001))), "has 100,001 names"), ("cat", "has 1 names")],
+)  # fmt: skip
+def test_concepts_are_checked(tmp_path: Path, content: str, fault: str) -> None:
+    (tmp_path / "concepts.txt").write_text(content)
+    with pytest.raises(ValueError, match=rf"concepts\.txt.*{fault}") as caught:
+        read_concepts(tmp_path / "concepts.txt")
+    assert len(str(caught.value)) < 500 and "\x1b" not in str(caught.value)

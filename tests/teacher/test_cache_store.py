@@ -6,6 +6,7 @@ import json
 import multiprocessing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import result
@@ -32,6 +33,20 @@ def test_learned_prompts_and_build_of_a_teacher_count(clips):
     learned_other = teacher_cache.teacher_key(teacher)
     clip.visual.transformer.resblocks[0].attn.num_heads *= 2
     assert len({str(key) for key in (before, learned_other, teacher_cache.teacher_key(teacher))}) == 3
+
+
+def test_rows_that_are_not_finite_count_as_damaged(tmp_path):
+    entry = cache_store.Entry(cache_store.Store(tmp_path, 10**6), {"a": 1}, {}, 3)
+    rows = torch.tensor([[1.0, 2.0], [float("nan"), 0.0], [3.0, float("inf")]])
+    view = entry.make(0, rows)
+    view.write(np.arange(3), rows)
+    features, present, damaged = view.read(np.arange(3))
+    assert present.tolist() == [True, False, False] and damaged == 2 and torch.equal(features[0], rows[0])
+    entry.close()
+    for name in ("view-0001.int64.2", "view-0001.float32.-1", "view-0001.Tensor.2", "view-0001.float32"):
+        (tmp_path / name).write_bytes(bytes(100))
+        with pytest.raises(ValueError):
+            cache_store.ViewFile(tmp_path / name, 3)
 
 
 def fill(folder: Path, order: float, start: object, say: object) -> None:

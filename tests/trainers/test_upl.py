@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import result
 from PIL import Image
+from safetensors.torch import save_file
 from torch.nn import functional as F
+from yacs.config import CfgNode
+
+from dassl.data.datasets import Datum
 
 from promptkd.deploy.classifier import Classifier
 from promptkd.engine import checkpoints
@@ -18,6 +23,7 @@ from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.spec import PromptSpec
 from promptkd.model.zoo import load_clip
+from promptkd.teacher.pool import Pool
 
 
 def naive_choice(probabilities: list[list[float]], paths: list[str], count: int) -> list[tuple[int, int]]:
@@ -147,9 +153,29 @@ def test_the_labelling_pass_is_kept_for_later_runs(run, tmp_path: Path, capsys):
     (file,) = (tmp_path / "kept").glob("*.safetensors")
     file.write_bytes(b"broken")
     run("UPL", tmp_path / "three", *words, epochs=1)
-    assert "is damaged: it is made anew" in capsys.readouterr().out
+    assert "features of images are made anew" in capsys.readouterr().out
     labels = [result(tmp_path / name)["seen"]["pseudo_labels"] for name in ("one", "two", "three")]
     assert labels[0] == labels[1] == labels[2]
+
+
+@pytest.mark.parametrize(
+    ("stored", "fault"),
+    [
+        ({"features": torch.full((3, 4), float("nan"))}, "features has numbers that are not finite"),
+        ({"features": torch.ones(3, 5)}, r"features is \(3, 5\), this model wants \(3, 4\)"),
+        ({"features": torch.ones(2, 4)}, "features is"),
+        ({"features": torch.ones(3, 4, dtype=torch.int64)}, "holds int64"),
+        ({"other": torch.ones(3, 4)}, "missing"),
+    ],
+)
+def test_stored_features_are_checked(tmp_path: Path, caplog, stored: dict, fault: str):
+    pool = Pool(CfgNode(), [Datum(f"{number}.png") for number in range(3)], tmp_path)
+    save_file(stored, tmp_path / "key.safetensors")
+    caplog.set_level("INFO", "promptkd")
+    assert len(pool._stored("key", 4)) == 0
+    assert re.search(f"key.safetensors.*{fault}", caplog.text) and "made anew" in caplog.text
+    save_file({"features": torch.ones(3, 4, dtype=torch.float16)}, tmp_path / "key.safetensors")
+    assert pool._stored("key", 4).dtype == torch.float32
 
 
 def test_images_of_a_folder_need_no_labels(run, tmp_path: Path, data_root: str, clips):
