@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from dassl.data.datasets import Datum
-
 from promptkd.deploy.classifier import Classifier
 from promptkd.engine import checkpoints
 from promptkd.engine.pseudo_labels import PseudoLabel, described, most_confident
