@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from dassl.engine import TrainerX
-from promptkd import distributed
 from promptkd.engine.batch import Batch
 from promptkd.engine.callbacks import Callback
 from promptkd.engine.checks import check_config
@@ -21,6 +20,7 @@ from promptkd.engine.keys import FINAL_MODELS
 from promptkd.engine.model import build_model
 from promptkd.engine.options import MethodOptions, read_all, read_options
 from promptkd.engine.task import Supervision, Task
+from promptkd.engine.trackers import open_trackers
 from promptkd.engine.training import Training
 from promptkd.model.class_vectors import ClassVectors
 from promptkd.model.precision import Precision
@@ -135,32 +135,22 @@ class PromptTrainer(TrainerX):
 
     def train(self) -> None:  # type: ignore[override]
         """Trains; a method that learns nothing is evaluated."""
-        if self.learns:
-            super().train()
-        elif not self.cfg.TEST.NO_TEST:
-            self.test()
+        try:
+            if self.learns:
+                super().train()
+            elif not self.cfg.TEST.NO_TEST:
+                self.init_writer(self.output_dir)
+                self.test()
+        except BaseException:
+            self.training.trackers.failed = True
+            raise
+        finally:
+            self.close_writer()
 
     def init_writer(self, log_dir: str) -> None:
-        if distributed.is_main():
-            try:
-                super().init_writer(log_dir)
-            except OSError as error:
-                log.warning("No TensorBoard log: %s", error)
-
-    def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
-        """Adds a number to the TensorBoard log; a disk that does not take it costs the log, not the run."""
-        try:
-            super().write_scalar(tag, scalar_value, global_step)
-        except OSError as error:
-            self._writer = None
-            log.warning("No TensorBoard log any more: %s", error)
-
-    def close_writer(self) -> None:
-        try:
-            super().close_writer()
-        except OSError as error:
-            self._writer = None
-            log.warning("The TensorBoard log lacks its end: %s", error)
+        """Opens the trackers that LOGGER names, which Dassl's loop takes for its writer; `log_dir` is TensorBoard's."""
+        first_step = self.start_epoch * len(self.train_loader_x)
+        self._writer = self.training.trackers = open_trackers(self.cfg, first_step)
 
     def before_train(self) -> None:
         super().before_train()
@@ -186,7 +176,6 @@ class PromptTrainer(TrainerX):
         self.training.end()
         if not self.cfg.TEST.NO_TEST:
             self.test()
-        self.close_writer()
 
     def test(self, split: str | None = None) -> float | None:  # type: ignore[override]
         """Accuracy (percent) of the first reported class group; writes the results."""

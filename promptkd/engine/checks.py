@@ -11,6 +11,7 @@ from promptkd import distributed
 from promptkd.data.loading import decoding, device_crops
 from promptkd.engine.keys import FINAL_MODELS, KEYS
 from promptkd.engine.options import read_all
+from promptkd.engine.trackers import check_installed
 from promptkd.model.templates import check_template
 
 # Keys of Dassl's that nothing here reads: a value that somebody sets must not be passed over in silence.
@@ -79,6 +80,8 @@ def check_config(cfg: CfgNode, final_models: Sequence[str]) -> None:
             raise ValueError(f"{key} {value_of(cfg, key)!r}: prompt trainers do not read it, leave it out")
     if cfg.get("TEMPLATE"):
         check_template(cfg.TEMPLATE, "TEMPLATE ")
+    if not cfg.EVAL_ONLY:
+        check_installed(cfg.LOGGER)
     _check_optimiser(cfg.OPTIM)
     _check_images(cfg)
     if not cfg.EVAL_ONLY:

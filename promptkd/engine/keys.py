@@ -12,6 +12,7 @@ from typing import Any
 from promptkd.data.benchmark import DATASET_KEYS
 from promptkd.engine.limits import Limits
 
+TRACKERS = ("tensorboard", "csv", "wandb", "mlflow")  # docs/trackers.md
 FINAL_MODELS = ("last_step", "best_val", "best_on_test_as_published")
 TRANSFORMS = (
     *("random_translation", "random_crop", "random_resized_crop", "random_flip"),
@@ -56,6 +57,11 @@ OURS: dict[str, Key] = {
         choices=("", "fewshot", "cross", "dg"), hint='choose fewshot, cross, dg or "" (told from the rest of the run)',
     ),
     "STRICT": _ours(False, "a key that is given and that this run does not read is an error, not a warning"),
+    "LOGGER": _ours(
+        "tensorboard",
+        'where a run reports its numbers: tensorboard, csv, wandb, mlflow, several with commas; "" is nowhere',
+        choices=TRACKERS, several=True,
+    ),
     "EVAL_ONLY": _ours(False, "evaluate MODEL_DIR in place of training"),
     "MODEL_DIR": _ours("", "directory of the run to evaluate", path=True),
     "LOAD_EPOCH": _ours(-1, "its epoch; negative: the best where one was chosen, else the last", least=-1),

@@ -17,6 +17,7 @@ class Limits:
 
     Attributes:
         choices: all of them.
+        several: whether a text may be any of them, several with commas, or empty.
         least, most: the smallest and the largest one.
         above, below: numbers that it must exceed, or stay under.
         or_zero: whether 0 is allowed beside them.
@@ -31,6 +32,7 @@ class Limits:
     """
 
     choices: Sequence[Any] = ()
+    several: bool = False
     least: float | None = None
     most: float | None = None
     above: float | None = None
@@ -77,6 +79,8 @@ class Limits:
             return "it cannot be empty, leave it out for the default"
         if self.words and ("{" in value or "}" in value):
             return "the class name comes behind these words by itself, leave the braces out"
+        if self.several and isinstance(value, str):
+            return self._fault_of_several([word.strip() for word in value.split(",")] if value else [])
         if self.choices and value not in self.choices:
             return self._not_chosen(str(value))
         if isinstance(value, bool) or not isinstance(value, (int, float)) or (self.or_zero and value == 0):
@@ -86,6 +90,11 @@ class Limits:
         if (self.most is not None and value > self.most) or (self.below is not None and value >= self.below):
             return f"set {self._high()}"
         return "set an odd number" if self.odd and value % 2 == 0 else ""
+
+    def _fault_of_several(self, words: Sequence[str]) -> str:
+        if double := next((word for word in words if words.count(word) > 1), ""):
+            return f"name {double} once"
+        return next((self._not_chosen(word) for word in words if word not in self.choices), "")
 
     def _not_chosen(self, value: str) -> str:
         close = get_close_matches(value, [str(choice) for choice in self.choices], n=1)

@@ -119,7 +119,7 @@ def _mode(key: str, cfg: CfgNode, trainer: type, source: str) -> str:
     """Why a kind of run (an evaluation, a training, a method that learns nothing) does not read a key."""
     if not getattr(trainer, "learns", True) and key.startswith(_OF_TRAINING):
         return f"{cfg.TRAINER.NAME} does not train"
-    if source == COMMAND_LINE and cfg.EVAL_ONLY and key.startswith(_OF_TRAINING):
+    if source == COMMAND_LINE and cfg.EVAL_ONLY and key.startswith((*_OF_TRAINING, "LOGGER")):
         return "an evaluation does not train"  # a recipe is for training, and the evaluation has it too
     if not cfg.EVAL_ONLY and key in ("MODEL_DIR", "LOAD_EPOCH"):
         return "it is for --eval-only"

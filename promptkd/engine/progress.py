@@ -25,10 +25,11 @@ class Progress:
     Attributes:
         seconds: of training, over all processes' wall time, resumed runs included.
         images: that were trained on, of all processes.
+        speed: images a second in the latest epoch.
     """
 
     def __init__(self) -> None:
-        self.seconds, self.images = 0.0, 0
+        self.seconds, self.images, self.speed = 0.0, 0, 0.0
         self._bar: tqdm | None = None
         self._epoch, self._epochs, self._batches = 0, 0, 0
         self._sums: dict[str, float] = {}
@@ -57,11 +58,11 @@ class Progress:
         means = {name: total / max(self._steps, 1) for name, total in self._sums.items()}
         loss = means.pop("loss", float("nan"))
         parts = f" ({', '.join(f'{name} {value:.4f}' for name, value in means.items())})" if means else ""
-        speed = (self.images - images) / max(seconds, 1e-9)
+        self.speed = (self.images - images) / max(seconds, 1e-9)
         log.log(
             logging.DEBUG if sys.stderr.isatty() else logging.INFO,
             "epoch [%d/%d] loss %.4f%s lr %.2e %.0f images/s eta %s",
-            number + 1, of, loss, parts, self._rate, speed, left,
+            number + 1, of, loss, parts, self._rate, self.speed, left,
         )  # fmt: skip
 
     def warn_of_slow_loader(self, loader: Any, device: torch.device) -> None:

@@ -24,6 +24,8 @@ from promptkd import distributed
 from promptkd.engine.evaluator import Classifier, Evaluator
 from promptkd.engine.progress import Progress
 from promptkd.engine.task import Task
+from promptkd.engine.trackers import Trackers
+from promptkd.engine.trackers.pictures import pictures_of
 from promptkd.files import write_text
 from promptkd.home import INSTALLED, ROOT
 from promptkd.model.class_vectors import FILE_NAME as CLASS_VECTORS
@@ -112,6 +114,7 @@ def write_results(
     progress: Progress,
     seen: Callable[[], dict[str, Any] | None] = lambda: None,
     classifier: Callable[[Sequence[str]], Classifier] | None = None,
+    trackers: Trackers | None = None,
 ) -> float | None:
     """Evaluates a model and writes results.json, predictions.csv and the class vectors into the run's directory.
 
@@ -120,6 +123,7 @@ def write_results(
         seen: gives what is known of images that it learned from without labels, after the evaluation.
         classifier: gives what classifies images among some names, of a method that does more than compare with class
             vectors; there are none of it, then.
+        trackers: where the result is reported, once it is written.
 
     Returns:
         Accuracy (percent) of the first reported class group; None where there are no labelled test images.
@@ -142,6 +146,8 @@ def write_results(
             model.class_vectors(task.all_classnames).save(directory / CLASS_VECTORS)
         # The last one: with it the run is done, for sweeps too.
         log.info("Results: %s", record.write(directory))
+        if trackers is not None:
+            trackers.add_result(record, lambda: pictures_of(predictions))
     return metrics[next(iter(task.groups))]["accuracy"] if metrics else None
 
 

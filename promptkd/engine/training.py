@@ -27,6 +27,7 @@ from promptkd.engine.progress import Progress
 from promptkd.engine.recording import log_learned, write_results
 from promptkd.engine.step import Losses, Step, scaled_rate
 from promptkd.engine.task import Task
+from promptkd.engine.trackers import Trackers
 from promptkd.model.prompted_clip import PromptedClip
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Training:
         callbacks: what the method adds around its epochs.
         classifier: of a method that classifies otherwise than its model does.
         best: accuracy (percent) of the best epoch so far, where epochs are chosen.
+        trackers: where its numbers are reported.
         step, progress, checkpointer, evaluation: see their classes.
     """
 
@@ -68,6 +70,7 @@ class Training:
         self.evaluation = Evaluator(task, model.precision)
         self.step = Step(cfg, model, losses, task.supervision.labels or task.supervision.makes_labels)
         self.progress = Progress()
+        self.trackers = Trackers()
         self.callbacks: Sequence[Callback] = ()
         self.best = float("-inf")
         self.classifier: Callable[[Sequence[str]], Classifier] | None = None
@@ -143,6 +146,7 @@ class Training:
         Raises:
             FloatingPointError: what is learned is not finite; the checkpoint of the epoch before stays the newest.
         """
+        self.trackers.add_scalar("train/images_per_second", self.progress.speed)
         for callback in self.callbacks:
             callback.after_epoch(epoch)
         self.progress.warn_of_slow_loader(self.task.train_loader, self.model.device)
@@ -151,6 +155,7 @@ class Training:
         value = None
         if self.cfg.TEST.FINAL_MODEL != "last_step" and not self.cfg.TEST.NO_TEST:
             value = self.choosing_accuracy()
+            self.trackers.add_scalar("choice/accuracy", value)
             if value > self.best:
                 self.best = value
                 self.save(epoch, value, BEST)
@@ -211,4 +216,5 @@ class Training:
             seen: gives what is known of images without labels, once they are classified.
         """
         self.model.prompts.eval()
-        return write_results(self.cfg, self.task, self.model, teacher, self.progress, seen, self.classifier)
+        parts = (self.cfg, self.task, self.model, teacher, self.progress, seen, self.classifier)
+        return write_results(*parts, trackers=self.trackers)

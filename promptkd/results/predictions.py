@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptkd.texts import cell, path_text, uncelled
+from promptkd.texts import cell, path_of, path_text, uncelled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +61,18 @@ class Predictions:
         """Class name -> accuracy in percent, of the classes that have images; equal names share one entry."""
         counts = self._counts.get(group, {})
         return {name: 100.0 * right / images for name, (right, images) in counts.items() if images}
+
+    def firsts(self, count: int) -> list[tuple[str, str, str, float]]:
+        """The first image of each of `count` classes: its path, its label ("" for none), the likeliest class, and p."""
+        first: dict[str, list[str]] = {}
+        for row in self._rows:
+            if len(first) < count:
+                first.setdefault(row[2], row)
+        return [
+            (str(self.root / path_of(uncelled(path))), uncelled(label), uncelled(answer), float(row[5]))
+            for row in first.values()
+            for path, _, label, answer in [row[:4]]
+        ]
 
     def text(self) -> str:
         """The file: a line for each image, likeliest classes first; empty fields where a group has fewer than TOP.

@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 
 # Keys that change where or how fast a run computes, not what: two runs that differ in these alone are the same run.
 _WITHOUT_EFFECT = {
-    "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "EVAL_ONLY", "MODEL_DIR", "STRICT", "DATASET.ROOT",
+    "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "EVAL_ONLY", "MODEL_DIR", "STRICT", "LOGGER", "DATASET.ROOT",
     "DATALOADER.NUM_WORKERS", "DATALOADER.PREFETCH_FACTOR", "DATALOADER.DECODED_CACHE_GB",
     "DATALOADER.DECODED_CACHE_DIR", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "TRAINER.PROMPTKD.CACHE_DIR",
     "TRAINER.PROMPTKD.CACHE_GB",

@@ -222,6 +222,8 @@ def _curves(run: Run) -> str:
     figures = []
     for tag in events.Tags()["scalars"]:
         points = [(float(event.step), float(event.value), None) for event in events.Scalars(tag)]
+        if len(points) < 2:
+            continue  # the result, which stands above
         step = max(1, -(-len(points) // POINTS))
         drawn = charts.lines([charts.Line(tag, points[::step])], f"{tag} over training steps")
         if drawn:
