@@ -1,6 +1,7 @@
 """Build datasets/emoji.zip, the bundled data set `Emoji`: 20 classes of emoji, three free designs, 64x64 RGB on white.
 
     python assets/make_emoji.py [--cache DIR] [--out datasets/emoji.zip]
+    python assets/make_emoji.py --others [--cache DIR] [--out datasets/emoji_others.zip]
 
 Needs npm (the packages below are fetched with `npm pack` and checked by sha256), rsvg-convert (Debian: librsvg2-bin)
 and Pillow. The designs are Fluent 3D and Fluent Flat (Microsoft, MIT) and OpenMoji (CC BY-SA 4.0). The bundled CLIP
@@ -13,6 +14,9 @@ sweets are dropped, as they would belong to two classes. `building` joins place-
 The split is 50/20/30 per class by emoji, from a seeded shuffle, so that all designs of one emoji are in one part. The
 archive is reproducible: fixed times, sorted names, and PNGs that depend on the Pillow and librsvg versions alone.
 Runs in about a minute.
+
+With --others it builds pictures of none of the 20 classes instead, of the same three designs: faces, hearts and
+weather, for pools of images without labels that hold foreign ones (POOL.FOREIGN_SHARE).
 """
 
 import argparse
@@ -71,6 +75,7 @@ DROP = {  # members of those subgroups that do not show the class
     "building": "building construction; brick; rock; wood; wedding; Statue of Liberty",
     "clothing": "folding hand fan; shopping bags; hair pick; prayer beads; lipstick; gem stone",
 }
+OTHERS = {"face": ["face-smiling", "face-concerned"], "heart": ["heart"], "weather": ["sky-weather"]}
 ATTRIBUTION = """# Sources of the Emoji data set
 
 Every image was scaled to 64x64 pixels on white by assets/make_emoji.py; nothing else was changed.
@@ -158,12 +163,12 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(page, image).convert("RGB")
 
 
-def classes(openmoji: Path) -> dict[str, list[tuple[str, str]]]:
+def classes(openmoji: Path, subgroups_of: dict[str, list[str]] = SUBGROUPS) -> dict[str, list[tuple[str, str]]]:
     """Class name -> [(code points as OpenMoji writes them, Unicode name)], in Unicode order."""
     with open(openmoji / "data" / "openmoji.csv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if not row["skintone"] and not row["group"].startswith("extras")]
     members = {}
-    for name, subgroups in SUBGROUPS.items():
+    for name, subgroups in subgroups_of.items():
         found = [(row["hexcode"], row["annotation"]) for row in rows if row["subgroups"] in subgroups]
         drop = set(DROP.get(name, "").split("; ")) - {""}
         if missing := drop - {annotation for _, annotation in found}:
@@ -214,14 +219,50 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def with_licences(files: dict[str, bytes], folder: str, openmoji: Path) -> dict[str, bytes]:
+    """The files of an archive, and the attribution and licence texts that belong to them."""
+    return files | {
+        f"{folder}/ATTRIBUTION.md": ATTRIBUTION.encode(),
+        f"{folder}/LICENSES/FluentEmoji-MIT.txt": FLUENT_LICENSE.encode(),
+        f"{folder}/LICENSES/OpenMoji-CC-BY-SA-4.0.txt": (openmoji / "LICENSE.txt").read_bytes(),
+    }
+
+
+def write_archive(path: Path, files: dict[str, bytes]) -> None:
+    """Write a zip file whose bytes follow from its members alone; print its size and sha256."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, date_time=(2026, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, files[name])
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, sha256", hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def write_others(path: Path, folders: dict[str, Path]) -> None:
+    """Write the archive of pictures of none of the classes."""
+    files = {}
+    for name, emojis in draw(classes(folders["openmoji"], OTHERS), folders).items():
+        for emoji, designs in emojis.items():
+            files |= {f"emoji_others/images/{name}/{emoji}-{design}.png": png(image) for design, image in designs}
+        print(f"{name:20s} {len(emojis):3d} emoji")
+    write_archive(path, with_licences(files, "emoji_others", folders["openmoji"]))
+
+
 def main() -> None:
-    """Write the archive and print its counts, size and sha256."""
+    """Write an archive and print its counts, size and sha256."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "promptkd-emoji")
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent.parent / "datasets" / "emoji.zip")
+    parser.add_argument("--others", action="store_true", help="pictures of none of the classes")
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
     folders = {name: fetch(name, *source, args.cache) for name, source in PACKAGES.items()}
+    place = Path(__file__).resolve().parent.parent / "datasets"
+    if args.others:
+        write_others(args.out or place / "emoji_others.zip", folders)
+        return
+    out = args.out or place / "emoji.zip"
     images = draw(classes(folders["openmoji"]), folders)
 
     files: dict[str, bytes] = {}
@@ -234,23 +275,14 @@ def main() -> None:
                     files[f"emoji/images/{path}"] = png(image)
                     entries[part].append([path, label, classname])
     files["emoji/split_zhou_Emoji.json"] = json.dumps(entries).encode()
-    files["emoji/ATTRIBUTION.md"] = ATTRIBUTION.encode()
-    files["emoji/LICENSES/FluentEmoji-MIT.txt"] = FLUENT_LICENSE.encode()
-    files["emoji/LICENSES/OpenMoji-CC-BY-SA-4.0.txt"] = (folders["openmoji"] / "LICENSE.txt").read_bytes()
 
-    with zipfile.ZipFile(args.out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name in sorted(files):
-            info = zipfile.ZipInfo(name, date_time=(2026, 1, 1, 0, 0, 0))
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, files[name])
-    notice = f"{ATTRIBUTION}\nThe licence texts are in emoji.zip, `emoji/LICENSES/`.\n"
-    (args.out.parent / "EMOJI_LICENSES.md").write_text(notice)
+    notice = f"{ATTRIBUTION}\nThe licence texts are in emoji.zip and emoji_others.zip, in `LICENSES/`.\n"
+    (out.parent / "EMOJI_LICENSES.md").write_text(notice)
     for classname in sorted(images):
         parts = {part: sum(entry[2] == classname for entry in rows) for part, rows in entries.items()}
         print(f"{classname:20s} {len(images[classname]):3d} emoji  {parts}")
-    print({part: len(rows) for part, rows in entries.items()}, f"{args.out.stat().st_size / 1e6:.2f} MB")
-    print("sha256", hashlib.sha256(args.out.read_bytes()).hexdigest())
+    print({part: len(rows) for part, rows in entries.items()})
+    write_archive(out, with_licences(files, "emoji", folders["openmoji"]))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from promptkd.home import ROOT
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompts import StudentPrompts
 from promptkd.results.directory import take_directory
-from promptkd.teacher.cache import TeacherCache
+from promptkd.teacher.cache import StoredFeatures
 from trainers.promptkd import PromptKD
 
 Label = str | Callable[[Any], str]  # of a stage; or of the object whose method it is
@@ -140,7 +140,7 @@ class ProfiledKD(PromptKD):
             *stages_of(teacher.clip),
             (user_images.PublishedImages, "read", "files, decode"),
             (views.SeededViews, "__getitem__", "files, crop, flip and normalise"),
-            (TeacherCache, "features", "teacher cache, read"),
+            (StoredFeatures, "features", "teacher cache, read"),
         ]
         with Stages(self.device).watching(places) as stages:
             super().run_epoch()

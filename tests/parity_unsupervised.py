@@ -243,7 +243,7 @@ def replay_upl_labels(golden: Golden, report: Report, meta: Mapping[str, Any], a
     names, template, precision = trainer.task.classnames, trainer.task.template, trainer.model.precision
     report.check("class names", names == meta["classnames"])
     report.check("template", template == meta["template"])
-    pool = Pool(cfg, trainer.task.manager.dataset.train_x, squash=True)
+    pool = Pool(trainer.task, trainer.task.manager.dataset.train_x, squash=True)
     place = {path: row for row, path in enumerate(pool.paths)}
     rows = [next(place[path] for path in place if path.endswith(file)) for file in meta["paths"]]
     report.check("true labels", [pool.truth[row] for row in rows] == meta["true_label"])
@@ -265,7 +265,7 @@ def replay_upl_labels(golden: Golden, report: Report, meta: Mapping[str, Any], a
         given = (probabilities["student"] if kind == "single" else both)[rows]
         chosen = most_confident(given, meta["paths"], int(count))
         compare_choice(report, chosen, arrays, f"select/{group}")
-        items = pool.labelled([PseudoLabel(rows[one.row], *one[1:]) for one in chosen], names)
+        items = pool.labelled(sorted(PseudoLabel(rows[one.row], *one[1:]) for one in chosen), names)
         row_of = {pool.paths[row]: number for number, row in enumerate(rows)}
         listed = [row_of[item.impath] for item in items]
         report.check(f"{group}: training list", listed == arrays[f"select/{group}/train_index"].tolist())

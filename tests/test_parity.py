@@ -8,7 +8,7 @@ import parity
 import pytest
 from parity_measure import Report
 
-from promptkd.teacher.cache import TeacherCache
+from promptkd.teacher.cache import StoredFeatures
 
 ARCHIVE = Path(__file__).parent / "golden" / "set_a.tar.xz"
 
@@ -52,7 +52,7 @@ def test_a_teacher_cache_changes_no_number(golden: Path, tmp_path: Path, mode: s
     words = [str(golden), "promptkd_b2n_t4", "--set", "SEED", "1", *cached]
     assert parity.main(words) == 0, capsys.readouterr()
     assert list(tmp_path.rglob("*"))
-    monkeypatch.delattr(TeacherCache, "_keep")
+    monkeypatch.delattr(StoredFeatures, "_keep")
     assert parity.main(words) == 0, capsys.readouterr()
 
 

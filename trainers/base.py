@@ -27,6 +27,7 @@ from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
+from promptkd.teacher.pool import Pool
 from promptkd.teacher.teaching import Teaching
 from promptkd.teacher.vocabulary import VocabularyTeacher
 
@@ -91,8 +92,7 @@ class PromptTrainer(TrainerX):
         supervision = self.task.supervision
         if supervision.labels or not self.learns or self.cfg.EVAL_ONLY:
             return None
-        classes = supervision.pool or self.cfg.DATASET.SUBSAMPLE_CLASSES
-        return {"images": len(self.task.train_loader.dataset), "classes": classes, "from": "train split"}
+        return Pool.of_task(self.task).about()
 
     # ---- Dassl's hooks
 

@@ -16,6 +16,7 @@ from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.data.class_texts import read_class_texts
+from promptkd.data.pools import UNKNOWN
 from promptkd.engine.options import LARGEST_WEIGHT, MethodOptions, node_of, option
 from promptkd.engine.pseudo_labels import PseudoLabel, described
 from promptkd.engine.task import Supervision
@@ -74,18 +75,9 @@ def without_labels(cfg: CfgNode) -> Supervision:
 
 
 def pool_of(trainer: PromptTrainer) -> Pool:
-    """The images that a trainer's options name.
-
-    Raises:
-        ValueError: test images are asked for, and there are none.
-    """
-    options, task = trainer.options, trainer.task
-    pool = Pool.of_task(task, options.feature_cache)
-    if options.images == "test":
-        if task.evaluation_loader is None:
-            raise ValueError(f"IMAGES test: {task.cfg.DATASET.NAME} has no test images; set it to train")
-        pool.items = list(task.evaluation_loader.dataset.data_source)
-    return pool
+    """The images that a trainer's options name; raises what `Pool.of_task` does."""
+    options = trainer.options
+    return Pool.of_task(trainer.task, options.feature_cache, tested=options.images == "test")
 
 
 def plain_clip(trainer: PromptTrainer) -> PromptedClip:
@@ -157,7 +149,6 @@ class TFUP(PromptTrainer):
         options, pool, device = self.options, pool_of(self), self.model.device
         features = pool.weak_features(plain_clip(self)).to(device)  # (N, D)
         parts: list[tuple[Tensor, Tensor, FeatureCache]] = []
-        self.found = {"images": len(pool), "classes": self.task.supervision.pool, "from": f"{options.images} split"}
         about: dict[str, Any] = {}
         for group, labels in self.task.groups.items():
             names = [classnames[label] for label in labels]
@@ -165,9 +156,10 @@ class TFUP(PromptTrainer):
             shots = options.shots or cache_shots(len(pool), len(names), options.cache_proportion)
             cache, chosen = build_cache(features, weights, shots)
             place = {label: number for number, label in enumerate(labels)}
-            about[group] = described(chosen, [place.get(label, -1) for label in pool.truth], names)
+            truth = [place.get(label, min(label, UNKNOWN)) for label in pool.truth]
+            about[group] = described(chosen, truth, names)
             parts.append((torch.tensor(labels, device=device), weights, cache))
-        self.found["pseudo_labels"] = about
+        self.found = pool.about() | {"pseudo_labels": about}
 
         def classify(images: Tensor) -> Tensor:
             image = self.model.image_features(images)  # (B, D)

@@ -128,10 +128,7 @@ class TFUPT(PromptTrainer):
         labels = tfup_logits(self.features, weights, self.cache, self.model.logit_scale, options).argmax(-1).tolist()
         relabelled = [PseudoLabel(one.row, labels[one.row], one.confidence) for one in chosen]
         self.pseudo_labels = described(relabelled, self.pool.truth, names)
-        items = self.pool.items
-        self.refined = [
-            Datum(items[one.row].impath, one.label, items[one.row].domain, names[one.label]) for one in relabelled
-        ]
+        self.refined = self.pool.labelled(relabelled, names)
 
     def build_model(self) -> None:
         super().build_model()
@@ -184,5 +181,4 @@ class TFUPT(PromptTrainer):
         found = super().seen()
         if found is None or self.pseudo_labels is None:
             return found
-        source = {"images": len(self.pool), "from": f"{self.options.images} split"}
-        return found | source | {"pseudo_labels": self.pseudo_labels}
+        return found | self.pool.about() | {"pseudo_labels": self.pseudo_labels}

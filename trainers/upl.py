@@ -80,6 +80,7 @@ class UPL(PromptTrainer):
     """CoOp's context, or an ensemble of them, learned from the images that CLIP is surest of."""
 
     Options = UPLOptions
+    pool: Pool
     pseudo_labels: dict[str, Any] | None = None
 
     @staticmethod
@@ -104,15 +105,15 @@ class UPL(PromptTrainer):
     def prepare(self) -> None:
         """Labels the training images, and trains on the surest of each class."""
         options, task = self.options, self.task
-        pool = Pool.of_task(task, options.feature_cache, squash=options.labelling_view == "squash_as_published")
+        self.pool = Pool.of_task(task, options.feature_cache, options.labelling_view == "squash_as_published")
         names = [name.strip() for name in options.labellers.split(",") if name.strip()]
         labellers = names or [self.cfg.MODEL.BACKBONE.NAME]
-        probabilities = mean_probabilities(pool, labellers, task.classnames, task.template, self.model.precision)
-        chosen = most_confident(probabilities, pool.paths, options.shots)
-        about = described(chosen, pool.truth, task.classnames)
-        self.pseudo_labels = {"labellers": labellers, "pool_images": len(pool)} | about
+        probabilities = mean_probabilities(self.pool, labellers, task.classnames, task.template, self.model.precision)
+        chosen = most_confident(probabilities, self.pool.paths, options.shots)
+        about = described(chosen, self.pool.truth, task.classnames)
+        self.pseudo_labels = {"labellers": labellers, "pool_images": len(self.pool)} | about
         log_labels(self.pseudo_labels, options.shots)
-        task.train_on(pool.labelled(chosen, task.classnames))
+        task.train_on(self.pool.labelled(sorted(chosen), task.classnames))
 
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
         if self.options.members == 1:
@@ -127,7 +128,7 @@ class UPL(PromptTrainer):
         found = super().seen()
         if found is None or self.pseudo_labels is None:
             return found
-        found |= {"images": self.pseudo_labels["pool_images"], "pseudo_labels": self.pseudo_labels}
+        found |= self.pool.about() | {"pseudo_labels": self.pseudo_labels}
         if self.options.members > 1 and self.task.evaluation_loader is not None:
             found["members"] = accuracies_of_members(self.task, self.model)
         return found

@@ -228,6 +228,10 @@ class BenchmarkDataset(DatasetBase):
         if any(cls.counts) and sizes != cls.counts:
             log.warning("%s: %s images, published are %s", cls.__name__, sizes_text(sizes), sizes_text(cls.counts))
 
+    def other_images(self) -> list[str]:
+        """Paths of images that the data set ships and that show none of its classes, for a pool with foreign ones."""
+        return []
+
     def _splits(self, listing: Listing) -> Splits:
         path = self.layout.resolver
         return Splits(*([Datum(path(file), label, 0, name) for file, label, name in items] for items in listing))

@@ -34,7 +34,7 @@ def default_config(dataset_defaults: Mapping[str, Any]) -> CfgNode:
         *sections, key = name.split(".")
         node = cfg
         for section in sections:
-            node = node[section]
+            node = node.setdefault(section, CfgNode())
         node[key] = declared.default
     for key, value in dataset_defaults.items():
         cfg.DATASET[key] = value

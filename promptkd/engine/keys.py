@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from promptkd.data.benchmark import DATASET_KEYS
+from promptkd.data.pools import OTHER_CLASSES
 from promptkd.engine.limits import Limits
 
 TRACKERS = ("tensorboard", "csv", "wandb", "mlflow")  # docs/trackers.md
@@ -93,6 +94,22 @@ OURS: dict[str, Key] = {
     "TRAINER.MODAL": _ours(
         "base2novel", "PromptKD: base2novel (evaluates base and new) or cross (evaluates all classes)",
         choices=("base2novel", "cross"), hint="choose base2novel or cross",
+    ),
+    "POOL.IMBALANCE": _ours(
+        1.0, "unlabelled images of the largest class to those of the smallest, a long tail drawn by the seed; 1: as "
+        "they are", least=1, most=10_000,
+    ),
+    "POOL.DROP_CLASSES": _ours(
+        0, "classes without any unlabelled image, drawn by the seed; they are tested all the same", least=0,
+        most=1_000_000,
+    ),
+    "POOL.FOREIGN_SHARE": _ours(
+        0.0, "share of the unlabelled images that show none of the classes, drawn by the seed and added", least=0,
+        most=0.95,
+    ),
+    "POOL.FOREIGN_FROM": _ours(
+        "", f'where they come from: a folder of images, {OTHER_CLASSES} (those of the data set that are not in the '
+        'pool), or "": those that the data set ships, as Emoji does', path=True,
     ),
     "DATASET.SUBSAMPLE_CLASSES": _ours(
         "all", "classes whose images train: all, base or new; base also evaluates new", choices=("all", "base", "new")

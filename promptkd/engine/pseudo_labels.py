@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from promptkd.data.pools import FOREIGN, UNKNOWN
+
 
 class PseudoLabel(NamedTuple):
     """An image's number in its list, the label that it was given, and how sure that label is (0 to 1)."""
@@ -46,19 +48,21 @@ def described(chosen: Sequence[PseudoLabel], truth: Sequence[int], classnames: S
 
     Args:
         chosen: the labels.
-        truth: true label of each image of the list; negative where nobody knows it.
+        truth: true label of each image of the list; UNKNOWN where nobody knows it, FOREIGN where no class is right.
         classnames: C names.
 
     Returns:
-        "count", "accuracy" (percent; None where truth is not known), "per_class" (images that each class got), and
+        "count", "accuracy" (percent; None where truth is not known), "foreign" (images of no class, where there are any), "per_class" (images that each class got), and
         "classes_without".
     """
-    known = [one for one in chosen if truth[one.row] >= 0]
+    known = [one for one in chosen if truth[one.row] != UNKNOWN]
     right = sum(truth[one.row] == one.label for one in known)
     counts = torch.bincount(torch.tensor([one.label for one in chosen], dtype=torch.long), minlength=len(classnames))
+    foreign = sum(truth[one.row] == FOREIGN for one in chosen)
     return {
         "count": len(chosen),
         "accuracy": 100 * right / len(known) if known else None,
+        **({"foreign": foreign} if FOREIGN in truth else {}),
         "per_class": dict(zip(classnames, counts.tolist(), strict=True)),
         "classes_without": [name for name, count in zip(classnames, counts.tolist(), strict=True) if not count],
     }

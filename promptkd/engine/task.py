@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from dassl.data.data_manager import DataManager, build_data_loader
-from dassl.data.datasets import DATASET_REGISTRY
+from dassl.data.datasets import DATASET_REGISTRY, Datum
+from promptkd.data.folders import walk_images
 from promptkd.data.loading import decoding, device_crops
 from promptkd.data.loading.views import seeded_loader
 from promptkd.data.loading.workers import clamped_workers
+from promptkd.data.pools import FOREIGN, OTHER_CLASSES, PoolChange
 from promptkd.model.templates import dataset_template, ensemble_templates
 
 log = logging.getLogger(__name__)
@@ -57,6 +60,7 @@ class Task:
         evaluation_loader: over the test images of all groups; None where there are none.
         template, templates: hand-written texts of the data set: one, and zero-shot CLIP's ensemble.
         cfg: the run's configuration.
+        pool: how the unlabelled images differ from the benchmark's, for results; empty where they do not.
     """
 
     manager: Any
@@ -69,6 +73,7 @@ class Task:
     template: str = ""
     templates: tuple[str, ...] = ()
     cfg: CfgNode = field(default_factory=CfgNode)
+    pool: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def build(cls, cfg: CfgNode, supervision: Supervision) -> Task:
@@ -78,7 +83,11 @@ class Task:
             ValueError: the method needs labels that are not there, images to choose an epoch on, or classes that it
                 cannot be asked about.
         """
-        cfg = _with_workers_that_fit(cfg)
+        cfg, change = _with_workers_that_fit(cfg), PoolChange.of(cfg)
+        if change and supervision.labels:
+            raise ValueError(
+                f"POOL.*: {cfg.TRAINER.NAME} learns from no images without labels: leave it out"
+            )
         manager, train_loader = loaders(_with_pool(cfg, supervision.pool))
         dataset = manager.dataset
         if supervision.labels and not getattr(dataset, "labelled", True):
@@ -97,6 +106,8 @@ class Task:
         wanted = {label for group in groups.values() for label in group}
         items = [item for item in getattr(dataset, "full", dataset).test or () if item.label in wanted]
         task.evaluation_loader = task.loader(items) if items else None
+        if change:
+            task.change_pool(change)
         task.log_data()
         chosen_on = {"best_val": manager.val_loader, "last_step": train_loader}
         if chosen_on.get(cfg.TEST.FINAL_MODEL, task.evaluation_loader) is None:
@@ -104,6 +115,45 @@ class Task:
                 f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL}: {cfg.DATASET.NAME} has no images to choose on; use last_step"
             )
         return task
+
+    def change_pool(self, change: PoolChange) -> None:
+        """Makes a pool train that is not the benchmark's; raises what `PoolChange.apply` does."""
+        items = self.train_loader.dataset.data_source
+        changed, self.pool = change.apply(items, self.cfg.SEED, self.foreign_images)
+        log.info("Pool: %s images in the place of %s: %s", f"{len(changed):,}", f"{len(items):,}", self.pool)
+        if change.foreign_share and change.foreign_from == OTHER_CLASSES:  # which are tested
+            self.supervision = replace(self.supervision, transductive=True)
+        self.train_on(changed)
+
+    def foreign_images(self, source: str) -> list[Datum]:
+        """All images that show none of the classes that train.
+
+        Args:
+            source: POOL.FOREIGN_FROM: a folder, OTHER_CLASSES, or "".
+
+        Raises:
+            ValueError: there are none.
+        """
+        dataset, name = self.manager.dataset, self.cfg.DATASET.NAME
+        full = getattr(dataset, "full", None)
+        if source == OTHER_CLASSES:
+            found = [item for item in full.train if item.classname not in self.classnames] if full else []
+            lacks = f"all classes of {name} are in the pool"
+        elif source:
+            if not Path(source).is_dir():
+                raise ValueError(f"POOL.FOREIGN_FROM {source} is no folder: give one with images, or {OTHER_CLASSES}")
+            found = [Datum(str(Path(source, path)), FOREIGN) for path in walk_images(Path(source))]
+            lacks = f"{source} holds no images"
+        else:
+            shipped = dataset.other_images() if hasattr(dataset, "other_images") else []
+            found = [Datum(path, FOREIGN) for path in shipped]
+            lacks = f"{name} ships none"
+        if not found:
+            raise ValueError(
+                f"POOL.FOREIGN_SHARE {self.cfg.POOL.FOREIGN_SHARE}: no foreign images: {lacks}; set POOL.FOREIGN_FROM "
+                f"to a folder of images{'' if source == OTHER_CLASSES else f', or to {OTHER_CLASSES}'}"
+            )
+        return found
 
     def log_data(self) -> None:
         """Logs what trains and what is measured, in a line."""

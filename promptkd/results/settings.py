@@ -15,6 +15,12 @@ _WITHOUT_EFFECT = {
     "DATALOADER.DECODED_CACHE_DIR", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "TRAINER.PROMPTKD.CACHE_DIR",
     "TRAINER.PROMPTKD.CACHE_GB",
 }  # fmt: skip
+# Options that came later -> the value by which a run is as before.
+_AS_IT_WAS = {"POOL.IMBALANCE": 1.0, "POOL.DROP_CLASSES": 0, "POOL.FOREIGN_SHARE": 0.0,
+              "TRAINER.PROMPTKD.CLASS_AGNOSTIC": False}  # fmt: skip
+# Option -> others that say nothing where it is off.
+_SWITCHED = {"POOL.FOREIGN_SHARE": ("POOL.FOREIGN_FROM",),
+             "TRAINER.PROMPTKD.CLASS_AGNOSTIC": ("TRAINER.PROMPTKD.CONCEPTS", "TRAINER.PROMPTKD.K_MAX")}  # fmt: skip
 _CACHE = ("TRAINER.PROMPTKD.TEACHER_CACHE", "TRAINER.PROMPTKD.CACHE_VIEWS")
 
 
@@ -53,11 +59,17 @@ def relevant(cfg: CfgNode) -> dict[str, Any]:
                 if prefix != "TRAINER." or key in sections_of(cfg.TRAINER.NAME):
                     walk(value, f"{name}.")
             elif name not in _WITHOUT_EFFECT:
-                flat[name] = value
+                flat[name] = "" if name.startswith("TRAINER.") and key == "FEATURE_CACHE" else value  # it changes none
 
     walk(as_dict(cfg), "")
     if flat.get("LOAD_EPOCH", -1) < 0:  # else it decides what is evaluated
         flat.pop("LOAD_EPOCH", None)
+    for name, default in _AS_IT_WAS.items():  # a run as before there was the option is that run still
+        if flat.get(name) == default:
+            del flat[name]
+    for switch, names in _SWITCHED.items():
+        if not flat.get(switch):
+            flat = {name: value for name, value in flat.items() if name not in names}
     if flat.get(_CACHE[0]) != "views":  # else the teacher cache changes no number
         flat = {name: value for name, value in flat.items() if name not in _CACHE}
     return flat

@@ -28,7 +28,9 @@ def jobs_of(plan: Plan) -> list[Job]:
     check_number(plan)
     builder = _Builder(plan)
     for protocol, dataset, trainer in itertools.product(plan.protocols, plan.datasets, plan.trainers):
-        nothing = trainer in LEARNS_NOTHING
+        # It has no random numbers, but what is drawn into a pool has.
+        drawn = any(key.startswith("POOL.") for key in {*plan.set, *plan.grid})
+        nothing = trainer in LEARNS_NOTHING and not (drawn and trainer in FULL_DATA)
         all_shots = plan.shots or list(SHOTS.get(protocol, (16,)))
         for shots in all_shots[-1:] if nothing else all_shots:
             for seed in plan.seeds[:1] if nothing else plan.seeds:

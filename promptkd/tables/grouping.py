@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from promptkd.results.record import RunRecord
 from promptkd.results.search import Run
 from promptkd.tables.summaries import ALL, ELSEWHERE, NOTHING, Method, Summaries, Summary
 
 TEACHER = "TRAINER.PROMPTKD.TEACHER"  # a path, which differs between data sets and, where each has its own, seeds
+POOL = ("POOL.IMBALANCE", "POOL.DROP_CLASSES", "POOL.FOREIGN_SHARE")  # a part of each row's name
 # Settings in other columns of a row, or different between seeds of one method: never a reason for another row.
 _NOT_A_VARIANT = {"SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME",
-                  "MODEL.BACKBONE.NAME", "TRAINER.MODAL", TEACHER}  # fmt: skip
+                  "MODEL.BACKBONE.NAME", "TRAINER.MODAL", TEACHER, *POOL}  # fmt: skip
 
 
 def short(backbone: str) -> str:
@@ -41,7 +43,17 @@ def method_of(record: RunRecord) -> Method:
         shots,
         record.selection,
         (record.learned_on or "") if record.protocol in ELSEWHERE else "",
+        pool=pool_of(record.settings),
     )
+
+
+def pool_of(settings: Mapping[str, Any]) -> str:
+    """How a run's unlabelled images differ from the benchmark's, "" where they do not: `pool 1:10, 30 % foreign`."""
+    ratio, dropped, share = (settings.get(key) for key in POOL)
+    parts = [f"1:{ratio:g}"] if isinstance(ratio, (int, float)) else []
+    parts += [f"without {dropped} classes"] if dropped else []
+    parts += [f"{100 * share:g} % foreign"] if isinstance(share, (int, float)) else []
+    return f"pool {', '.join(parts)}" if parts else ""
 
 
 def summaries_of(runs: Iterable[Run]) -> tuple[Summaries, list[str]]:

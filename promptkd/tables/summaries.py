@@ -28,6 +28,7 @@ class Method:
     selection: str
     source: str = ""  # of cross and dg: the data set it learned on; "" where it learned nothing, or nobody knows
     variant: tuple[tuple[str, str], ...] = ()  # settings in which it differs from another row
+    pool: str = ""  # how its unlabelled images differ from the benchmark's
     teaches: bool = False  # all its runs are teachers of students here: one seed serves theirs, and it is no rival
 
     @property
@@ -35,6 +36,7 @@ class Method:
         """`PromptKD ViT-B/16 <- PromptSRC ViT-L/14 (KD_WEIGHT 200)`."""
         text = f"{self.trainer} {self.backbone}" + (f" <- {self.teacher}" if self.teacher else "")
         notes = [f"{key.rpartition('.')[2]} {value}" for key, value in self.variant]
+        notes += [self.pool] if self.pool else []
         notes += [] if self.selection == "last epoch" else [self.selection]
         return f"{text} ({', '.join(notes)})" if notes else text
 

@@ -69,7 +69,7 @@ class Papers:
 
     def find(self, method: Method, summary: Summary, dataset: str, metric: str) -> Published | None:
         """The published number that compares to a summary, None where there is none; remembered for the notes."""
-        if not self._compare or summary.mean(metric) is None:
+        if not self._compare or summary.mean(metric) is None or method.pool:
             return None
         number = published.find(method, summary.datasets if isinstance(summary, Average) else [dataset], metric)
         if number:

@@ -1,4 +1,4 @@
-"""The teacher's image features, kept on disk for later epochs and runs: what they belong to, and when they are read.
+"""Image features of a pool by image and view, kept on disk for later epochs and runs: of what, and when they are read.
 
 Un-normalised features are kept as they leave the encoder, so they serve any class vectors, KD_WEIGHT, temperature,
 student or projector. docs/teacher-cache.md is for users.
@@ -38,14 +38,14 @@ MODES = ("", "exact", "views")
 FORMAT = 1
 
 
-class TeacherCache:
-    """Reads the teacher's features of training images, or has them computed and keeps them.
+class StoredFeatures:
+    """Reads an encoder's features of a pool's images, or has them computed and keeps them.
 
     Args:
         entry: where they are.
         mode: "exact": every epoch has its views, and a batch is read or computed as a whole, because the last bits of
             a feature depend on the batch. "views": epoch e has the views of epoch e % views, and only images that are
-            missing are computed.
+            missing are computed. "weak": each image has one view, that of an evaluation.
         views: of an image, in the mode of that name.
         counts: "read" and "computed" images, counted on here.
     """
@@ -57,7 +57,10 @@ class TeacherCache:
         self._keeps, self._complained = True, False
 
     def start_epoch(self, epoch: int) -> int:
-        """Turns to the view of an epoch, and returns it: the epoch whose random numbers the loader takes."""
+        """Turns to the view of an epoch, and returns it: the epoch whose random numbers the loader takes.
+
+        Of the mode "weak" there is the view 0 alone.
+        """
         self.view = epoch if self.mode == "exact" else epoch % self.views
         if self._file:
             self._file.close()
@@ -66,14 +69,14 @@ class TeacherCache:
             self._file = self.entry.find(self.view)
         except OSError as error:  # it was there when the run began
             self._file, self._keeps = None, False
-            log.info(f"Teacher cache: {self.entry.path}: {error.strerror or error}: not used in this epoch")
+            log.info(f"Stored features: {self.entry.path}: {error.strerror or error}: not used in this epoch")
         return self.view
 
     def features(self, rows: Tensor, images: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        """The teacher's features (B, D) of a batch, on the images' device.
+        """The features (B, D) of a batch, on the images' device.
 
         Args:
-            rows: (B,) numbers of the images in the training set.
+            rows: (B,) numbers of the images in the pool.
             images: (B, 3, H, W), their views of this epoch.
             encode: (b, 3, H, W) -> (b, D).
         """
@@ -85,15 +88,30 @@ class TeacherCache:
         if kept is None or self.mode == "exact" or not present.any():
             new = encode(images)  # (B, D)
             self._keep(numbers, new)
-            self.counts["computed"] += len(numbers)
             return new
         missing = np.flatnonzero(~present)
         new = encode(images[torch.from_numpy(missing).to(images.device)])  # (b, D)
         self._keep(numbers[missing], new)
-        self.counts["computed"] += len(missing)
         self.counts["read"] += len(numbers) - len(missing)
         kept[torch.from_numpy(missing)] = new.cpu()
         return kept.to(images.device)
+
+    def whole(self, width: int) -> Tensor | None:
+        """The features (N, D) of all images in their order; None where one is missing, or D is not `width`."""
+        if self._file and self._file.dim != width:
+            log.info(f"Stored features: {self._file.path} is not of {width} channels: made anew")
+            self._file.path.unlink(missing_ok=True)
+            self._file.close()
+            self._file = None
+        kept, present = self._read(np.arange(self.entry.images))
+        if kept is None or not present.all():
+            return None
+        self.counts["read"] += len(kept)
+        return kept
+
+    def keep(self, features: Tensor) -> None:
+        """Keeps the features (N, D) of all images."""
+        self._keep(np.arange(self.entry.images), features)
 
     def _read(self, numbers: np.ndarray) -> tuple[Tensor | None, np.ndarray]:
         if self._file is None:
@@ -101,10 +119,11 @@ class TeacherCache:
         kept, present, damaged = self._file.read(numbers)
         if damaged and not self._complained:
             self._complained = True
-            log.info(f"Teacher cache: {self._file.path} has damaged rows: they are made anew")
+            log.info(f"Stored features: {self._file.path} has damaged rows: they are made anew")
         return kept, present
 
     def _keep(self, numbers: np.ndarray, features: Tensor) -> None:
+        self.counts["computed"] += len(numbers)
         if not self._keeps:
             return
         try:
@@ -117,7 +136,7 @@ class TeacherCache:
         except OSError as error:
             why = error.strerror or str(error)
         self._keeps = False
-        log.info(f"Teacher cache: {why} in {self.entry.store.folder}: what the teacher computes now is not kept")
+        log.info(f"Stored features: {why} in {self.entry.store.folder}: what is computed now is not kept")
 
     def finish(self, device: torch.device) -> None:
         """Adds up the processes of a run, says what the cache did, and gives it back."""
@@ -126,6 +145,10 @@ class TeacherCache:
             torch.distributed.all_reduce(both)
             self.counts["read"], self.counts["computed"] = both.tolist()
         log.info(f"Teacher images: {self.counts['read']} read from the cache, {self.counts['computed']} computed")
+        self.close()
+
+    def close(self) -> None:
+        """Gives the files back; others may remove them from now on."""
         if self._file:
             self._file.close()
         self.entry.close()
@@ -136,38 +159,30 @@ class TeacherCache:
         return {"mode": self.mode} | views | self.counts
 
 
-def open_cache(
-    cfg: CfgNode, teacher: PromptedClip, data: SeededViews, precision: Precision, seed: int, counts: dict[str, int]
-) -> TeacherCache:
-    """The cache that TRAINER.PROMPTKD's options ask for, for this teacher, these images and these views.
+def open_store(
+    folder: Path, gigabytes: float, key: dict[str, Any], about: dict[str, Any], images: int, option: str
+) -> Entry:
+    """The entry of a folder that belongs to a key.
+
+    Args:
+        folder: of any number of entries, runs and processes.
+        gigabytes: 10^9 bytes that all of them may take.
+        key: everything that the features depend on, plain values.
+        about: what its key.json says beside it.
+        images: N.
+        option: that names the folder, for the message.
 
     Raises:
-        OSError: CACHE_DIR cannot be written to.
+        OSError: the folder cannot be written to.
     """
-    options = cfg.TRAINER.PROMPTKD
-    folder = Path(options.CACHE_DIR or "~/.cache/promptkd/teacher").expanduser()
-    key = {
-        "format": FORMAT,
-        "mode": options.TEACHER_CACHE,
-        "seed": seed,
-        "teacher": teacher_key(teacher),
-        "images": images_key(data),
-        "transform": transform_key(cfg, data),
-        "arithmetic": {f.name: str(getattr(precision, f.name)) for f in fields(precision) if f.name != "device"},
-    }
-    if options.TEACHER_CACHE == "exact":
-        key["batches"] = batches_key(cfg, precision.device)
-    about = {"teacher": str(teacher.about["source"]), "dataset": cfg.DATASET.NAME, "root": data.root}
     try:
-        entry = Entry(Store(folder, round(options.CACHE_GB * GIGA)), key, about, len(data))
+        return Entry(Store(folder, round(gigabytes * GIGA)), {"format": FORMAT} | key, about, images)
     except OSError as error:
         why = error.strerror or error
-        raise OSError(f"cannot write to TRAINER.PROMPTKD.CACHE_DIR {folder}: {why}; choose another folder") from error
-    log.info(f"Teacher cache ({options.TEACHER_CACHE}): {entry.path}")
-    return TeacherCache(entry, options.TEACHER_CACHE, options.CACHE_VIEWS, counts)
+        raise OSError(f"cannot write to {option} {folder}: {why}; choose another folder") from error
 
 
-def teacher_key(teacher: PromptedClip) -> dict[str, str]:
+def encoder_key(teacher: PromptedClip) -> dict[str, str]:
     """What makes image features: weights and build of the image tower, and the learned prompts that enter it."""
     visual: nn.Module = teacher.clip.visual
     prompts = teacher.prompts
@@ -178,8 +193,13 @@ def teacher_key(teacher: PromptedClip) -> dict[str, str]:
     return {"weights": weights_hash(parts), "build": digest}
 
 
+def precision_key(precision: Precision) -> dict[str, str]:
+    """The arithmetic of an encoder."""
+    return {f.name: str(getattr(precision, f.name)) for f in fields(precision) if f.name != "device"}
+
+
 def images_key(data: SeededViews) -> dict[str, Any]:
-    """The training images in their order: path below the data root, size, and the time of the last change of any kind.
+    """The images in their order: path below the data root, size, and the time of the last change of any kind.
 
     Unlike the time of modification, that one cannot be carried along by what puts another file in the place of one.
     """

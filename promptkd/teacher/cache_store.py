@@ -81,7 +81,7 @@ class ViewFile:
         """
         if (features.dtype, features.shape[1]) != (self.dtype, self.dim):
             given = f"{features.dtype} of {features.shape[1]} channels"
-            raise ValueError(f"{self.path} is for {self.dtype} of {self.dim} channels, the teacher gives {given}")
+            raise ValueError(f"{self.path} is for {self.dtype} of {self.dim} channels, the encoder gives {given}")
         file = self.file.fileno()
         fcntl.flock(file, fcntl.LOCK_EX)  # or one's row might stay with the other's checksum
         try:
@@ -157,7 +157,7 @@ class Store:
                     file.close()
             fits = over <= sum(sizes[one] for one, _ in going)
             for path, _ in going if fits else ():
-                log.info(f"Teacher cache: removes {path}, the least recently used ({sizes[path] / GIGA:.3g} GB)")
+                log.info(f"Stored features: removes {path}, the least recently used ({sizes[path] / GIGA:.3g} GB)")
                 shutil.rmtree(path)
             return fits
         finally:
@@ -196,7 +196,7 @@ class Entry:
         except (ValueError, KeyError, TypeError):
             fault = "is damaged"
         if fault:
-            log.info(f"Teacher cache: {file} {fault}: the entry is made anew")
+            log.info(f"Stored features: {file} {fault}: the entry is made anew")
         for view in self.path.glob("view-*"):
             view.unlink()
         files.write_json(file, {"key": key, "about": about})
@@ -211,7 +211,7 @@ class Entry:
             try:
                 return ViewFile(path, self.images)
             except ValueError as error:
-                log.info(f"Teacher cache: {path} is damaged ({error}): made anew")
+                log.info(f"Stored features: {path} is damaged ({error}): made anew")
                 path.unlink()  # never cut in place: another process may have it mapped
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import transforms as T
@@ -21,49 +19,73 @@ from yacs.config import CfgNode
 from dassl.data.data_manager import build_data_loader
 from dassl.data.datasets import Datum
 from dassl.data.transforms import INTERPOLATION_MODES, build_transform
+from promptkd import distributed
 from promptkd.data.loading.pipeline import classified
 from promptkd.data.loading.views import SeededViews
 from promptkd.engine.pseudo_labels import PseudoLabel
 from promptkd.engine.task import Task, reader_of
-from promptkd.files import replacing
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import shape_of
 from promptkd.model.zoo import image_statistics
-from promptkd.teacher.cache import images_key, teacher_key, transform_key
-from promptkd.tensors import check_tensors, read_safetensors
-from promptkd.texts import one_line
+from promptkd.results.settings import node_of
+from promptkd.teacher import cache
+from promptkd.teacher.cache import StoredFeatures
 
 log = logging.getLogger(__name__)
+
+ROOM = 20.0  # 10^9 bytes of a folder with features of weak views
 
 
 @dataclass
 class Pool:
-    """Images whose labels a method does not read.
+    """Images whose labels a method does not read: which, where from, of which classes, and their views.
 
-    An image has a weak view, which is that of an evaluation, and strong ones, which are those of training; strong views
-    come from the task's training loader.
+    An image has a weak view, which is that of an evaluation, and strong ones, which are those of training. The features
+    of both, by any encoder, can be kept on disk, by image and view.
 
     Attributes:
-        cfg: the run's configuration.
+        task: of the run.
         items: Dassl's items in the order of the data set's list; their labels are for results alone.
+        source: where they come from: "train split" or "test split".
         folder: where features of weak views are kept for later runs; None to keep them while the run lasts.
         squash: whether weak views are whole images brought to a square, in the place of their centres.
     """
 
-    cfg: CfgNode
+    task: Task
     items: Sequence[Datum]
+    source: str = "train split"
     folder: Path | None = None
     squash: bool = False
     _features: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of_task(cls, task: Task, folder: str = "", squash: bool = False) -> Pool:
-        """The training images of a task, all of its list; `folder` "" keeps no features."""
-        items = list(task.train_loader.dataset.data_source)
-        return cls(task.cfg, items, Path(folder).expanduser() if folder else None, squash)
+    def of_task(cls, task: Task, folder: str = "", squash: bool = False, tested: bool = False) -> Pool:
+        """The training images of a task, all of its list.
+
+        Args:
+            task: of the run.
+            folder, squash: see above; "" keeps no features.
+            tested: whether they are the test images instead.
+
+        Raises:
+            ValueError: test images are asked for, and there are none, or a pool that is not the benchmark's.
+        """
+        place = Path(folder).expanduser() if folder else None
+        if not tested:
+            return cls(task, list(task.train_loader.dataset.data_source), "train split", place, squash)
+        if task.evaluation_loader is None:
+            raise ValueError(f"IMAGES test: {task.cfg.DATASET.NAME} has no test images; set it to train")
+        if task.pool:
+            raise ValueError("IMAGES test: POOL.* changes the training images alone; set it to train, or leave POOL.* out")
+        return cls(task, list(task.evaluation_loader.dataset.data_source), "test split", place, squash)
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @property
+    def cfg(self) -> CfgNode:
+        """The run's configuration."""
+        return self.task.cfg
 
     @property
     def paths(self) -> list[str]:
@@ -75,32 +97,78 @@ class Pool:
         """Labels of the images as their data set has them, for results; negative where there are none."""
         return [item.label for item in self.items]
 
+    def about(self) -> dict[str, Any]:
+        """What results.json says of the images: how many, of which classes, where from, and what was changed."""
+        classes = self.task.supervision.pool or self.cfg.DATASET.SUBSAMPLE_CLASSES
+        about = {"images": len(self), "classes": classes, "from": self.source}
+        return about | ({"pool": self.task.pool} if self.task.pool else {})
+
     def labelled(self, chosen: Sequence[PseudoLabel], classnames: Sequence[str]) -> list[Datum]:
-        """Items with pseudo-labels, in the order of the list."""
+        """Items with pseudo-labels, in the order of `chosen`."""
         return [
             Datum(self.items[one.row].impath, one.label, self.items[one.row].domain, classnames[one.label])
-            for one in sorted(chosen)
+            for one in chosen
         ]
+
+    def strong_store(self, encoder: PromptedClip, options: Any, seed: int, counts: dict[str, int]) -> StoredFeatures:
+        """The features of the training loader's views that options of the kind of TeacherOptions ask to keep.
+
+        Args:
+            encoder: whose features they are.
+            options: teacher_cache (the mode), cache_views, cache_dir, cache_gb.
+            seed: of the views.
+            counts: "read" and "computed" images, counted on there.
+
+        Raises:
+            OSError: CACHE_DIR cannot be written to.
+        """
+        views, mode = self.task.train_loader.dataset, options.teacher_cache
+        key = {"mode": mode, "seed": seed} | self._key(encoder, self.cfg, views)
+        if mode == "exact":
+            key["batches"] = cache.batches_key(self.cfg, encoder.device)
+        folder = Path(options.cache_dir or "~/.cache/promptkd/teacher").expanduser()
+        entry = cache.open_store(
+            folder, options.cache_gb, key, self._origin(encoder), len(views), "TRAINER.PROMPTKD.CACHE_DIR"
+        )
+        log.info(f"Stored features ({mode}): {entry.path}")
+        return StoredFeatures(entry, mode, options.cache_views, counts)
 
     @torch.no_grad()
     def weak_features(self, model: PromptedClip) -> Tensor:
         """Features (N, D) of the weak views by a model's image encoder, un-normalised, float32 on the CPU.
 
-        Views have the model's own size and statistics. They are computed once for each encoder.
+        Views have the model's own size and statistics. They are computed once for each encoder, and read where
+        `folder` has them.
+
+        Raises:
+            OSError: the folder cannot be written to.
         """
         cfg = input_of(self.cfg, model)
         loader = self.weak_loader(cfg)
-        key = self._key(cfg, model, loader)
-        width = shape_of(model.clip).embed_dim
-        if key not in self._features:
-            self._features[key] = self._stored(key, width) if self.folder else self._none()
-        if not len(self._features[key]):
-            with model.precision.autocast():
-                batches = classified(loader, model.image_features, width, model.device)
-                shown = tqdm(batches, "Unlabelled images", len(loader), disable=None)
-                self._features[key] = torch.cat([features for _, _, features in shown])
-            self._keep(key)
-        return self._features[key]
+        key = {"mode": "weak", "squash": self.squash}
+        key |= self._key(model, cfg, SeededViews(loader.dataset, cfg.DATASET.ROOT))
+        name = json.dumps(key, sort_keys=True)
+        if name not in self._features:
+            self._features[name] = self._weak_features(model, loader, key)
+        return self._features[name]
+
+    def _weak_features(self, model: PromptedClip, loader: DataLoader, key: dict[str, Any]) -> Tensor:
+        if self.folder is None:
+            return encoded(model, loader)
+        option = f"TRAINER.{node_of(self.cfg.TRAINER.NAME)}.FEATURE_CACHE"
+        entry = cache.open_store(self.folder, ROOM, key, self._origin(model), len(self), option)
+        store = StoredFeatures(entry, "weak", 1, {"read": 0, "computed": 0})
+        try:
+            store.start_epoch(0)
+            if (kept := store.whole(shape_of(model.clip).embed_dim)) is not None:
+                log.info("Unlabelled images: features of %d read from %s", len(kept), entry.path)
+                return kept.float()
+            features = encoded(model, loader)
+            if distributed.is_main():
+                store.keep(features)
+            return features
+        finally:
+            store.close()
 
     def weak_loader(self, cfg: CfgNode) -> DataLoader:
         """The images in their order, in the view of an evaluation."""
@@ -114,36 +182,28 @@ class Pool:
             dataset_wrapper=reader_of(cfg),
         )
 
-    def _key(self, cfg: CfgNode, model: PromptedClip, loader: DataLoader) -> str:
-        views = SeededViews(loader.dataset, cfg.DATASET.ROOT)
-        about: dict[str, Any] = {"encoder": teacher_key(model), "arithmetic": str(model.precision.compute)}
-        about |= {"images": images_key(views), "transform": transform_key(cfg, views), "squash": self.squash}
-        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+    def _key(self, encoder: PromptedClip, cfg: CfgNode, views: SeededViews) -> dict[str, Any]:
+        """What features depend on beside the view: the encoder, the images, how they are read, the arithmetic."""
+        return {
+            "teacher": cache.encoder_key(encoder),  # the name under which stored features lie
+            "images": cache.images_key(views),
+            "transform": cache.transform_key(cfg, views),
+            "arithmetic": cache.precision_key(encoder.precision),
+        }
 
-    def _none(self) -> Tensor:
-        return torch.zeros(0)
+    def _origin(self, encoder: PromptedClip) -> dict[str, str]:
+        source = str(encoder.about.get("source", encoder.about.get("backbone", "")))
+        root = self.task.train_loader.dataset.root
+        return {"teacher": source, "dataset": self.cfg.DATASET.NAME, "root": root}
 
-    def _stored(self, key: str, width: int) -> Tensor:
-        """The features (N, D) of an earlier run; none where they are not there, or not what they have to be."""
-        assert self.folder is not None
-        path = self.folder / f"{key}.safetensors"
-        if not path.is_file():
-            return self._none()
-        try:
-            stored, _ = read_safetensors(path)
-            check_tensors(stored, {"features": torch.empty(len(self), width, device="meta")}, path)
-        except (OSError, ValueError) as error:
-            log.info("%s: features of images are made anew", one_line(error))
-            return self._none()
-        log.info("Unlabelled images: features of %d read from %s", len(self), path)
-        return stored["features"].float()
 
-    def _keep(self, key: str) -> None:
-        if self.folder is None:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.folder / f"{key}.safetensors") as partial:
-            save_file({"features": self._features[key].contiguous()}, partial)
+def encoded(model: PromptedClip, loader: DataLoader) -> Tensor:
+    """A model's features (N, D) of a loader's images, float32 on the CPU; several processes share the work."""
+    width = shape_of(model.clip).embed_dim
+    with model.precision.autocast():
+        batches = classified(loader, model.image_features, width, model.device)
+        shown = tqdm(batches, "Unlabelled images", len(loader), disable=None)
+        return torch.cat([features for _, _, features in shown])
 
 
 def squashed(cfg: CfgNode) -> Callable[[Any], Any]:

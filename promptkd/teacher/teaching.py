@@ -21,7 +21,8 @@ from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.spec import PromptSpec
 from promptkd.model.zoo import load_clip
-from promptkd.teacher import cache as teacher_cache
+from promptkd.teacher.cache import StoredFeatures
+from promptkd.teacher.pool import Pool
 from promptkd.teacher.teacher import class_note, load_teacher
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Teaching(Callback):
     vectors: ClassVectors
     teacher: PromptedClip | None
     seed: int
-    cache: teacher_cache.TeacherCache | None = None
+    cache: StoredFeatures | None = None
     metrics: dict[str, Any] | None = None
     images: dict[str, int] | None = None  # how many were read from the cache, and computed
 
@@ -80,8 +81,8 @@ class Teaching(Callback):
         """Opens the cache, and measures the teacher beside the zero-shot student."""
         if self.options.teacher_cache:
             assert self.teacher is not None and self.images is not None
-            data = self.task.train_loader.dataset
-            self.cache = teacher_cache.open_cache(self.cfg, self.teacher, data, self.precision, self.seed, self.images)
+            pool = Pool.of_task(self.task)
+            self.cache = pool.strong_store(self.teacher, self.options, self.seed, self.images)
         if self.options.evaluate_teacher and self.task.evaluation_loader is not None:
             self.metrics = self._evaluate()
 

@@ -26,13 +26,13 @@ def test_learned_prompts_and_build_of_a_teacher_count(clips):
     precision = Precision.choose("fp32", torch.device("cpu"))
     teacher = PromptedClip(clip, PromptSpec(n_text=2, n_vision=2, depth_vision=2), precision)
     prompts = teacher.prompts
-    before = teacher_cache.teacher_key(teacher)
+    before = teacher_cache.encoder_key(teacher)
     torch.nn.init.normal_(prompts.ctx)  # class vectors come from it, image features do not
-    assert teacher_cache.teacher_key(teacher) == before
+    assert teacher_cache.encoder_key(teacher) == before
     torch.nn.init.normal_(prompts.vision_prompts[1])
-    learned_other = teacher_cache.teacher_key(teacher)
+    learned_other = teacher_cache.encoder_key(teacher)
     clip.visual.transformer.resblocks[0].attn.num_heads *= 2
-    assert len({str(key) for key in (before, learned_other, teacher_cache.teacher_key(teacher))}) == 3
+    assert len({str(key) for key in (before, learned_other, teacher_cache.encoder_key(teacher))}) == 3
 
 
 def test_rows_that_are_not_finite_count_as_damaged(tmp_path):
@@ -54,7 +54,7 @@ def fill(folder: Path, order: float, start: object, say: object) -> None:
     torch.set_num_threads(1)
     counts = {"read": 0, "computed": 0}
     entry = cache_store.Entry(cache_store.Store(folder, 10**9), {"a": 1}, {}, 400)
-    cache = teacher_cache.TeacherCache(entry, "views", 20, counts)
+    cache = teacher_cache.StoredFeatures(entry, "views", 20, counts)
     right = True
     for epoch in range(40):
         start.wait()  # each view is made by both at the same time

@@ -217,7 +217,7 @@ def test_a_damaged_file_is_named_and_made_anew(distil, tmp_path, capsys, damage)
         named = view.rename(view.with_name("view-0000.floating.24"))
     capsys.readouterr()
     found, weights = distil("two")
-    assert f"Teacher cache: {named} " in capsys.readouterr().out
+    assert f"Stored features: {named} " in capsys.readouterr().out
     computed = {"cut": IMAGES, "bits": 5, "key": 2 * IMAGES, "name": IMAGES}[damage]
     assert same_bits(weights, expected) and counts(found) == (2 * IMAGES - computed, computed)
     assert counts(distil("three")[0]) == (2 * IMAGES, 0)
@@ -229,7 +229,7 @@ def test_a_full_disk_stops_the_cache_not_the_run(distil, monkeypatch, capsys):
 
     monkeypatch.setattr(cache_store.os, "pwrite", full)
     found, weights = distil("full")
-    assert "Teacher cache: No space left on device" in capsys.readouterr().out
+    assert "Stored features: No space left on device" in capsys.readouterr().out
     assert same_bits(weights, distil("plain", mode="")[1]) and counts(found) == (0, 2 * IMAGES)
 
 

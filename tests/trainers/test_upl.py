@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import result
 from PIL import Image
-from safetensors.torch import save_file
 from torch.nn import functional as F
-from yacs.config import CfgNode
 
-from dassl.data.datasets import Datum
 from promptkd.deploy.classifier import Classifier
 from promptkd.engine import checkpoints
 from promptkd.engine.pseudo_labels import PseudoLabel, described, most_confident
@@ -22,7 +19,7 @@ from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.spec import PromptSpec
 from promptkd.model.zoo import load_clip
-from promptkd.teacher.pool import Pool
+from promptkd.teacher import cache_store
 
 
 def naive_choice(probabilities: list[list[float]], paths: list[str], count: int) -> list[tuple[int, int]]:
@@ -149,32 +146,42 @@ def test_the_labelling_pass_is_kept_for_later_runs(run, tmp_path: Path, capsys):
     assert "features of 30 read from" not in capsys.readouterr().out
     run("UPL", tmp_path / "two", *words, epochs=1)
     assert "features of 30 read from" in capsys.readouterr().out
-    (file,) = (tmp_path / "kept").glob("*.safetensors")
-    file.write_bytes(b"broken")
-    run("UPL", tmp_path / "three", *words, epochs=1)
-    assert "features of images are made anew" in capsys.readouterr().out
-    labels = [result(tmp_path / name)["seen"]["pseudo_labels"] for name in ("one", "two", "three")]
-    assert labels[0] == labels[1] == labels[2]
+    (file,) = (tmp_path / "kept").glob("*/view-0000.float32.16")
+    content = file.read_bytes()
+
+    def of_another_width() -> None:
+        rows = np.ones((30, 8), np.float32)
+        sums = [cache_store.checksum(row.view(np.uint8)) for row in rows]
+        file.unlink()
+        file.with_name("view-0000.float32.8").write_bytes(np.array(sums, "<u4").tobytes() + rows.tobytes())
+
+    damages = {
+        "cut": (lambda: file.write_bytes(content[:-9]), "is damaged"),
+        "bits": (lambda: file.write_bytes(content[:-9] + b"nonsense!"), "has damaged rows"),
+        "width": (of_another_width, "is not of 16 channels"),
+    }
+    for name, (damage, message) in damages.items():
+        damage()
+        run("UPL", tmp_path / name, *words, epochs=1)
+        assert message in capsys.readouterr().out
+        assert file.read_bytes() == content
+    labels = [result(tmp_path / name)["seen"]["pseudo_labels"] for name in ("one", "two", *damages)]
+    assert all(one == labels[0] for one in labels)
+    assert result(tmp_path / "one")["config_hash"] == result(tmp_path / "two")["config_hash"]
 
 
-@pytest.mark.parametrize(
-    ("stored", "fault"),
-    [
-        ({"features": torch.full((3, 4), float("nan"))}, "features has numbers that are not finite"),
-        ({"features": torch.ones(3, 5)}, r"features is \(3, 5\), this model wants \(3, 4\)"),
-        ({"features": torch.ones(2, 4)}, "features is"),
-        ({"features": torch.ones(3, 4, dtype=torch.int64)}, "holds int64"),
-        ({"other": torch.ones(3, 4)}, "missing"),
-    ],
-)
-def test_stored_features_are_checked(tmp_path: Path, caplog, stored: dict, fault: str):
-    pool = Pool(CfgNode(), [Datum(f"{number}.png") for number in range(3)], tmp_path)
-    save_file(stored, tmp_path / "key.safetensors")
-    caplog.set_level("INFO", "promptkd")
-    assert len(pool._stored("key", 4)) == 0
-    assert re.search(f"key.safetensors.*{fault}", caplog.text) and "made anew" in caplog.text
-    save_file({"features": torch.ones(3, 4, dtype=torch.float16)}, tmp_path / "key.safetensors")
-    assert pool._stored("key", 4).dtype == torch.float32
+def test_methods_share_the_stored_features(run, tmp_path: Path, capsys):
+    """UPL's labelling pass is TFUP's, too, and a place for them changes no number."""
+    run("UPL", tmp_path / "one", *WORDS, "TRAINER.UPL.FEATURE_CACHE", str(tmp_path / "kept"), epochs=1)
+    run("TFUP", tmp_path / "alone", "TRAINER.TFUP.PREC", "fp32")
+    assert "read from" not in capsys.readouterr().out
+    kept = ("TRAINER.TFUP.FEATURE_CACHE", str(tmp_path / "kept"))
+    run("TFUP", tmp_path / "shared", "TRAINER.TFUP.PREC", "fp32", *kept)
+    assert "features of 30 read from" in capsys.readouterr().out
+    alone, shared = result(tmp_path / "alone"), result(tmp_path / "shared")
+    assert alone["metrics"] == shared["metrics"] and alone["config_hash"] == shared["config_hash"]
+    with pytest.raises(OSError, match="cannot write to TRAINER.TFUP.FEATURE_CACHE"):
+        run("TFUP", tmp_path / "x", "TRAINER.TFUP.PREC", "fp32", "TRAINER.TFUP.FEATURE_CACHE", __file__)
 
 
 def test_images_of_a_folder_need_no_labels(run, tmp_path: Path, data_root: str, clips):
