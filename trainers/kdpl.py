@@ -18,9 +18,10 @@ from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.batch import Batch
 from promptkd.engine.callbacks import Callback
 from promptkd.engine.losses import symmetric_kl
-from promptkd.engine.options import MethodOptions, node_of, option, read_section
+from promptkd.engine.options import node_of, option, read_section
 from promptkd.engine.task import Supervision
 from promptkd.model.prompted_clip import PromptedClip
+from promptkd.teacher.options import ConceptOptions
 from promptkd.teacher.vocabulary import VocabularyTeacher, find_vocabulary_teacher
 
 from .base import PromptTrainer
@@ -33,16 +34,13 @@ from .vpt import VPTOptions, visual_spec
 
 
 @dataclass(frozen=True)
-class KDPLOptions(MethodOptions):
+class KDPLOptions(ConceptOptions):
     """The teacher, and the names over which it teaches."""
 
     teacher: str = option(
         "ViT-H-14-quickgelu:dfn5b", "a CLIP's name (the published one is default), a run's directory, or a .pth.tar",
         filled=True, path=True, hint="give a CLIP's name, a run's directory or a .pth.tar",
     )  # fmt: skip
-    class_agnostic: bool = option(False, "distil over a list of concepts, not over the classes of the task")
-    concepts: str = option("", 'file of concepts, one a line; "" is the list of this project', path=True)
-    k_max: int = option(1000, "class-agnostic: names that a step takes, the likeliest of its images", least=2)
     ctx_init: str = option("a photo of a", "stands in published commands; the words are those of the method")
     prec: str = option("fp16", "stands in published commands; the arithmetic is that of the method")
 
@@ -59,8 +57,8 @@ class KDPLOptions(MethodOptions):
         reasons = {f"TRAINER.KDPL.{key}": f"TRAINER.{section}.{key} is" for key in ("CTX_INIT", "PREC")}
         if self.class_agnostic:
             return reasons | {"TEMPLATE": "a list of concepts has a template of its own"}
-        reasons |= {f"TRAINER.KDPL.{key}": "it is for CLASS_AGNOSTIC True" for key in ("CONCEPTS", "K_MAX")}
-        return reasons | {"TEMPLATE": ""}  # the teacher reads it, whatever the method does
+        # The teacher reads TEMPLATE, whatever the method does.
+        return reasons | self.concepts_not_read("KDPL") | {"TEMPLATE": ""}
 
 
 def from_a_teacher(cfg: CfgNode) -> Supervision:
@@ -76,10 +74,7 @@ def find_teacher(trainer: PromptTrainer) -> None:
         trainer.cfg,
         trainer.task,
         trainer.model.precision,
-        options.teacher,
-        options.class_agnostic,
-        options.concepts,
-        options.k_max,
+        options,
     )
 
 

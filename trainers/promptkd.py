@@ -86,5 +86,6 @@ class PromptKD(PromptTrainer):
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
         """Equation 3, weighted: the KL divergence between the teacher's and the student's class probabilities."""
         assert self.teaching is not None
-        student, teacher = model.logits(batch.images), self.teaching.logits(batch)  # (B, C) each
+        vectors, teacher = self.teaching.targets(batch)  # of K concepts (K, D), or None for C classes; (B, K)
+        student = model.logits(batch.images, vectors)  # (B, K)
         return {"loss_kd": self.options.kd_weight * mean_kl(student, teacher, self.options.temperature)}

@@ -63,7 +63,8 @@ class PoolChange:
         Raises:
             ValueError: images without labels, of which no class is known; too few classes, or foreign images.
         """
-        kept, about = list(items), {}
+        kept = list(items)
+        about: dict[str, Any] = {}
         if (self.drop_classes or self.imbalance > 1) and any(item.label < 0 for item in kept):
             raise ValueError(
                 "POOL.DROP_CLASSES and POOL.IMBALANCE need images whose classes are known, and these have no labels: "
@@ -100,7 +101,7 @@ def without_classes(items: Sequence[Datum], count: int, seed: int) -> tuple[list
 
 
 def imbalanced(items: Sequence[Datum], ratio: float, seed: int) -> list[Datum]:
-    """The images with a long tail: of the class of rank r, in a drawn order, a share of `ratio ** (-r / (C - 1))` stays.
+    """The images with a long tail: of the class of rank r, in a drawn order, `ratio ** (-r / (C - 1))` of them stay.
 
     So sizes fall evenly on a logarithmic scale (Cui et al., arXiv 1901.05555, section 5.1), from all images of the
     first class to the ratio's part of the last; every class keeps one image or more.

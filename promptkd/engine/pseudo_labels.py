@@ -52,8 +52,8 @@ def described(chosen: Sequence[PseudoLabel], truth: Sequence[int], classnames: S
         classnames: C names.
 
     Returns:
-        "count", "accuracy" (percent; None where truth is not known), "foreign" (images of no class, where there are any), "per_class" (images that each class got), and
-        "classes_without".
+        "count", "accuracy" (percent; None where truth is not known), "foreign" (chosen images of no class, where the
+        list has any), "per_class" (images that each class got), and "classes_without".
     """
     known = [one for one in chosen if truth[one.row] != UNKNOWN]
     right = sum(truth[one.row] == one.label for one in known)

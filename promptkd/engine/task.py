@@ -85,9 +85,7 @@ class Task:
         """
         cfg, change = _with_workers_that_fit(cfg), PoolChange.of(cfg)
         if change and supervision.labels:
-            raise ValueError(
-                f"POOL.*: {cfg.TRAINER.NAME} learns from no images without labels: leave it out"
-            )
+            raise ValueError(f"POOL.*: {cfg.TRAINER.NAME} learns from no images without labels: leave it out")
         manager, train_loader = loaders(_with_pool(cfg, supervision.pool))
         dataset = manager.dataset
         if supervision.labels and not getattr(dataset, "labelled", True):

@@ -1,4 +1,4 @@
-"""Options of a method that is taught: which teacher, and its cache; PromptKD's, under TRAINER.PROMPTKD."""
+"""Options of methods that are taught: which teacher, over which names, and its cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,22 @@ from promptkd.teacher.cache import MODES as CACHE_MODES
 
 
 @dataclass(frozen=True)
-class TeacherOptions(MethodOptions):
+class ConceptOptions(MethodOptions):
+    """Whether a teacher teaches the classes of the task, or a list of concepts."""
+
+    class_agnostic: bool = option(False, "distil over a list of concepts, not over the classes of the task")
+    concepts: str = option("", 'file of concepts, one a line; "" is the list of this project', path=True)
+    k_max: int = option(1000, "class-agnostic: names that a step takes, the likeliest of its images", least=2)
+
+    def concepts_not_read(self, section: str) -> dict[str, str]:
+        """Keys of a section of cfg.TRAINER that a run over the classes of its task does not read -> why."""
+        if self.class_agnostic:
+            return {}
+        return {f"TRAINER.{section}.{key}": "it is for CLASS_AGNOSTIC True" for key in ("CONCEPTS", "K_MAX")}
+
+
+@dataclass(frozen=True)
+class TeacherOptions(ConceptOptions):
     """The teacher, and its cache."""
 
     teacher: str = option(
@@ -54,4 +69,4 @@ class TeacherOptions(MethodOptions):
         reasons |= {name: "the teacher's checkpoint tells it" for name in ("N_CTX_TEXT", "PROMPT_DEPTH_TEXT")}
         if Path(self.teacher, "config.yaml").is_file():
             reasons |= {name: "the teacher is a run, which tells it" for name in ("TEACHER_NAME", "CTX_INIT")}
-        return {f"TRAINER.PROMPTKD.{name}": why for name, why in reasons.items()}
+        return {f"TRAINER.PROMPTKD.{name}": why for name, why in reasons.items()} | self.concepts_not_read("PROMPTKD")

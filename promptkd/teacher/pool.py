@@ -76,7 +76,7 @@ class Pool:
         if task.evaluation_loader is None:
             raise ValueError(f"IMAGES test: {task.cfg.DATASET.NAME} has no test images; set it to train")
         if task.pool:
-            raise ValueError("IMAGES test: POOL.* changes the training images alone; set it to train, or leave POOL.* out")
+            raise ValueError("IMAGES test: POOL.* is of training images; set it to train, or leave POOL.* out")
         return cls(task, list(task.evaluation_loader.dataset.data_source), "test split", place, squash)
 
     def __len__(self) -> int:

@@ -24,6 +24,7 @@ from promptkd.model.zoo import load_clip
 from promptkd.teacher.cache import StoredFeatures
 from promptkd.teacher.pool import Pool
 from promptkd.teacher.teacher import class_note, load_teacher
+from promptkd.teacher.vocabulary import Vocabulary, concept_vocabulary, of_concepts
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Teaching(Callback):
         vectors: class vectors of all classes, on the device.
         teacher: None where a student is evaluated, which needs the vectors alone.
         seed: of the views of training images.
+        vocabulary: what is distilled in the place of the classes, a list of concepts; None for the classes.
     """
 
     cfg: CfgNode
@@ -48,6 +50,7 @@ class Teaching(Callback):
     vectors: ClassVectors
     teacher: PromptedClip | None
     seed: int
+    vocabulary: Vocabulary | None = None
     cache: StoredFeatures | None = None
     metrics: dict[str, Any] | None = None
     images: dict[str, int] | None = None  # how many were read from the cache, and computed
@@ -66,16 +69,34 @@ class Teaching(Callback):
             return cls(cfg, options, task, precision, vectors, None, seed)
         teacher = find_teacher(cfg, options, task, precision)
         assert teacher.vectors is not None
-        return cls(cfg, options, task, precision, teacher.vectors, teacher, seed, images={"read": 0, "computed": 0})
+        teaching = cls(cfg, options, task, precision, teacher.vectors, teacher, seed, images={"read": 0, "computed": 0})
+        if options.class_agnostic:
+            teaching.vocabulary = concept_vocabulary(teacher, options)
+            log.info("It teaches %d concepts in the place of classes", teaching.vocabulary.about()["names"])
+        return teaching
 
     def logits(self, batch: Batch) -> Tensor:
-        """The teacher's logits of a batch: (B, C) float32, with its own scale."""
+        """The teacher's logits of a batch: (B, C) float32, with its own scale; of concepts where it teaches these."""
         assert self.teacher is not None
+        vectors = self.vocabulary.vectors if self.vocabulary else self.vectors
         with torch.no_grad():
             if self.cache is None:
-                return self.teacher.logits(batch.images)
-            features = self.cache.features(batch.index, batch.images, self.teacher.image_features)  # (B, D)
-            return self.vectors.logits(features)
+                return vectors.logits(self.teacher.image_features(batch.images))
+            return vectors.logits(self.cache.features(batch.index, batch.images, self.teacher.image_features))
+
+    def targets(self, batch: Batch) -> tuple[Tensor | None, Tensor]:
+        """What a student's logits are compared to.
+
+        Returns:
+            Class vectors (K, D) of the concepts of this step, or None for those of the classes; the teacher's logits
+            (B, K) of the same.
+        """
+        logits = self.logits(batch)
+        if self.vocabulary is None:
+            return None, logits
+        rows, chosen = self.vocabulary.choose(logits)
+        features = self.vocabulary.vectors.features
+        return features if rows is None else features[rows], chosen
 
     def before_train(self) -> None:
         """Opens the cache, and measures the teacher beside the zero-shot student."""
@@ -104,6 +125,9 @@ class Teaching(Callback):
     def result(self) -> dict[str, Any]:
         """What results.json says of the teacher."""
         described = dict(self.vectors.source) if self.teacher is None else dict(self.teacher.about)
+        if self.vocabulary:
+            about = self.vocabulary.about()
+            described |= {"trainer": of_concepts(described["trainer"], about["names"])} | about
         return described | (self.metrics or {}) | ({"cache": self.cache.result()} if self.cache else {})
 
     def _evaluate(self) -> dict[str, Any]:

@@ -61,6 +61,20 @@ def test_thin_scripts_call_the_launcher(script, tmp_path):
     assert said.stdout.splitlines() == expected, said.stderr
 
 
+def test_pools_are_four_sweeps_and_a_table(tmp_path):
+    """The pool as it is and three others, of one folder; the interpreter is one that says what it is asked."""
+    echo = tmp_path / "echo"
+    echo.write_text('#!/usr/bin/env bash\nprintf "%s " "${@:2}"; echo\n')
+    echo.chmod(0o755)
+    said = start(tmp_path, "bash", ROOT / "scripts/pools.sh", "emoji", "4", PYTHON=str(echo), OUTPUT="out")
+    *sweeps, table = [line.strip() for line in said.stdout.splitlines()]
+    first = "sweep --datasets emoji --trainers PromptKD UPL TFUP TFUPT CoOp_KDPL --output out --workers 1 --seeds 4"
+    grids = ("", " --grid POOL.IMBALANCE 10", " --grid POOL.DROP_CLASSES 3", " --grid POOL.FOREIGN_SHARE 0.3")
+    assert sweeps == [first + grid for grid in grids] and table == "collect out", said.stderr
+    alone = start(tmp_path, "bash", ROOT / "scripts/pools.sh", PYTHON=str(echo))
+    assert alone.returncode == 1 and alone.stderr.startswith("error: which data set?")
+
+
 def test_every_method_has_its_scripts():
     owed = {f"scripts/{method}/{name}.sh" for method in METHODS for name in list(PROTOCOLS)[:4]}
     folders = {

@@ -74,6 +74,17 @@ def test_a_grid_over_images_reaches_the_teacher(plan_file):
     assert all(one.name.split("+")[-1].split("/")[0] in one.needs[0] for one in jobs if one.needs)
 
 
+def test_what_is_drawn_into_a_pool_is_drawn_for_each_seed(plan_file):
+    """TFUP learns nothing and runs once, but for images that a seed draws; a teacher knows nothing of the pool."""
+    plan = {"trainers": ["TFUP", "PromptKD"], "seeds": [1, 2]}
+    assert sum("/TFUP/" in name for name in names(plan_file(**plan))) == 1
+    jobs = jobs_of(read_plan(plan_file(**plan, grid={"POOL.IMBALANCE": [10]}), {}))
+    drawn = [one.name for one in jobs if "/TFUP/" in one.name]
+    assert len(drawn) == 2 and all("+IMBALANCE=10/" in name for name in drawn)
+    (teacher,) = [one for one in jobs if "/PromptSRC/" in one.name]
+    assert "IMBALANCE" not in " ".join([teacher.name, *teacher.command])
+
+
 def test_done_in_one_sweep_is_done_in_another_by_its_configuration(plan_file, tmp_path):
     one = jobs_of(read_plan(plan_file(trainers=["CoOp"], seeds=[1]), {}))[0]
     write(one.directory, result("CoOp", config_hash=one.config_hash))

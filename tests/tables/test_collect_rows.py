@@ -18,6 +18,31 @@ def test_runs_of_different_settings_are_rows_of_their_own(tmp_path):
     assert means == {"KD_WEIGHT 200.0)": 70.0, "KD_WEIGHT 1000.0)": 80.0}
 
 
+def test_runs_of_changed_pools_never_mix(tmp_path):
+    """Not even where no other run is there to tell them from: the pool is a part of each row's name."""
+    pools = {
+        "clean": {},
+        "tail": {"POOL.IMBALANCE": 10.0},
+        "both": {"POOL.IMBALANCE": 10.0, "POOL.FOREIGN_SHARE": 0.3, "POOL.FOREIGN_FROM": ""},
+        "few": {"POOL.DROP_CLASSES": 3},
+    }
+    for number, (name, settings) in enumerate(pools.items()):
+        for seed in (1, 2):
+            write(tmp_path / name / str(seed), result("UPL", seed=seed, base=60.0 + number, settings=settings))
+    labels = {
+        name: [method.label.partition("(")[2] for method in collect.collect([str(tmp_path / name)])[0]]
+        for name in pools
+    }
+    assert labels == {
+        "clean": [""],
+        "tail": ["pool 1:10)"],
+        "both": ["pool 1:10, 30 % foreign)"],
+        "few": ["pool without 3 classes)"],
+    }
+    summaries, left_out = collect.collect([str(tmp_path)])
+    assert left_out == [] and sorted(row["EuroSAT"].mean("base") for row in summaries.values()) == [60, 61, 62, 63]
+
+
 def test_a_setting_for_each_data_set_does_not_split_a_row(tmp_path):
     for dataset, weight in (("EuroSAT", 1000.0), ("DescribableTextures", 200.0)):
         write(tmp_path / dataset, result("PromptKD", dataset, settings={"TRAINER.PROMPTKD.KD_WEIGHT": weight}))
