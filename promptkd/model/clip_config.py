@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from promptkd.bounded import named, read_json, shown, whole_number
+from promptkd.bounded import clipped, named, read_json, shown, whole_number
 
 LONGEST_TEXT = 4096  # tokens
 # Largest whole number of each size; a list is checked number by number (a ResNet's layers, an image's sides).
@@ -14,6 +15,7 @@ _SIZES = {
     "embed_dim": 16_384, "image_size": 4096, "layers": 200, "width": 16_384, "head_width": 4096, "patch_size": 512,
     "context_length": LONGEST_TEXT, "vocab_size": 1_000_000, "heads": 512,
 }  # fmt: skip
+_TOKENIZER = {"clean": str, "strip_sep_token": bool, "language": str}  # what released configurations give
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -40,6 +42,7 @@ def check_config(config: Any) -> dict[str, Any]:
         if not isinstance(model.get(tower), dict):
             raise ValueError(f"model_cfg.{tower} is {shown(model.get(tower))}: it has to be a mapping")
         _check(model[tower], f"model_cfg.{tower}")
+    _check_tokenizer(model["text_cfg"])
     if "embed_dim" not in model:
         raise ValueError("model_cfg has no embed_dim")
     _check_preprocessing(config.get("preprocess_cfg", {}))
@@ -60,6 +63,27 @@ def _check(section: Mapping[str, Any], where: str) -> None:
         numbers = value if isinstance(value, list) and 0 < len(value) <= 8 else [value]
         for number in numbers:
             whole_number(number, f"{where}.{key}", 1, most)
+
+
+def _check_tokenizer(section: Mapping[str, Any]) -> None:
+    """Raises ValueError for what would let a tokenizer's library run code, or read another file of this machine.
+
+    open_clip hands `tokenizer_kwargs` to transformers as they are, where `trust_remote_code` imports what a repository
+    holds.
+    """
+    options = section.get("tokenizer_kwargs", {})
+    if not isinstance(options, dict) or (odd := sorted(map(str, options.keys() - _TOKENIZER.keys()))):
+        what = shown(options) if not isinstance(options, dict) else f"with {clipped(', '.join(odd))}"
+        raise ValueError(
+            f"model_cfg.text_cfg.tokenizer_kwargs is {what}: {', '.join(_TOKENIZER)} are known, and no others"
+        )
+    for key, value in options.items():
+        if type(value) is not _TOKENIZER[key]:
+            raise ValueError(f"model_cfg.text_cfg.tokenizer_kwargs.{key} is {shown(value)}, of another kind")
+    for key in ("hf_tokenizer_name", "hf_model_name"):
+        name = section.get(key, "")
+        if not isinstance(name, str) or not re.fullmatch(r"([\w-][\w.-]*(/[\w-][\w.-]*)?)?", name, re.ASCII):
+            raise ValueError(f"model_cfg.text_cfg.{key} is {shown(name)}: the name of a Hub's repository is wanted")
 
 
 def _check_preprocessing(section: Any) -> None:

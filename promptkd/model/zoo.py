@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
-from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.error import URLError
 
 import open_clip
 import torch
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-from open_clip.factory import load_checkpoint
 from open_clip.model import CLIP, build_model_from_openai_state_dict
-from open_clip.pretrained import get_pretrained_url, list_pretrained_models_by_tag, list_pretrained_tags_by_model
-from safetensors.torch import save_file
+from open_clip.pretrained import get_pretrained_url, list_pretrained_models_by_tag
 from torch import Tensor
 
-from promptkd.bounded import clipped, named, shown
+from promptkd.bounded import clipped, named
 from promptkd.home import ROOT
-from promptkd.model.clip_config import LONGEST_TEXT, is_plain, read_config
+from promptkd.model.clip_config import is_plain, read_config
+from promptkd.model.open_clip_names import from_open_clip
 from promptkd.model.parts import Clip
-from promptkd.tensors import check_finite, read_weights, without_wrapper
+from promptkd.model.weights import check_values, read_state
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +34,6 @@ OPENAI = {
 }
 _TEXT_PARTS = ("transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection", "text")
 
-# Beginnings of the names in a CLIP's state dict, without what a wrapper puts in front; and entries that are no weights.
-_CLIP_NAMES = ("visual.", "logit_scale", "text_projection", "positional_embedding", "token_embedding.", "text.")
-_NUMBERS = ("input_resolution", "context_length", "vocab_size", "token_ids", "num_batches_tracked")
 _LARGEST_TABLE = 2**26  # numbers
 
 
@@ -75,7 +68,7 @@ def load_clip(name: str, text: bool = True) -> Clip:
     elif Path(name).is_file():
         model = _from_file(Path(name), text)
     elif name.startswith("hf-hub:") or name.partition(":")[0].replace("/", "-") in open_clip.list_models():
-        model = _from_open_clip(name)
+        model = from_open_clip(name)
     else:
         close = get_close_matches(name, [*available_models(), *open_clip.list_models()], n=1, cutoff=0.4)
         raise ValueError(
@@ -122,8 +115,8 @@ def _from_file(path: Path, text: bool) -> Clip:
     file = next((file for file in files if file.is_file()), None)
     config = None if file is None else read_config(file)
     if config is not None and not is_plain(config["model_cfg"]):
-        return _from_open_clip(f"local-dir:{path.parent}")
-    return from_state(_read_state(path), config, str(path), text)
+        return from_open_clip(f"local-dir:{path.parent}")
+    return from_state(read_state(path), config, str(path), text)
 
 
 def from_state(
@@ -143,7 +136,7 @@ def from_state(
         ValueError: the tensors are no CLIP's, or not those of this architecture.
     """
     state = {key: value for key, value in state.items() if key != "attn_mask"}  # no weight: made anew below
-    _check_values(state, source)
+    check_values(state, source)
     try:
         with torch.device("meta"):
             model = _empty_model(source, state, config)
@@ -158,22 +151,6 @@ def from_state(
     model.attn_mask = torch.full((length, length), float("-inf")).triu_(1)
     model.config = config or {}
     return model
-
-
-def _check_values(state: Mapping[str, Any], source: str) -> None:
-    """Raises ValueError where weights are no finite real numbers, or more texts or tokens than any CLIP has."""
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{named(source)}: {shown(name)} is {shown(value)}, no tensor")
-        if name.rpartition(".")[2] in _NUMBERS:
-            continue
-        if not value.is_floating_point() or not value.numel():
-            kind = f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
-            raise ValueError(f"{named(source)}: {clipped(name)} is {kind}, no real numbers")
-        check_finite(value, name, source)
-    positions = state.get("positional_embedding")
-    if positions is not None and len(positions) > LONGEST_TEXT:
-        raise ValueError(f"{named(source)}: texts of {len(positions)} tokens, above {LONGEST_TEXT}")
 
 
 def _empty_model(source: str, state: dict[str, Tensor], config: dict[str, Any] | None) -> Clip:
@@ -208,15 +185,6 @@ def _empty_model(source: str, state: dict[str, Tensor], config: dict[str, Any] |
         raise ValueError(f"{named(source)} does not fit its architecture: {clipped(reason)}") from error
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors in a weight file: safetensors, TorchScript or a state dict; raises ValueError for another file."""
-    state = read_weights(path)
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    if not isinstance(state, dict):
-        raise ValueError(f"{named(path)}: state_dict is {shown(state)}, no names with tensors")
-    return without_wrapper({key: value for key, value in state.items() if isinstance(value, Tensor)}, _CLIP_NAMES)
-
-
 def _full_table(state: dict[str, Tensor], vocab_size: int) -> Tensor:
     """The token table of a bundled model, which stores the rows of its training words; all other rows are zero."""
     ids, rows = state.pop("token_ids").flatten().long(), state["token_embedding.weight"].float()
@@ -227,58 +195,6 @@ def _full_table(state: dict[str, Tensor], vocab_size: int) -> Tensor:
     table = torch.zeros(vocab_size, rows.shape[1], device="cpu")
     table[ids] = rows
     return table
-
-
-def _from_open_clip(name: str) -> Clip:
-    """A model by open_clip's name: "architecture:tag", "architecture:FILE", "hf-hub:..." or "local-dir:..."."""
-    complete = name.startswith(("hf-hub:", "local-dir:"))  # the name leads to the weights as well
-    arch, _, pretrained = (name, "", "") if complete else name.partition(":")
-    if not complete:
-        arch = arch.replace("/", "-")
-        tags = list_pretrained_tags_by_model(arch)
-        if pretrained not in tags and not Path(pretrained).is_file():
-            raise ValueError(
-                f"{name!r}: {pretrained!r} is neither a file nor weights of {arch}; "
-                f"write {arch}:FILE or {arch}:TAG with one of {', '.join(tags) or '(none published)'}"
-            )
-    try:
-        if pretrained and pretrained not in tags:
-            model = _with_weights_of(arch, Path(pretrained))
-        else:
-            model = open_clip.create_model(
-                arch, pretrained=pretrained or None, require_pretrained=True, pretrained_text=False
-            )
-        model.tokenizer = open_clip.get_tokenizer(arch)
-        model.config = None if complete else {"model_cfg": open_clip.get_model_config(arch)}
-    except (RuntimeError, OSError, pickle.UnpicklingError, KeyError, TypeError, AttributeError) as error:
-        raise OSError(
-            f"cannot load {name}: {clipped(error, 300)}. "
-            f"Without a network, fetch the file elsewhere and give {arch}:FILE"
-        ) from error
-    return model
-
-
-def _with_weights_of(arch: str, path: Path) -> Clip:
-    """A model of an architecture of open_clip's with the weights of a file, in any form that open_clip knows.
-
-    Raises:
-        ValueError: the file cannot be read, or holds other weights.
-    """
-    model = open_clip.create_model(arch, pretrained=None, pretrained_text=False)
-    if path.suffix in (".npy", ".npz"):  # of big_vision, whose names open_clip translates
-        load_checkpoint(model, str(path))
-        return model
-    state = _read_state(path)
-    numbers = {key: value for key, value in state.items() if key not in _NUMBERS}
-    _check_values(numbers, str(path))
-    with TemporaryDirectory() as folder:  # open_clip translates the names of several projects, from a file alone
-        checked = str(Path(folder) / "checked.safetensors")
-        save_file({key: value.detach().clone().contiguous() for key, value in numbers.items()}, checked)
-        try:
-            load_checkpoint(model, checked)
-        except (RuntimeError, KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
-            raise ValueError(f"{named(path)} does not fit {arch}: {clipped(error, 400)}") from error
-    return model
 
 
 def image_statistics(model: Clip) -> tuple[tuple[float, ...], tuple[float, ...]]:

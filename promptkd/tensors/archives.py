@@ -37,7 +37,7 @@ class Archive:
     """
 
     def __init__(self, path: Path) -> None:
-        _check_index(path)
+        check_index(path)
         self.file = zipfile.ZipFile(path)
         names = self.file.namelist()
         roots = {name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1}
@@ -46,7 +46,7 @@ class Archive:
                 "a zip archive that is none of PyTorch's" if len(roots) != 1 else "a file in it comes twice"
             )
         self.root = roots.pop()
-        self._check_sizes(path.stat().st_size)
+        check_sizes(self.file, path.stat().st_size)
         if self._has("byteorder") and self._read("byteorder", 100) != b"little":
             raise ValueError("numbers in big-endian order")
 
@@ -130,19 +130,24 @@ class Archive:
         with self.file.open(info) as file:
             return file.read(info.file_size)
 
-    def _check_sizes(self, size: int) -> None:
-        """Compares what the files of the archive unpack to with its own size: PyTorch stores them as they are."""
-        for info in self.file.infolist():
-            stored = info.compress_type == zipfile.ZIP_STORED
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.compress_size > size:
-                raise ValueError(f"{shown(info.filename)} in it is compressed in an unusual way, or larger than it")
-            if stored and info.file_size != info.compress_size:
-                raise ValueError(f"{shown(info.filename)} in it has two sizes")
-        if (total := sum(info.file_size for info in self.file.infolist())) > 4 * size + _SPARE:
-            raise ValueError(f"an archive of {size:,} bytes that unpacks to {total:,}")
+
+def check_sizes(archive: zipfile.ZipFile, size: int) -> None:
+    """Compares what the files of an archive unpack to with its own size: tensors are stored as they are.
+
+    Raises:
+        ValueError: they unpack to far more, or are compressed in an unusual way.
+    """
+    for info in archive.infolist():
+        stored = info.compress_type == zipfile.ZIP_STORED
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.compress_size > size:
+            raise ValueError(f"{shown(info.filename)} in it is compressed in an unusual way, or larger than it")
+        if stored and info.file_size != info.compress_size:
+            raise ValueError(f"{shown(info.filename)} in it has two sizes")
+    if (total := sum(info.file_size for info in archive.infolist())) > 4 * size + _SPARE:
+        raise ValueError(f"an archive of {size:,} bytes that unpacks to {total:,}")
 
 
-def _check_index(path: Path) -> None:
+def check_index(path: Path) -> None:
     """Raises ValueError where an archive's table of contents is missing, or too large to be read."""
     size = path.stat().st_size
     with path.open("rb") as file:
