@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import random
 import shutil
 import sys
@@ -71,6 +72,35 @@ def test_context_learner_trains_and_its_checkpoint_is_coops(run, openai_file: st
     ours = run("CoOp", tmp_path / "ours", *flags, *words, backbone=openai_file)
     assert ours == pytest.approx(theirs)
     assert result(tmp_path / "ours")["trainer"] == "CoOp"
+
+
+class Code:
+    """Writes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_checkpoints_of_foreign_trainers_are_read_without_their_objects(run, openai_file: str, tmp_path, monkeypatch):
+    words = ["TRAINER.COOP.CTX_INIT", "a_photo_of_a", "TRAINER.COOP.PREC", "fp32"]
+    before = run("ForeignCoOp", tmp_path / "run", *words, backbone=openai_file, epochs=1)
+    path = tmp_path / "run" / "prompt_learner" / "model.pth.tar-1"
+    content = checkpoints.read_checkpoint(path)
+    torch.save(content | {"scheduler": Code(tmp_path / "ran")}, path)  # upstream stores its schedule as an object
+    load = torch.load  # of backbones, which clip/clip.py has written anew by then
+    monkeypatch.setattr(
+        torch, "load", lambda file, *words, **more: "pth" not in str(file) and load(file, *words, **more)
+    )
+    flags = ["--eval-only", f"--model-dir={tmp_path / 'run'}", "--load-epoch=1"]
+    assert run("ForeignCoOp", tmp_path / "again", *flags, *words, backbone=openai_file) == pytest.approx(before)
+    content["state_dict"]["ctx"][0, 0] = float("nan")
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="model.pth.tar-1.*'ctx' of its state_dict has numbers that are not finite"):
+        run("ForeignCoOp", tmp_path / "third", *flags, *words, backbone=openai_file)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dassl import utils
+from dassl.utils import reading
 
 
 def _state(model, epoch=3, **more):
@@ -92,6 +93,49 @@ def test_resume_restores_the_optimizer(tmp_path):
     assert torch.equal(momentum, optimizer.state[model.weight]["momentum_buffer"])
     with pytest.raises(RuntimeError, match="size mismatch"):
         utils.resume_from_checkpoint(str(tmp_path), nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"state_dict": [1]}, "state_dict is a list"),
+        ({"state_dict": {"weight": "text"}}, "'weight' of its state_dict is no tensor"),
+        ({"state_dict": {"weight": torch.tensor([float("nan")])}}, "not finite"),
+        ({"epoch": "3"}, "epoch is '3'"),
+        ({"epoch": -1}, "epoch is '-1'"),
+        ({"optimizer": [1]}, "optimizer is a list"),
+        ({"optimizer": {"state": {}}}, "optimizer does not fit this run"),
+        ({"optimizer": {"state": 3, "param_groups": []}}, "optimizer.state is none"),
+        ({"scheduler": {"optimizer": 3}}, "scheduler.optimizer is none of this run's"),
+        ({"scheduler": {"last_epoch": "x"}}, "scheduler.last_epoch is none of this run's"),
+    ],
+)
+def test_fields_of_another_kind_are_named(tmp_path, changes, fault):
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3)
+    torch.save(_state(model) | changes, tmp_path / "model.pth.tar-3")
+    (tmp_path / "checkpoint").write_text("model.pth.tar-3\n")
+    with pytest.raises(ValueError, match=f"model.pth.tar-3.*{fault}"):
+        utils.resume_from_checkpoint(str(tmp_path), model, optimizer, scheduler)
+
+
+@pytest.mark.parametrize("name", ["../other/model.pth.tar-3", "/model.pth.tar-3", "..", "", "a" * 5000 + "/b"])
+def test_the_name_of_a_checkpoint_stays_in_its_folder(tmp_path, name):
+    (tmp_path / "checkpoint").write_text(name)
+    with pytest.raises(ValueError, match="names no file of its folder") as caught:
+        utils.resume_from_checkpoint(str(tmp_path), nn.Linear(2, 2))
+    assert len(str(caught.value)) < 400
+
+
+def test_another_reader_reads_the_files(tmp_path):
+    utils.save_checkpoint(_state(nn.Linear(2, 2)), str(tmp_path))
+    try:
+        reading.set_reader(lambda path: {"epoch": 7, "read": path})
+        path = str(tmp_path / "model.pth.tar-3")
+        assert utils.load_checkpoint(path) == {"epoch": 7, "read": path}
+    finally:
+        reading.set_reader(reading.read_with_torch)
 
 
 def test_load_pretrained_weights_reports_what_does_not_fit(tmp_path, capsys):

@@ -127,6 +127,7 @@ class TrainerBase:
 
         Raises:
             FileNotFoundError: no such file; the message says what is there.
+            ValueError: it is no checkpoint.
             RuntimeError: the weights do not fit the model.
         """
         if not directory:
@@ -137,8 +138,10 @@ class TrainerBase:
         for name in self.get_model_names():
             path = os.path.join(directory, name, file_name)
             checkpoint = load_checkpoint(path)
+            if "state_dict" not in checkpoint:
+                raise ValueError(f'"{path}" has no state_dict: it is no checkpoint')
             self._models[name].load_state_dict(checkpoint["state_dict"])
-            print(f'Loading weights to {name} from "{path}" (epoch = {checkpoint["epoch"]})')
+            print(f'Loading weights to {name} from "{path}" (epoch = {checkpoint.get("epoch")})')
 
     def init_writer(self, log_dir: str) -> None:
         """Open a TensorBoard log; without the package a warning says that there is none."""

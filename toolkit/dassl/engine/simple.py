@@ -145,6 +145,8 @@ class SimpleTrainer(TrainerBase):
         path = os.path.join(self.output_dir, self.get_model_names()[0], "model-best.pth.tar")
         if self.cfg.TEST.FINAL_MODEL == "best_val" and os.path.isfile(path):
             result = load_checkpoint(path).get("val_result")
+            if result is not None and (type(result) not in (int, float) or not 0 <= result <= 100):
+                raise ValueError(f'"{path}": val_result is {str(result)[:80]!r}, no accuracy')
             self.best_result = self.best_result if result is None else result
 
     def after_train(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from .reading import check_fields, load_state, read_content
 from .tools import atomic_write, listdir_nohidden, tolist_if_not
 
 
@@ -76,7 +76,8 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file; the message says what is in its folder.
-        ValueError: the file holds other than tensors and plain values (as upstream's do), or is damaged.
+        ValueError: the file holds other than tensors and plain values (as upstream's do), is damaged, or has a field of
+            another kind; the message names it.
     """
     if not fpath:
         raise ValueError("the path of the checkpoint is empty")
@@ -84,15 +85,7 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
         folder = os.path.dirname(fpath) or "."
         found = ", ".join(listdir_nohidden(folder, sort=True)) if os.path.isdir(folder) else "there is no such folder"
         raise FileNotFoundError(f'no checkpoint at "{fpath}"; in that folder: {found or "nothing"}')
-    try:
-        return torch.load(fpath, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f'"{fpath}" is no checkpoint of this package: damaged, or it holds Python objects besides tensors, as those'
-            " that upstream Dassl saves do"
-        ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f'"{fpath}" is damaged ({str(error).splitlines()[0]})') from error
+    return check_fields(read_content(fpath), fpath)
 
 
 def resume_from_checkpoint(
@@ -108,19 +101,25 @@ def resume_from_checkpoint(
 
     Raises:
         FileNotFoundError: no text file `checkpoint` in the folder, or no file of the name in it.
+        ValueError: that name leads out of the folder, or a field of the file is of another run.
         RuntimeError: the weights do not fit the model.
     """
     with open(os.path.join(fdir, "checkpoint"), encoding="utf-8") as file:
-        fpath = os.path.join(fdir, file.readline().strip())
+        name = file.readline(1000).strip()
+    if name != os.path.basename(name) or name in ("", ".", ".."):
+        raise ValueError(f'"{os.path.join(fdir, "checkpoint")}" names no file of its folder: {name[:80]!r}')
+    fpath = os.path.join(fdir, name)
     print(f'Loading checkpoint from "{fpath}"')
     checkpoint = load_checkpoint(fpath)
+    if lacking := [field for field in ("state_dict", "epoch") if field not in checkpoint]:
+        raise ValueError(f'"{fpath}" has no {lacking[0]}: it is no checkpoint to go on from')
     model.load_state_dict(checkpoint["state_dict"])
     print("Loaded model weights")
     if optimizer is not None and checkpoint.get("optimizer") is not None:
-        optimizer.load_state_dict(checkpoint["optimizer"])
+        load_state(optimizer, checkpoint["optimizer"], "optimizer", fpath)
         print("Loaded optimizer")
     if scheduler is not None and checkpoint.get("scheduler") is not None:
-        scheduler.load_state_dict(checkpoint["scheduler"])
+        load_state(scheduler, checkpoint["scheduler"], "scheduler", fpath)
         print("Loaded scheduler")
     epoch = int(checkpoint["epoch"])
     print(f"Previous epoch: {epoch}")
@@ -139,7 +138,7 @@ def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
     matched, left = {}, []
     for key, value in weights.items():
         name = key.removeprefix("module.")
-        if name in own and own[name].shape == value.shape:
+        if name in own and isinstance(value, torch.Tensor) and own[name].shape == value.shape:
             matched[name] = value
         else:
             left.append(key)
