@@ -12,7 +12,6 @@ A plain name is ours where Python itself would find our folder under it, and onl
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.abc
 import importlib.util
@@ -30,23 +29,9 @@ _PREFIX = "promptkd."
 
 
 def register() -> None:
-    """Imports every method and every data set, which register themselves with Dassl.
-
-    What methods that were written for upstream read through Dassl is then read by promptkd.tensors, too.
-    """
+    """Imports every method and every data set, which register themselves with Dassl."""
     importlib.import_module("promptkd.trainers")
-    let_dassl_read_safely()
     register_datasets()
-
-
-def let_dassl_read_safely() -> None:
-    """Gives our toolkit the reader of checkpoints that builds no object; upstream's Dassl takes none."""
-    from promptkd.tensors import read_content
-
-    with contextlib.suppress(ImportError):
-        from dassl.utils.reading import set_reader
-
-        set_reader(read_content)
 
 
 def register_datasets() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,6 +79,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{named(path)}: {error}") from error
     return content | {"state_dict": tensors.without_wrapper(content["state_dict"], _KNOWN)}
+
+
+def let_dassl_read_safely() -> None:
+    """Lets Dassl's own functions, as methods written for upstream call them, read files by promptkd.tensors.
+
+    Our toolkit takes such a reader; an upstream Dassl in its place has none, and reads by pickle.
+    """
+    with contextlib.suppress(ImportError):
+        from dassl.utils.reading import set_reader
+
+        set_reader(tensors.read_content)
 
 
 def _check_fields(content: Mapping[str, Any]) -> None:

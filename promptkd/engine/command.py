@@ -199,8 +199,10 @@ def _run(cfg: CfgNode, build_only: bool) -> float | None:
     from dassl.engine import build_trainer
     from dassl.utils import collect_env_info, set_random_seed
     from promptkd import distributed
+    from promptkd.engine.checkpoints import let_dassl_read_safely
     from promptkd.results.directory import take_directory
 
+    let_dassl_read_safely()
     if cfg.SEED >= 0:
         set_random_seed(cfg.SEED)
     log.log(logging.INFO if cfg.VERBOSE else logging.DEBUG, "** Configuration **\n%s", cfg)
