@@ -12,6 +12,11 @@ from dassl import utils
 from dassl.utils import reading
 
 
+@pytest.fixture(autouse=True)
+def pytorchs_reader():
+    reading.set_reader(reading.read_with_torch)
+
+
 def _state(model, epoch=3, **more):
     return {"state_dict": model.state_dict(), "epoch": epoch, "optimizer": None, "scheduler": None} | more
 
@@ -130,12 +135,9 @@ def test_the_name_of_a_checkpoint_stays_in_its_folder(tmp_path, name):
 
 def test_another_reader_reads_the_files(tmp_path):
     utils.save_checkpoint(_state(nn.Linear(2, 2)), str(tmp_path))
-    try:
-        reading.set_reader(lambda path: {"epoch": 7, "read": path})
-        path = str(tmp_path / "model.pth.tar-3")
-        assert utils.load_checkpoint(path) == {"epoch": 7, "read": path}
-    finally:
-        reading.set_reader(reading.read_with_torch)
+    reading.set_reader(lambda path: {"epoch": 7, "read": path})
+    path = str(tmp_path / "model.pth.tar-3")
+    assert utils.load_checkpoint(path) == {"epoch": 7, "read": path}
 
 
 def test_load_pretrained_weights_reports_what_does_not_fit(tmp_path, capsys):
