@@ -125,7 +125,7 @@ def test_fields_of_another_kind_are_named(tmp_path, changes, fault):
         utils.resume_from_checkpoint(str(tmp_path), model, optimizer, scheduler)
 
 
-@pytest.mark.parametrize("name", ["../other/model.pth.tar-3", "/model.pth.tar-3", "..", "", "a" * 5000 + "/b"])
+@pytest.mark.parametrize("name", ["../other/model.pth.tar-3", "/model.pth.tar-3", "..", "", "a/b"])
 def test_the_name_of_a_checkpoint_stays_in_its_folder(tmp_path, name):
     (tmp_path / "checkpoint").write_text(name)
     with pytest.raises(ValueError, match="names no file of its folder") as caught:
