@@ -1,7 +1,7 @@
 """Prompt learning and distillation for CLIP: models, data, training, results and deployment as a library.
 
     import promptkd
-    student = promptkd.load("output/.../seed1")           # a finished run, or a folder that PromptedClip.save wrote
+    student = promptkd.load("output/.../seed1")           # a finished run, or an exported folder
     student.predict(PIL.Image.open("photo.jpg"), top=3)   # [("forest", 0.93), ...]
 
 Nothing heavy is imported before it is used. docs/python.md shows the rest: a distillation in your own loop, results
@@ -16,7 +16,7 @@ from promptkd.guests import install_names
 
 if TYPE_CHECKING:
     from promptkd.deploy.classifier import Classifier
-    from promptkd.deploy.classifier import Classifier as load
+    from promptkd.deploy.opening import load, open_classifier
     from promptkd.engine.losses import mean_kl
     from promptkd.model.class_vectors import ClassVectors
     from promptkd.model.precision import Precision
@@ -37,14 +37,15 @@ _PUBLIC = {  # name -> module, and its name there; imported when it is first ask
     "PromptedClip": ("promptkd.model.prompted_clip", "PromptedClip"),
     "RunRecord": ("promptkd.results.record", "RunRecord"),
     "find_runs": ("promptkd.results.search", "find"),
-    "load": ("promptkd.deploy.classifier", "Classifier"),
+    "load": ("promptkd.deploy.opening", "load"),
     "load_clip": ("promptkd.model.zoo", "load_clip"),
     "load_teacher": ("promptkd.teacher.teacher", "load_teacher"),
     "mean_kl": ("promptkd.engine.losses", "mean_kl"),
+    "open_classifier": ("promptkd.deploy.opening", "open_classifier"),
 }
 __all__ = [
     "ClassVectors", "Classifier", "Precision", "PromptSpec", "PromptedClip", "RunRecord", "find_runs", "load",
-    "load_clip", "load_teacher", "mean_kl",
+    "load_clip", "load_teacher", "mean_kl", "open_classifier",
 ]  # fmt: skip
 
 install_names()

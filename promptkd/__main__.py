@@ -42,7 +42,7 @@ COMMANDS = {  # name -> its module, and what it does
     "sweep": ("promptkd.sweep.command", "many runs: methods x data sets x protocols x shots x seeds"),
     "collect": ("promptkd.tables.command", "tables and a report of finished runs"),
     "predict": ("promptkd.deploy.predict", "classify images with a finished run"),
-    "export": ("promptkd.deploy.export", "a finished run in the published code's form"),
+    "export": ("promptkd.deploy.export", "a finished run as a folder, an .onnx file, or in the published code's form"),
     "data": ("promptkd.data.command", "check, download and sample data sets"),
     "job": ("promptkd.sweep.execute", "one job of a list that a sweep wrote"),
 }

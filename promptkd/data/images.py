@@ -44,7 +44,7 @@ def read_upright(path: str) -> Image.Image:
     Raises:
         OSError: the file is no readable image, or one of extreme shape; the message names it.
     """
-    return _read(path, _upright)
+    return _read(path, upright)
 
 
 def read_published(path: str) -> Image.Image:
@@ -53,7 +53,7 @@ def read_published(path: str) -> Image.Image:
     Raises:
         OSError: the file is no readable image, or one of extreme shape; the message names it.
     """
-    return _read(path, lambda image: image.convert("RGB"))
+    return _read(path, lambda image: _pixels_alone(image.convert("RGB")))
 
 
 def check_shape(image: Image.Image) -> None:
@@ -113,18 +113,29 @@ def _from_pixels(path: str, convert: Callable[[Image.Image], Image.Image]) -> Im
     return None
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """An opened image as RGB: turned, transparent parts white, 16 bits scaled to 8."""
-    upright = turned(image)
-    if upright.mode.startswith("I"):  # 16 bits; convert("RGB") would clip them to white
-        values = np.asarray(upright)  # (H, W), of as many bits as the image has
+def upright(image: Image.Image) -> Image.Image:
+    """An opened image as RGB: turned, transparent parts white, 16 bits scaled to 8; one that has been is as it was.
+
+    Raises:
+        ValueError: floating-point values.
+        OSError: pixels that cannot be decoded.
+    """
+    picture = turned(image)
+    if picture.mode.startswith("I"):  # 16 bits; convert("RGB") would clip them to white
+        values = np.asarray(picture)  # (H, W), of as many bits as the image has
         return Image.fromarray((values >> _excess_bits(values)).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if upright.mode == "F":
+    if picture.mode == "F":
         raise ValueError("floating-point values have no known range; store it with 8 or 16 bits")
-    if upright.has_transparency_data:
-        layer = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return upright.convert("RGB")
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return _pixels_alone(picture.convert("RGB"))
+
+
+def _pixels_alone(image: Image.Image) -> Image.Image:
+    """An image without what its file had beside the pixels, such as a turn, which would be made a second time."""
+    image.info = {}
+    return image
 
 
 def _reason(path: str, error: Exception) -> str:

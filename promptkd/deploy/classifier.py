@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from PIL import Image
     from torch import Tensor
@@ -15,10 +16,20 @@ if TYPE_CHECKING:
 class Classifier:
     """Classifies images as the run's own evaluation does, without teacher, text encoder or data set.
 
+    Images are of any size and mode: they are turned upright by their EXIF tag, transparent parts become white.
+
     Args:
-        directory: a finished run, or a model that `promptkd.model.saved.save` has left.
+        directory: a finished run, a folder that `promptkd export --format safetensors` wrote, or a model that
+            `promptkd.model.saved.save` has left.
         device: where it computes.
         epoch: checkpoint to load; None for the best, else the last.
+
+    Attributes:
+        model: the `PromptedClip`.
+        class_vectors: those of the classes among which it chooses.
+        preprocessing: from an image to the model's input, described.
+        rejection: when an image is none of the classes; None where that was not chosen.
+        about: what is known of its origin: "trainer", "backbone", "dataset", ... -> text.
 
     Raises:
         FileNotFoundError: the directory holds no run, checkpoint or class vectors.
@@ -28,19 +39,29 @@ class Classifier:
     def __init__(self, directory: str | Path, device: torch.device | str = "cpu", epoch: int | None = None) -> None:
         import torch
 
-        from promptkd.deploy.preprocessing import transform_of_model, transform_of_run
+        from promptkd.deploy import export_folder
+        from promptkd.deploy.preprocessing import Preprocessing, transform_of_run
+        from promptkd.deploy.rejection import Rejection
         from promptkd.engine.runs import read_run
         from promptkd.model import saved
 
         if torch.device(device).type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device {device}: PyTorch sees no GPU here; use cpu")
-        if (Path(directory) / saved.TENSORS_FILE).is_file():
+        self.rejection = Rejection.read(directory)
+        if export_folder.is_export(directory):
+            self.model, self.preprocessing, self.about = export_folder.read(directory, device)
+        elif (Path(directory) / saved.TENSORS_FILE).is_file():
             self.model = saved.load(directory, device)
-            self.transform: Any = transform_of_model(self.model)
+            self.preprocessing = Preprocessing.of_model(self.model)
+            self.about = {key: str(value) for key, value in self.model.about.items()}
         else:
             run = read_run(directory, epoch)
             self.model = run.model(device)
-            self.transform = transform_of_run(run.config)
+            self.preprocessing = Preprocessing.of_run(run.config)
+            self.about = {"trainer": run.trainer, "backbone": run.backbone, "dataset": str(run.config.DATASET.NAME)}
+            self._transform: Any = transform_of_run(run.config)  # the evaluation's
+        if not hasattr(self, "_transform"):
+            self._transform = self.preprocessing.tensor
         if self.model.vectors is None:
             raise FileNotFoundError(f"{directory} has no class vectors: save the model with its class names")
         self.class_vectors = self.model.vectors
@@ -60,15 +81,41 @@ class Classifier:
 
     def predict(self, image: Image.Image, top: int = 5) -> list[tuple[str, float]]:
         """The likeliest classes of an image with their probabilities, the likeliest first."""
-        values, labels = self.probabilities([image])[0].topk(min(top, len(self.classnames)))
-        return [(self.classnames[i], value) for i, value in zip(labels.tolist(), values.tolist(), strict=True)]
+        from promptkd.deploy.ranking import likeliest
+
+        return likeliest(self.probabilities([image])[0].numpy(), self.classnames, top)
 
     def probabilities(self, images: Sequence[Image.Image]) -> Tensor:
         """B images -> (B, C) probabilities, float32, on the CPU."""
+        return self.logits(images).softmax(dim=-1)
+
+    def logits(self, images: Sequence[Image.Image]) -> Tensor:
+        """B images -> (B, C) logits `s cos(f, g)`, float32, on the CPU."""
+        return self._logits_of_features(self._features_of(self.pixels(images))).cpu()
+
+    def features(self, images: Sequence[Image.Image]) -> Tensor:
+        """B images -> (B, D) image features in the space of the class vectors, not normalised, float32, on the CPU."""
+        return self._features_of(self.pixels(images)).float().cpu()
+
+    def pixels(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """B images -> (B, 3, H, W) float32, the model's input; runs in any thread."""
+        import torch
+
+        from promptkd.data.images import check_shape, upright
+
+        for image in images:
+            check_shape(image)
+        return torch.stack([self._transform(upright(image)) for image in images]).numpy()
+
+    def logits_of(self, pixels: np.ndarray) -> np.ndarray:
+        """What `pixels` made of B images -> (B, C) float32 logits."""
+        return self._logits_of_features(self._features_of(pixels)).cpu().numpy()
+
+    def _features_of(self, pixels: np.ndarray) -> Tensor:
         import torch
 
         with torch.no_grad():
-            pixels = [self.transform(image.convert("RGB")) for image in images]
-            batch = torch.stack(pixels).to(self.model.device)  # (B, 3, H, W)
-            image_features = self.model.image_features(batch)  # (B, D)
-            return self.class_vectors.logits(image_features, self.model.logit_scale).softmax(dim=-1).cpu()
+            return self.model.image_features(torch.from_numpy(pixels).to(self.model.device))  # (B, D)
+
+    def _logits_of_features(self, features: Tensor) -> Tensor:
+        return self.class_vectors.logits(features, self.model.logit_scale)

@@ -1,10 +1,11 @@
-"""A finished run's checkpoint under the published key names, for the published code.
+"""Writes a finished run in a form that is used without this repository, or by the published code.
 
-    promptkd export RUN [DIRECTORY] [--epoch N]
+    promptkd export RUN [PLACE] --format safetensors     # a folder that promptkd.load opens
+    promptkd export RUN [PLACE] --format onnx            # one file for ONNX Runtime
+    promptkd export RUN [PLACE] --format published       # the checkpoint under the published key names
 
-(in a checkout: `python tools/export.py`) writes DIRECTORY/<model name>/model.pth.tar-<epoch>, which the published
-trainers load with --model-dir DIRECTORY --load-epoch <epoch>; DIRECTORY is RUN/published where it is not given. The
-file holds what was learned; frozen CLIP weights, which they make anew, are left out.
+(in a checkout: `python tools/export.py`). PLACE is in RUN where it is not given: RUN/safetensors, RUN/model.onnx,
+RUN/published. What is there is never overwritten.
 """
 
 from __future__ import annotations
@@ -16,65 +17,66 @@ from pathlib import Path
 
 from promptkd.home import expanded
 
-
-def export(run: Path, target: Path, epoch: int | None = None) -> Path:
-    """Writes the file and returns its path.
-
-    Args:
-        run: directory of a finished run.
-        target: `--model-dir` of the published code.
-        epoch: checkpoint to export; None for the best, else the last.
-
-    Raises:
-        FileNotFoundError: no run there, or no checkpoint.
-        FileExistsError: the file is there.
-        ValueError: its method learns nothing, or was written for upstream and saves the published names itself.
-    """
-    from dassl.utils import save_checkpoint
-    from promptkd.engine import checkpoints
-    from promptkd.engine.runs import read_run
-
-    source = read_run(run, epoch)
-    if source.checkpoint is None:
-        raise ValueError(f"{source.trainer} learns nothing: there is nothing to export")
-    if "belongs_to" not in source.content:
-        raise ValueError(f"{source.trainer} was written for upstream: its checkpoints have the published names already")
-    folder, content = source.checkpoint.parent.name, source.content
-    if content.get("epoch") is None:  # it names the file; read_checkpoint has made sure that it is a whole number
-        raise ValueError(f"{source.checkpoint} does not say its epoch: export another with --epoch")
-    file = target / folder / f"model.pth.tar-{content['epoch']}"
-    if file.exists():
-        raise FileExistsError(f"{file} is there already: remove it, or give another directory")
-    alone = folder == "prompt_learner"  # CoOp, CoCoOp and KgCoOp register the prompt learner, not the model
-    state = {
-        "state_dict": checkpoints.to_published(content["state_dict"], prompt_learner_only=alone),
-        "epoch": content["epoch"],
-        "optimizer": None,
-        "scheduler": None,
-        "val_result": content.get("val_result"),
-    }
-    save_checkpoint(state, str(file.parent))
-    return file
+FORMATS = ("safetensors", "onnx", "published")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("run", type=Path, metavar="RUN")
-    p.add_argument("directory", type=Path, nargs="?", metavar="DIRECTORY")
-    p.add_argument("--epoch", type=int)
-    args = p.parse_args(argv)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", help="directory of a finished run, or an exported folder")
+    parser.add_argument("place", nargs="?", metavar="PLACE", help="file or folder to write")
+    parser.add_argument("--format", choices=FORMATS, default="published", help="published where it is not given")
+    parser.add_argument("--epoch", type=int, help="checkpoint; the best where it is not given, else the last")
+    parser.add_argument("--slim", action="store_true", help="safetensors: names the frozen encoder by its hash")
+    args = parser.parse_args(argv)
     try:
         if args.epoch is not None and args.epoch < 1:
             raise ValueError(f"--epoch {args.epoch}: epochs are counted from 1")
-        run = Path(expanded(str(args.run)))
-        file = export(run, Path(expanded(str(args.directory))) if args.directory else run / "published", args.epoch)
-    except (OSError, ValueError) as error:
+        print(export(args))
+    except (OSError, ValueError, ImportError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    epoch = file.name.rpartition("-")[2]
-    print(f"{file}: load it with --model-dir {file.parent.parent} --load-epoch {epoch}")
     return 0
+
+
+def export(args: argparse.Namespace) -> str:
+    """Writes what the words ask for; returns the line that says how it is used.
+
+    Raises:
+        OSError, ValueError: the run cannot be read, or the place cannot be written.
+        ImportError: a package is missing; the message says what to install.
+    """
+    run = Path(expanded(args.run))
+    if args.format == "published":
+        from promptkd.deploy.exporting import published
+
+        file = published.write(run, _place(args, run, "published"), args.epoch)
+        epoch = file.name.rpartition("-")[2]
+        return f"{file}: load it with --model-dir {file.parent.parent} --load-epoch {epoch}"
+
+    from promptkd.deploy import export_folder
+    from promptkd.deploy.exporting import onnx_writer
+    from promptkd.deploy.exporting.origin import about_of
+    from promptkd.deploy.onnx_file import OnnxDescription
+    from promptkd.deploy.opening import load
+
+    if args.format == "onnx":
+        onnx_writer.check_packages()
+    place = _place(args, run, "model.onnx" if args.format == "onnx" else "safetensors")
+    if place.exists():
+        raise FileExistsError(f"{place} is there already: remove it, or give another place")
+    classifier = load(run, epoch=args.epoch)
+    about = about_of(classifier, run)
+    if args.format == "safetensors":
+        folder = export_folder.write(classifier, place, about, args.slim)
+        return f'{folder}: load it with promptkd.load("{folder}")'
+    described = OnnxDescription(classifier.classnames, classifier.preprocessing, False, classifier.rejection, about)
+    onnx_writer.write(onnx_writer.onnx_model(classifier), described, place)
+    return f"{place}: try it with promptkd predict {place} IMAGE"
+
+
+def _place(args: argparse.Namespace, run: Path, name: str) -> Path:
+    return Path(expanded(args.place)) if args.place else run / name
 
 
 command_line = main

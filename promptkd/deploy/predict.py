@@ -17,14 +17,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptkd.deploy.classifier import Classifier
+from promptkd.deploy.opening import is_onnx, open_classifier
+from promptkd.deploy.ranking import ImageClassifier
 from promptkd.home import expanded
 from promptkd.texts import path_text, plain
 
 DEVICES = "cpu, cuda, cuda:N or mps"
 
 
-def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
+def predict(model: ImageClassifier, path: Path, top: int) -> dict[str, Any]:
     """One image, read as those of a user's data sets are -> its path, and the `top` classes, the likeliest first.
 
     Raises:
@@ -32,12 +33,8 @@ def predict(model: Classifier, path: Path, top: int) -> dict[str, Any]:
     """
     from promptkd.data.images import read_upright
 
-    probabilities = model.probabilities([read_upright(str(path))])[0]  # (C,)
-    values, labels = probabilities.topk(min(top, len(probabilities)))
-    answer = [
-        {"class": model.classnames[label], "probability": value}
-        for label, value in zip(labels.tolist(), values.tolist(), strict=True)
-    ]
+    likeliest = model.predict(read_upright(str(path)), top)
+    answer = [{"class": name, "probability": value} for name, value in likeliest]
     return {"path": path_text(path), "top": answer}
 
 
@@ -56,12 +53,14 @@ def check_words(args: argparse.Namespace) -> None:
     Raises:
         ValueError: the message names the word and what it may be.
     """
-    import torch
-
     if args.top < 1:
         raise ValueError(f"--top {args.top}: give 1 or more")
     if double := [name for name in args.classes or () if args.classes.count(name) > 1]:
         raise ValueError(f"--classes names {double[0]!r} twice: name each class once")
+    if is_onnx(args.run):
+        return  # ONNX Runtime knows its devices
+    import torch
+
     try:
         device = torch.device(args.device)
     except RuntimeError:
@@ -90,10 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_words(args)
         paths = [Path(expanded(str(path))) for path in args.images]
-        model = Classifier(expanded(args.run), args.device)
+        model = open_classifier(args.run, args.device)
         if args.classes:
             model.restrict(args.classes)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         print(f"error: {plain(' '.join(str(error).split()))}", file=sys.stderr)
         return 1
     failed = 0

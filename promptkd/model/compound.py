@@ -33,5 +33,9 @@ class CompoundPrompts(Prompts):
 
     def encode_image(self, clip: Any, images: Tensor) -> Tensor:
         """Un-normalised image features: (B, 3, H, W) -> (B, D)."""
+        return encode_image(clip.visual, images, self.visual_prompts())
+
+    def visual_prompts(self) -> list[Tensor]:
+        """The visual prompts of each block, the maps of its text prompts: (n, d) each."""
         prompts = zip(self.projections, [self.ctx, *self.text_prompts], strict=True)
-        return encode_image(clip.visual, images, [project(prompt) for project, prompt in prompts])
+        return [project(prompt) for project, prompt in prompts]

@@ -1,0 +1,45 @@
+"""Where an exported model comes from, as texts: what its files and a card say of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptkd.results.record import FILE_NAME, RunRecord
+
+if TYPE_CHECKING:
+    from promptkd.deploy.classifier import Classifier
+
+
+def about_of(classifier: Classifier, directory: str | Path) -> dict[str, str]:
+    """Name -> text: "trainer", "backbone", "dataset", "template", "seed", "commit", ..., as far as known.
+
+    Args:
+        classifier: opened from `directory`.
+        directory: of a finished run, or an exported folder, whose texts are taken over.
+
+    Raises:
+        ValueError: the directory is a run's, and its results.json is missing (the run is not finished) or damaged.
+    """
+    about = {key: value for key, value in classifier.about.items() if key != "source"}
+    source = classifier.class_vectors.source
+    about |= {f"class_vectors_{key}": str(value) for key, value in source.items() if key != "template"}
+    about["template"] = str(source.get("template", ""))
+    if not (Path(directory) / "config.yaml").is_file():
+        return about
+    path = Path(directory) / FILE_NAME
+    if not path.is_file():
+        raise ValueError(
+            f"{directory} is not finished: it has no {FILE_NAME}; the same training command goes on with it"
+        )
+    try:
+        record = RunRecord.read(path, needs_metrics=False)
+    except ValueError as error:
+        raise ValueError(f"{path} is {error}") from error
+    names = ("trainer", "backbone", "dataset", "protocol", "shots", "seed", "epochs", "selection", "transductive")
+    about |= {name: str(getattr(record, name)) for name in names}
+    teacher = record.teacher or {}
+    if teacher:
+        about["teacher"] = " ".join(str(teacher[key]) for key in ("trainer", "backbone") if teacher.get(key))
+    about |= {"finished": record.finished, "commit": record.commit or "", "config_hash": record.config_hash}
+    return {key: value for key, value in about.items() if value}

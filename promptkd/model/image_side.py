@@ -1,0 +1,112 @@
+"""The image side of a prompted CLIP alone: what a deployed model computes, without text encoder or names of weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.transformer import VisionTransformer
+from torch import Tensor
+
+from promptkd.model.class_vectors import ClassVectors
+from promptkd.model.clip_config import check_config
+from promptkd.model.compound import CompoundPrompts
+from promptkd.model.parts import Clip, ImageTower
+from promptkd.model.precision import Precision
+from promptkd.model.prompted_clip import PromptedClip
+from promptkd.model.spec import PromptSpec
+from promptkd.model.zoo import from_state, image_statistics
+from promptkd.tensors import check_tensors
+
+# open_clip builds both encoders from a configuration; of the text encoder nothing is kept, so it is the smallest.
+_NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 64, "heads": 1, "layers": 1}
+
+
+def learned_for_images(model: PromptedClip) -> tuple[PromptSpec, dict[str, Tensor]]:
+    """What a model learned for images, as a spec and its tensors: prompts of the text are left out.
+
+    MaPLe's visual prompts, which are maps of its text prompts, become visual prompts like any other's.
+
+    Raises:
+        ValueError: its text features depend on the image (CoCoOp).
+    """
+    if model.conditional:
+        raise ValueError("CoCoOp makes its text features for each image anew: it has no class vectors to be exported")
+    spec, prompts = model.spec, model.prompts
+    if isinstance(prompts, CompoundPrompts):
+        visual = [value.detach() for value in prompts.visual_prompts()]
+        tensors = {f"vision_prompts.{block}": value for block, value in enumerate(visual)}
+        return PromptSpec(n_vision=len(visual[0]), depth_vision=len(visual)), tensors
+    if spec.kind == "adapters":
+        return spec, dict(prompts.state_dict())
+    tensors = {
+        name: value
+        for name, value in prompts.state_dict().items()
+        if name != "ctx" and not name.startswith("text_prompts.")
+    }
+    return replace(spec, n_text=0, depth_text=1, phrase="", position="end", n_classes=0, members=0), tensors
+
+
+def image_configuration(clip: Clip, backbone: str) -> dict[str, Any]:
+    """What rebuilds a CLIP's image encoder: open_clip's configuration, "model_cfg" and "preprocess_cfg".
+
+    Args:
+        clip: an open_clip model.
+        backbone: the name that it was loaded by.
+
+    Raises:
+        ValueError: open_clip has no configuration of that name, and the encoder is not OpenAI's.
+    """
+    config = dict((clip.config or {}).get("model_cfg") or {})
+    if clip.config is None:  # of a name that leads to configuration and weights
+        config = dict(open_clip.get_model_config(backbone) or {})
+    if config:
+        model_cfg = {key: config[key] for key in ("embed_dim", "vision_cfg", "quick_gelu") if key in config}
+    else:  # no configuration: OpenAI's architecture, whose sizes the modules have
+        model_cfg = {"embed_dim": clip.visual.output_dim, "vision_cfg": _openai(clip.visual), "quick_gelu": True}
+    mean, std = image_statistics(clip)
+    config = {"model_cfg": model_cfg | {"text_cfg": _NO_TEXT}, "preprocess_cfg": {"mean": [*mean], "std": [*std]}}
+    return check_config(config)
+
+
+def _openai(visual: ImageTower) -> dict[str, Any]:
+    size = visual.image_size
+    side = int(size if isinstance(size, int) else size[0])
+    if isinstance(visual, VisionTransformer):
+        sizes = {"layers": len(visual.transformer.resblocks), "width": visual.conv1.out_channels}
+        return sizes | {"patch_size": visual.conv1.kernel_size[0], "image_size": side}
+    stages = [visual.layer1, visual.layer2, visual.layer3, visual.layer4]
+    return {"layers": [len(one) for one in stages], "width": visual.layer1[0].conv1.out_channels, "image_size": side}
+
+
+def image_tensors(clip: Clip) -> dict[str, Tensor]:
+    """The tensors of a CLIP's image encoder and its scale, under the names of its state dict."""
+    tensors = {f"visual.{name}": value for name, value in clip.visual.state_dict().items()}
+    return tensors | {"logit_scale": clip.logit_scale.detach()}
+
+
+def rebuild(
+    encoder: Clip,
+    spec: PromptSpec,
+    learned: dict[str, Tensor],
+    vectors: ClassVectors,
+    device: torch.device | str,
+    about: dict[str, Any],
+) -> PromptedClip:
+    """A frozen model of a loaded encoder, what was learned, and class vectors.
+
+    Raises:
+        ValueError: the parts do not fit each other.
+    """
+    spec.check(learned)
+    model = PromptedClip(encoder, spec, Precision.choose("fp32", torch.device(device)), vectors=vectors, about=about)
+    check_tensors(learned, model.prompts.state_dict(), "what was learned")
+    model.prompts.load_state_dict(learned)
+    return model.freeze()
+
+
+def encoder_of(tensors: dict[str, Tensor], configuration: Any, source: str) -> Clip:
+    """The image encoder of `image_tensors` and `image_configuration`; raises ValueError where they do not fit."""
+    return from_state(tensors, check_config(configuration), source, text=False).requires_grad_(False).eval()
