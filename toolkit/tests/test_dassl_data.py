@@ -70,8 +70,8 @@ def test_unknown_and_left_out_datasets(tmp_path):
     cfg = toy_config(tmp_path, "DATASET.NAME", "ToyColors")
     with pytest.raises(ValueError, match="'ToyColors'; did you mean 'ToyColours'"):
         build_dataset(cfg)
-    cfg.DATASET.NAME = "PACS"
-    with pytest.raises(ValueError, match="dataset 'PACS' is part of upstream Dassl.*KaiyangZhou/Dassl.pytorch"):
+    cfg.DATASET.NAME = "VLCS"
+    with pytest.raises(ValueError, match="dataset 'VLCS' is part of upstream Dassl.*KaiyangZhou/Dassl.pytorch"):
         build_dataset(cfg)
 
 

@@ -8,20 +8,42 @@ import pytest
 NAMES = {
     "dassl.config": "get_cfg_default clean_cfg",
     "dassl.engine": "TRAINER_REGISTRY build_trainer TrainerBase SimpleTrainer TrainerX TrainerXU SimpleNet",
-    "dassl.engine.trainer": "TrainerBase SimpleTrainer TrainerX TrainerXU SimpleNet",
+    "dassl.engine.trainer": "TrainerBase SimpleTrainer TrainerX TrainerXU SimpleNet AverageMeter MetricMeter"
+    " SummaryWriter DataManager build_optimizer build_lr_scheduler build_evaluator",
     "dassl.engine.build": "TRAINER_REGISTRY build_trainer",
     "dassl.data": "DataManager DatasetWrapper",
     "dassl.data.data_manager": "build_data_loader DataManager DatasetWrapper",
     "dassl.data.datasets": "DATASET_REGISTRY Datum DatasetBase build_dataset",
     "dassl.data.datasets.base_dataset": "Datum DatasetBase",
     "dassl.data.datasets.build": "DATASET_REGISTRY build_dataset",
+    "dassl.data.datasets.da.office31": "Office31",
+    "dassl.data.datasets.da.office_home": "OfficeHome",
+    "dassl.data.datasets.da.visda17": "VisDA17",
+    "dassl.data.datasets.da.domainnet": "DomainNet",
+    "dassl.data.datasets.dg.pacs": "PACS",
+    "dassl.data.datasets.ssl.cifar": "CIFAR10 CIFAR100",
+    "dassl.data.transforms.randaugment": "RandAugment RandAugment2 RandAugmentFixMatch randaugment_list"
+    " randaugment_list2 fixmatch_list",
+    "dassl.data.transforms.autoaugment": "ImageNetPolicy CIFAR10Policy SVHNPolicy",
     "dassl.data.samplers": "build_sampler RandomDomainSampler SeqDomainSampler RandomClassSampler",
     "dassl.data.transforms": "build_transform INTERPOLATION_MODES",
     "dassl.data.transforms.transforms": "build_transform INTERPOLATION_MODES",
     "dassl.evaluation": "EVALUATOR_REGISTRY build_evaluator EvaluatorBase Classification",
     "dassl.evaluation.evaluator": "EvaluatorBase Classification",
     "dassl.metrics": "compute_accuracy compute_distance_matrix cosine_distance euclidean_squared_distance",
-    "dassl.modeling": "BACKBONE_REGISTRY HEAD_REGISTRY build_backbone build_head",
+    "dassl.modeling": "BACKBONE_REGISTRY HEAD_REGISTRY NETWORK_REGISTRY Backbone build_backbone build_head"
+    " build_network",
+    "dassl.modeling.ops": "MixStyle random_mixstyle activate_mixstyle run_with_mixstyle deactivate_mixstyle"
+    " crossdomain_mixstyle run_without_mixstyle EFDMix random_efdmix activate_efdmix run_with_efdmix deactivate_efdmix"
+    " crossdomain_efdmix run_without_efdmix MaximumMeanDiscrepancy Conv2dDynamic DSBN1d DSBN2d mixup Attention"
+    " TransNorm1d TransNorm2d Sequential2 ReverseGrad cross_entropy SinkhornDivergence MinibatchEnergyDistance",
+    "dassl.modeling.ops.mixup": "mixup",
+    "dassl.modeling.ops.mixstyle": "MixStyle",
+    "dassl.modeling.ops.efdmix": "EFDMix",
+    "dassl.modeling.ops.reverse_grad": "ReverseGrad reverse_grad",
+    "dassl.modeling.ops.utils": "sharpen_prob reverse_index shuffle_index create_onehot sigmoid_rampup linear_rampup"
+    " ema_model_update",
+    "dassl.optim.radam": "RAdam PlainRAdam AdamW",
     "dassl.modeling.backbone": "BACKBONE_REGISTRY Backbone build_backbone",
     "dassl.optim": "build_optimizer build_lr_scheduler",
     "dassl.utils": "Registry check_availability setup_logger set_random_seed collect_env_info mkdir_if_missing"
@@ -51,6 +73,14 @@ SIGNATURES = {
     "dassl.engine.TrainerBase.resume_model_if_exist": "self directory",
     "dassl.engine.TrainerBase.set_model_mode": "self mode='train' names=None",
     "dassl.engine.TrainerBase.model_backward_and_update": "self loss names=None",
+    "dassl.engine.TrainerBase.prograd_backward_and_update": "self loss_a loss_b lambda_=1 names=None",
+    "dassl.modeling.ops.MixStyle": "p=0.5 alpha=0.1 eps=1e-06 mix='random'",
+    "dassl.modeling.ops.mixup": "x1 x2 y1 y2 beta preserve_order=False",
+    "dassl.modeling.ops.cross_entropy": "input target label_smooth=0 reduction='mean'",
+    "dassl.modeling.ops.SinkhornDivergence": "dist_metric='cosine' eps=0.01 max_iter=5 bp_to_sinkhorn=False",
+    "dassl.modeling.ops.MaximumMeanDiscrepancy": "kernel_type='rbf' normalize=False",
+    "dassl.modeling.ops.TransNorm2d": "num_features eps=1e-05 momentum=0.1 adaptive_alpha=True",
+    "dassl.optim.radam.RAdam": "params lr=0.001",
     "dassl.engine.TrainerBase.write_scalar": "self tag scalar_value global_step=None",
     "dassl.evaluation.build_evaluator": "cfg kwargs",
     "dassl.evaluation.Classification": "cfg lab2cname=None kwargs",
@@ -101,3 +131,22 @@ def test_import_does_not_load_what_only_some_runs_need():
 
     code = "import sys, dassl.engine; print([m for m in ('tensorboard', 'gdown', 'sklearn') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_page_of_what_is_here_is_true():
+    import re
+    from pathlib import Path
+
+    here, absent = (Path(__file__).parents[1] / "UPSTREAM.md").read_text().split("## Not here")
+    for module in set(re.findall(r"`(dassl[.a-z0-9_]+)`", here)):
+        importlib.import_module(module)
+    for module in re.findall(r"`(dassl[.a-z0-9_]+)`", absent):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(module)
+    missing = [
+        name for names in NAMES.values() for name in names.split() if name[0].isupper() and f"`{name}`" not in here
+    ]
+    known = {"EvaluatorBase", "Registry", "AverageMeter", "MetricMeter", "SummaryWriter", "Logger", "Backbone"}
+    assert {name for name in missing if not name.isupper() and "REGISTRY" not in name} <= known | {
+        *("RandomDomainSampler", "SeqDomainSampler", "RandomClassSampler")
+    }

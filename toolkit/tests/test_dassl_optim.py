@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
 from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.optim.radam import RAdam
 from dassl.utils import resume_from_checkpoint, save_checkpoint
 
 OFFICIAL = json.loads((pathlib.Path(__file__).parent / "data" / "lr_schedule.json").read_text())
@@ -124,7 +125,7 @@ def test_state_of_a_schedule_is_plain():
     ("name", "kind"),
     [
         *(("adam", torch.optim.Adam), ("amsgrad", torch.optim.Adam), ("sgd", torch.optim.SGD)),
-        *(("rmsprop", torch.optim.RMSprop), ("radam", torch.optim.RAdam), ("adamw", torch.optim.AdamW)),
+        *(("rmsprop", torch.optim.RMSprop), ("radam", RAdam), ("adamw", torch.optim.AdamW)),
     ],
 )
 def test_optimizers(name, kind):

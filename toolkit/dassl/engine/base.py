@@ -251,3 +251,26 @@ class TrainerBase:
         self.model_zero_grad(names)
         self.model_backward(loss)
         self.model_update(names)
+
+    def prograd_backward_and_update(
+        self, loss_a: torch.Tensor, loss_b: torch.Tensor, lambda_: float = 1, names: Names = None
+    ) -> None:
+        """Step down `loss_a` without going against `loss_b`: ProGrad's step (arXiv 2205.14865, equation 5).
+
+        Of each parameter's gradient that points against its gradient of `loss_b`, the part along that is taken away,
+        `lambda_` times. A parameter that either loss does not reach has no conflict.
+        """
+        names = self.get_model_names(names)
+        self.detect_anomaly(loss_b)
+        self.detect_anomaly(loss_a)
+        learned = [p for name in names for p in self._models[name].parameters() if p.requires_grad]
+        general = torch.autograd.grad(loss_b, learned, retain_graph=True, allow_unused=True)
+        self.model_zero_grad(names)
+        loss_a.backward()
+        for parameter, kept in zip(learned, general, strict=True):
+            if parameter.grad is None or kept is None:
+                continue
+            along = (parameter.grad * kept).sum()
+            if along < 0:
+                parameter.grad = parameter.grad - lambda_ * along / kept.pow(2).sum() * kept
+        self.model_update(names)

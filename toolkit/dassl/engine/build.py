@@ -12,7 +12,7 @@ from dassl.utils import Registry, check_availability
 if TYPE_CHECKING:
     from .base import TrainerBase
 
-TRAINER_REGISTRY = Registry("TRAINER")
+TRAINER_REGISTRY = Registry("TRAINER", second_names=True)
 
 
 def build_trainer(cfg: CfgNode) -> TrainerBase:

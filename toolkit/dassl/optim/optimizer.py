@@ -12,6 +12,8 @@ from yacs.config import CfgNode
 
 from dassl.utils import check_availability
 
+from .radam import RAdam
+
 AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
 
 
@@ -52,7 +54,7 @@ def build_optimizer(
     if optim_cfg.NAME == "rmsprop":
         return torch.optim.RMSprop(params, momentum=optim_cfg.MOMENTUM, alpha=optim_cfg.RMSPROP_ALPHA, **common)
     if optim_cfg.NAME == "radam":
-        return torch.optim.RAdam(params, betas=betas, **common)
+        return RAdam(params, betas=betas, **common)
     if optim_cfg.NAME == "adamw":
         return torch.optim.AdamW(params, betas=betas, **common)
     return torch.optim.Adam(params, betas=betas, amsgrad=optim_cfg.NAME == "amsgrad", **common)

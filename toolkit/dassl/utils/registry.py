@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,11 +17,18 @@ class Registry:
     ... class Cat: ...
     >>> ANIMALS.get("Cat") is Cat
     True
+
+    Args:
+        name: of the table, for messages.
+        second_names: whether a class whose name is taken by one of another file is registered as `<file>.<name>`, with
+            a warning, and not refused.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, second_names: bool = False) -> None:
         self._name = name
+        self._second_names = second_names
         self._objects: dict[str, Any] = {}
+        self._offered: dict[str, Any] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._objects
@@ -40,11 +48,26 @@ class Registry:
         name = obj.__name__
         if name in self._objects and not force:
             there = getattr(self._objects[name], "__module__", "another module")
+            second = f"{obj.__module__.rpartition('.')[2]}.{name}"
+            if self._second_names and there != obj.__module__ and second not in self._objects:
+                warnings.warn(
+                    f"'{name}' is registered in {self._name} by {there}: that of {obj.__module__} is '{second}'",
+                    stacklevel=2,
+                )
+                self._objects[second] = obj
+                return obj
             raise ValueError(
                 f"'{name}' of {obj.__module__} is already registered in {self._name} by {there}; "
                 "choose another name or pass force=True"
             )
         self._objects[name] = obj
+        return obj
+
+    def offer(self, obj: Any = None) -> Any:
+        """Offer a class or function under its name, which one that is registered takes from it; or the decorator."""
+        if obj is None:
+            return self.offer
+        self._offered[obj.__name__] = obj
         return obj
 
     def get(self, name: str) -> Any:
@@ -53,9 +76,15 @@ class Registry:
         Raises:
             ValueError: unknown name; the message has the closest one.
         """
+        if name not in self._objects and name in self._offered:
+            return self._offered[name]
         if name not in self._objects:
             raise ValueError(_unknown(name, self._objects, f" in {self._name}"))
         return self._objects[name]
+
+    def offered_names(self) -> list[str]:
+        """Return the names that are offered and that nothing registered has taken."""
+        return [name for name in self._offered if name not in self._objects]
 
     def registered_names(self) -> list[str]:
         """Return all names, in order of registration."""

@@ -2,5 +2,20 @@
 
 from .base_dataset import DatasetBase, Datum
 from .build import DATASET_REGISTRY, build_dataset
+from .da import DomainNet, Office31, OfficeHome, VisDA17
+from .dg import PACS
+from .ssl import CIFAR10, CIFAR100
 
-__all__ = ["DATASET_REGISTRY", "DatasetBase", "Datum", "build_dataset"]
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "DATASET_REGISTRY",
+    "PACS",
+    "DatasetBase",
+    "Datum",
+    "DomainNet",
+    "Office31",
+    "OfficeHome",
+    "VisDA17",
+    "build_dataset",
+]

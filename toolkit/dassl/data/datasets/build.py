@@ -12,7 +12,7 @@ from dassl.utils import Registry, check_availability
 if TYPE_CHECKING:
     from .base_dataset import DatasetBase
 
-DATASET_REGISTRY = Registry("DATASET")
+DATASET_REGISTRY = Registry("DATASET", second_names=True)
 
 
 def build_dataset(cfg: CfgNode) -> DatasetBase:
@@ -21,7 +21,8 @@ def build_dataset(cfg: CfgNode) -> DatasetBase:
     Raises:
         ValueError: unknown data set; the message has the closest name.
     """
-    name, known = cfg.DATASET.NAME, DATASET_REGISTRY.registered_names()
+    name = cfg.DATASET.NAME
+    known = [*DATASET_REGISTRY.registered_names(), *DATASET_REGISTRY.offered_names()]
     check_left_out("dataset", name, known)
     check_availability(name, known)
     if cfg.VERBOSE:

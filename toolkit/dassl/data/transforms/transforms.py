@@ -9,14 +9,15 @@ from torchvision import transforms as T
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode
 from yacs.config import CfgNode
 
-from dassl.left_out import check_left_out
 from dassl.utils import check_availability
 
 from .augment import Cutout, GaussianNoise, InstanceNormalization, Random2DTranslation
+from .randaugment import RandAugment2, RandAugmentFixMatch
 
 AVAI_CHOICES = [
     *("random_translation", "random_crop", "random_resized_crop", "random_flip"),
-    *("imagenet_policy", "cifar10_policy", "svhn_policy", "randaugment"),
+    *("imagenet_policy", "cifar10_policy", "svhn_policy"),
+    *("randaugment", "randaugment2", "randaugment_fixmatch"),
     *("colorjitter", "randomgrayscale", "gaussian_blur", "cutout", "normalize", "gaussian_noise", "instance_norm"),
 ]
 
@@ -48,7 +49,6 @@ def build_transform(
         return None
     names = list(cfg.INPUT.TRANSFORMS if choices is None else choices)
     for name in names:
-        check_left_out("transform", name, AVAI_CHOICES)
         check_availability(name, AVAI_CHOICES)
     check_availability(cfg.INPUT.INTERPOLATION, INTERPOLATION_MODES)
     steps = _train_steps(cfg, names) if is_train else _test_steps(cfg, names)
@@ -87,6 +87,8 @@ def _train_steps(cfg: CfgNode, names: Sequence[str]) -> list[_Step]:
         "cifar10_policy": ("cifar10 policy", lambda: T.AutoAugment(policy.CIFAR10)),
         "svhn_policy": ("svhn policy", lambda: T.AutoAugment(policy.SVHN)),
         "randaugment": (f"randaugment (n={n}, m={m})", lambda: T.RandAugment(n, m)),
+        "randaugment2": (f"randaugment2 (n={n})", lambda: RandAugment2(n)),
+        "randaugment_fixmatch": (f"randaugment_fixmatch (n={n})", lambda: RandAugmentFixMatch(n)),
         "colorjitter": (
             "color jitter (brightness={}, contrast={}, saturation={}, hue={})".format(*jitter),
             lambda: T.ColorJitter(*jitter),
