@@ -30,7 +30,16 @@ from promptkd.model.spec import PromptSpec
 from promptkd.teacher.pool import Pool
 
 from .base import PromptTrainer
-from .tfup import TFUPOptions, build_cache, cache_shots, class_weights, plain_clip, pool_of, tfup_logits, without_labels
+from .tfup import (
+    TFUPOptions,
+    build_cache,
+    cache_shots,
+    class_weights,
+    plain_clip,
+    pool_of,
+    tfup_logits,
+    without_labels,
+)
 
 
 @dataclass(frozen=True)

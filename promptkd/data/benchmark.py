@@ -26,9 +26,16 @@ DATASET_KEYS: dict[str, tuple[object, str]] = {
     "CLASSNAMES": ("", 'Folder: names of its class folders; Unlabeled: the class list; "": classnames.txt in ROOT'),
     "FILES": ("", "Folder: a CSV or JSON file of path, class and split, in place of class folders"),
     "TEST_DIR": ("", 'Unlabeled: a folder with a folder of labelled test images per class; "": no evaluation'),
+    "DOMAIN": ("", "of a data set with domains: the one that a run is about, as art of OfficeHome"),
+    "DOMAIN_TEST": (
+        "all",
+        "of OfficeHome, Office31, VisDA17: all (every image of the domain is tested, and trains without its label) or "
+        "held_out (50/20/30 of each class train, validate and are tested)",
+    ),
     "SKIP_BAD_IMAGES": (False, "decode every image before the run and leave out those that fail"),
 }
 DATASET_DEFAULTS: dict[str, object] = {key: default for key, (default, _) in DATASET_KEYS.items()}
+DOMAIN_TESTS = ("all", "held_out")  # values of DATASET.DOMAIN_TEST
 USER_DATASETS = ("Folder", "Unlabeled")  # of images that a user brings, in place of a published data set
 
 
@@ -58,6 +65,7 @@ class BenchmarkDataset(DatasetBase):
         groups: labels of the class groups "all", "base" and "new".
         fewshot: the few-shot list of this run, or None where all images are used.
         split_source, split_sha256: the origin of the split (a file name), and its hash.
+        tests_what_trains: whether the training images are the test images.
 
     Raises:
         FileNotFoundError: the data set, or an image of its split, is not on disk.
@@ -93,9 +101,10 @@ class BenchmarkDataset(DatasetBase):
         self.groups = class_groups(len(self.all_classnames))
         self.fewshot: FewShot | None = None
 
+        self.tests_what_trains = self.tests_training_images(cfg)
         shots, chosen = int(cfg.DATASET.NUM_SHOTS), listing
-        if shots >= 1 and (self.test_only or not self.labelled):
-            kind = "a test set" if self.test_only else "images without labels"
+        if shots >= 1 and (self.tests_what_trains or not self.labelled):
+            kind = "a test set" if self.tests_what_trains else "images without labels"
             log.warning("%s: DATASET.NUM_SHOTS %d does not apply to %s", name, shots, kind)
         elif shots >= 1:
             chosen, self.fewshot = few_shot(self.layout, listing, shots, int(cfg.SEED), name)
@@ -106,6 +115,11 @@ class BenchmarkDataset(DatasetBase):
             # Dassl has no data set without a test list; ours look at `full.test`.
             test = train
         super().__init__(train_x=train, val=val, test=test)
+
+    @classmethod
+    def tests_training_images(cls, cfg: Any) -> bool:
+        """Whether the test images of a run are its training images, so that no label of them may be learned from."""
+        return cls.test_only
 
     def load(self, cfg: Any) -> tuple[Layout, Listing, str]:
         """The data set's folders, its split, and the origin of the split (a file name)."""

@@ -2,6 +2,7 @@
 
 {command} check eurosat --root data            one screen; exit code 0: a run would start
 {command} check all --root data --decode       also decodes every image
+{command} check office_home --root data        every domain, or --domain art
 {command} check Folder --root my_images        your own images, see datasets/folder.py
 {command} download dtd --root data             never over files that are there
 {command} fewshot dtd --root data --shots 4 --seed 1 --out dtd_4shot.json
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
 
 CONFIGS = ROOT / "configs" / "datasets"
 USER_OPTIONS = ("CLASSNAMES", "FILES", "TEST_DIR")  # keys of DATASET that a user's own images may need
+DOMAIN_OPTIONS = ("DOMAIN", "DOMAIN_TEST")  # keys of DATASET of data sets with domains
 
 
 def names() -> dict[str, str]:
     """The names by which a data set may be called, in lower case -> its registered name.
 
-    They are the registered names, the names of the configurations, and those of the data sets' folders.
+    They are the registered names, the names of the configurations, and those of the data sets' folders; of a domain of
+    a data set "officehome-art" and "office_home_art" -> "OfficeHome-art".
     """
     from yacs.config import CfgNode
 
@@ -47,11 +50,14 @@ def names() -> dict[str, str]:
             known |= {name.lower(): name, (kind.dataset_dir or name).lower(): name}
     for path in CONFIGS.glob("*.yaml"):
         known.setdefault(path.stem.lower(), CfgNode.load_cfg(path.read_text(encoding="utf-8")).DATASET.NAME)
+    for word, name in list(known.items()):
+        for domain in getattr(DATASET_REGISTRY.get(name), "places", ()):
+            known |= {f"{word}{between}{domain}": f"{name}-{domain}" for between in "-_"}
     return known
 
 
 def resolve(name: str) -> str:
-    """The registered name of a data set.
+    """The registered name of a data set, with "-" and a domain behind it where the name has one.
 
     Raises:
         ValueError: there is no such data set; the message has the closest name.
@@ -60,7 +66,8 @@ def resolve(name: str) -> str:
     if name.lower() in known:
         return known[name.lower()]
     close = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f"did you mean {known[close[0]]}?" if close else f"choose one of {', '.join(sorted(set(known.values())))}"
+    registered = sorted({name.partition("-")[0] for name in known.values()})
+    hint = f"did you mean {known[close[0]]}?" if close else f"choose one of {', '.join(registered)}"
     raise ValueError(f"no data set is called {name!r}; {hint}")
 
 
@@ -98,6 +105,7 @@ def fewshot(name: str, cfg: CfgNode, out: Path | None) -> Path:
     data = DATASET_REGISTRY.get(name)(cfg)
     if data.fewshot is None:
         raise ValueError(f"{name} has no few-shot list for {cfg.DATASET.NUM_SHOTS} shots")
+    name = "-".join(filter(None, [name, cfg.DATASET.DOMAIN]))
     path = out or Path(f"{name}_shots{cfg.DATASET.NUM_SHOTS}_seed{cfg.SEED}.json")
     content = {
         "dataset": name,
@@ -134,6 +142,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--decode", action="store_true", help="decode every image")
     check.add_argument("--json", action="store_true", help="for scripts: a list of reports")
     get = add("download", "get what is missing")
+    get.add_argument("--domain", default="", help="of a data set with domains: this one alone")
     get.add_argument("--keep", action="store_true", help="keep the archives")
     get.add_argument("--again", action="store_true", help="also get what is there, and add the files that it lacks")
     shots = add("fewshot", "write a few-shot list")
@@ -141,6 +150,9 @@ def parser() -> argparse.ArgumentParser:
         for key in USER_OPTIONS:
             flag = f"--{key.lower().replace('_', '-')}"
             sub.add_argument(flag, default="", help=f"DATASET.{key}, for your own images")
+        for key, default in zip(DOMAIN_OPTIONS, ("", "all"), strict=True):
+            flag = f"--{key.lower().replace('_', '-')}"
+            sub.add_argument(flag, default=default, help=f"DATASET.{key}, of data sets with domains")
     shots.add_argument("--shots", type=int, required=True)
     shots.add_argument("--seed", type=int, default=1)
     shots.add_argument("--out", type=_path, help="where to; in this folder where not given")
@@ -172,15 +184,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_download(args: argparse.Namespace) -> int:
     from promptkd.data.download.parts import download
 
-    missed = download(resolve(args.name), Path(args.root), args.keep, args.again)
+    name, _, domain = resolve(args.name).partition("-")
+    domain = domain or (_domains(name, args.domain)[0] if args.domain else "")
+    missed = download(name, Path(args.root), args.keep, args.again, domain)
     for line in missed:
         print(f"to be fetched by hand: {line}")
     return 1 if missed else 0
 
 
 def _run_fewshot(args: argparse.Namespace) -> int:
-    name = resolve(args.name)
-    print(fewshot(name, config(args.root, args.seed, NUM_SHOTS=args.shots, **_user_options(args)), args.out))
+    name, _, domain = resolve(args.name).partition("-")
+    options = _options(args) | ({"DOMAIN": domain} if domain else {})
+    print(fewshot(name, config(args.root, args.seed, NUM_SHOTS=args.shots, **options), args.out))
     return 0
 
 
@@ -200,10 +215,15 @@ def _run_check(args: argparse.Namespace) -> int:
 
     if args.name.lower() == "all":
         names()  # registers the data sets
-        chosen = list(PARTS)
+        chosen = [(name, "") for name in PARTS]
     else:
-        chosen = [resolve(args.name)]
-    reports = [check(name, config(args.root, **_user_options(args)), args.decode) for name in chosen]
+        name, _, domain = resolve(args.name).partition("-")
+        chosen = [(name, domain or args.domain)]
+    reports = [
+        check(name, config(args.root, **_options(args) | {"DOMAIN": one}), args.decode)
+        for name, domain in chosen
+        for one in _domains(name, domain)
+    ]
     if args.json:
         print(json.dumps([asdict(report) for report in reports], indent=1))
     else:
@@ -211,8 +231,23 @@ def _run_check(args: argparse.Namespace) -> int:
     return 0 if all(report.ok for report in reports) else 1
 
 
-def _user_options(args: argparse.Namespace) -> dict[str, Any]:
-    return {key: getattr(args, key.lower()) for key in USER_OPTIONS}
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    return {key: getattr(args, key.lower()) for key in (*USER_OPTIONS, *DOMAIN_OPTIONS)}
+
+
+def _domains(name: str, word: str) -> list[str]:
+    """The domains of a registered data set that a word names: one, or all for no word; [""] where it has none.
+
+    Raises:
+        ValueError: it names none.
+    """
+    from dassl.data.datasets import DATASET_REGISTRY
+    from promptkd.data.domains import DomainDataset
+
+    kind = DATASET_REGISTRY.get(name)
+    if not issubclass(kind, DomainDataset):
+        return [""]
+    return [kind.domain_called(word)] if word else list(kind.places)
 
 
 def command_line(argv: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 from dassl.data.datasets import DATASET_REGISTRY
 from promptkd import logs
 from promptkd.data.benchmark import USER_DATASETS, BenchmarkDataset
+from promptkd.data.domains import DomainDataset
 from promptkd.data.download.parts import advice, is_present
 from promptkd.data.download.sources import PARTS
 from promptkd.data.errors import one_line
@@ -28,8 +29,9 @@ from promptkd.texts import path_text
 class Report:
     """The result of `check`. `ok`: a run would start. `whole`: also, it has as many images as published."""
 
-    name: str
+    name: str  # of a domain of a data set: OfficeHome-art
     root: str
+    dataset: str = ""  # registered name
     ok: bool = False
     whole: bool = False
     folder: str = ""
@@ -55,7 +57,10 @@ def check(name: str, cfg: CfgNode, decode: bool = False) -> Report:
         decode: whether every image is decoded as well.
     """
     root = Path(cfg.DATASET.ROOT).expanduser().absolute()
-    report, kind = Report(name, path_text(root)), DATASET_REGISTRY.get(name)
+    kind = DATASET_REGISTRY.get(name)
+    if issubclass(kind, DomainDataset):
+        kind = kind.of_domain(cfg.DATASET.DOMAIN, cfg.DATASET.DOMAIN_TEST)
+    report = Report(kind.__name__, path_text(root), name)
     readable = True
     with logs.collected(logging.INFO) as messages:
         try:
@@ -75,9 +80,9 @@ def _missing_parts(kind: type[BenchmarkDataset], root: Path, report: Report) -> 
     """A line for each part of a data set that has to be downloaded: its name, sources and place."""
     fewer = any(report.counts[part] < number for part, number in report.published.items())
     images_too = bool(report.missing or (report.counts and fewer))
-    parts = PARTS.get(report.name, ())
+    parts = [part for part in PARTS.get(report.dataset, ()) if part.domain in ("", getattr(kind, "domain", ""))]
     return [
-        advice(part, kind) for part in parts if not is_present(part, kind, root) or (images_too and not part.present)
+        advice(part, kind) for part in parts if not is_present(part, kind, root) or (images_too and part.holds_images)
     ]
 
 
@@ -157,8 +162,8 @@ def screen(report: Report) -> str:
     lines += [f"  note      {note}" for note in report.notes[:10]]
     if report.get:
         lines += [f"  get       {line}" for line in report.get]
-        if report.name in PARTS:
-            lines.append(f"            or: {shown_command('data')} download {report.name} --root {report.root}")
+        if report.dataset in PARTS:
+            lines.append(f"            or: {shown_command('data')} download {report.dataset} --root {report.root}")
     return "\n".join(lines)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
+from dassl.data.datasets import DATASET_REGISTRY
 from promptkd import distributed
 from promptkd.data.loading import decoding, device_crops
 from promptkd.engine.keys import FINAL_MODELS, KEYS
@@ -38,6 +40,21 @@ def check_run(cfg: CfgNode, trainer: type | None) -> None:
     if trainer is not None and hasattr(trainer, "Options"):
         for options in read_all(trainer, cfg.TRAINER.NAME, cfg):
             options.check(cfg)
+        refuse_labels_of_test_images(cfg, trainer)
+
+
+def refuse_labels_of_test_images(cfg: CfgNode, trainer: type) -> None:
+    """Raises ValueError where a method would learn from the labels of the images that it is tested on."""
+    name = cfg.DATASET.NAME
+    kind: Any = DATASET_REGISTRY.get(name) if name in DATASET_REGISTRY.registered_names() else None
+    if cfg.EVAL_ONLY or not getattr(trainer, "learns", False) or not hasattr(kind, "tests_training_images"):
+        return
+    if kind.tests_training_images(cfg) and trainer.supervision(cfg).labels:  # type: ignore[attr-defined]
+        held_out = "DATASET.DOMAIN_TEST held_out splits it; or " if "DOMAIN_TEST" in kind.reads else ""
+        raise ValueError(
+            f"{cfg.TRAINER.NAME} learns from labels, and the training images of {name} are its test images: {held_out}"
+            "learn on another data set and evaluate here (xd_train, xd_test; --eval-only --model-dir RUN)"
+        )
 
 
 def check_numbers(cfg: CfgNode) -> None:

@@ -53,8 +53,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--output-dir", **texts, help="where the run goes (OUTPUT_DIR)")
     p.add_argument("--resume", **texts, help="run to continue, where it is not --output-dir")
     p.add_argument("--seed", **whole, help="0 or more fixes the run; negative: not fixed")
-    p.add_argument("--source-domains", **lists, help="of data sets that have domains; none here has")
-    p.add_argument("--target-domains", **lists, help="of data sets that have domains; none here has")
+    p.add_argument("--source-domains", **lists, help="of Dassl's data sets with domains; here it is DATASET.DOMAIN")
+    p.add_argument("--target-domains", **lists, help="of Dassl's data sets with domains; here it is DATASET.DOMAIN")
     p.add_argument("--transforms", **lists, help="training transforms (INPUT.TRANSFORMS)")
     p.add_argument("--config-file", **texts, help="recipe of the method")
     p.add_argument("--dataset-config-file", **texts, help="configs/datasets/<name>.yaml")
@@ -109,10 +109,13 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
     if of_dataset:
         config.merge_file(cfg, of_dataset, given)
     per_dataset = config.merge_file(cfg, recipe, given) if recipe else {}
-    of_this = per_dataset.get(pairs.get("DATASET.NAME", cfg.DATASET.NAME), {})
-    config.merge(cfg, of_this, f"{recipe} PER_DATASET", given=given)
+    name = str(pairs.get("DATASET.NAME", cfg.DATASET.NAME))
+    domain = config.domain_called(name, str(pairs.get("DATASET.DOMAIN", cfg.DATASET.DOMAIN)))
+    for one in (name, f"{name}-{domain}"):
+        config.merge(cfg, per_dataset.get(one, {}), f"{recipe} PER_DATASET", given=given)
     for key, value in (_flags(args) | pairs).items():
         config.merge_value(cfg, key, value, given)
+    config.settle_domain(cfg, domain)
     named = cfg.TRAINER.NAME
     known = TRAINER_REGISTRY.get(named) if named in TRAINER_REGISTRY.registered_names() else None
     learns = getattr(known, "learns", False)  # a trainer written for upstream says by itself what it misses

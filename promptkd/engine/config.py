@@ -11,8 +11,10 @@ from typing import Any
 from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
+from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.bounded import shown
+from promptkd.data.benchmark import DATASET_DEFAULTS
 from promptkd.engine.keys import OURS
 from promptkd.engine.options import defaults_of, kinds_of
 from promptkd.engine.published_options import OPTIONS, SECTIONS
@@ -193,6 +195,28 @@ def merge_options(cfg: CfgNode, options: Sequence[str], given: dict[str, str] | 
     """
     for key, text in pairs_of(options).items():
         merge_value(cfg, key, text, given)
+
+
+def domain_called(dataset: str, word: str) -> str:
+    """The domain of a registered data set that a word names; "" for no word, and for a data set without domains.
+
+    Raises:
+        ValueError: it names none; the message has the closest.
+    """
+    kind: Any = DATASET_REGISTRY.get(dataset) if dataset in DATASET_REGISTRY.registered_names() else None
+    return str(kind.domain_called(word)) if word and hasattr(kind, "domain_called") else ""
+
+
+def settle_domain(cfg: CfgNode, domain: str) -> None:
+    """Gives a configuration its domain as the data set calls it; what a data set does not read is as by default.
+
+    One domain has one name in results and hashes, then, however it was written.
+    """
+    name = cfg.DATASET.NAME
+    kind = DATASET_REGISTRY.get(name) if name in DATASET_REGISTRY.registered_names() else None
+    cfg.DATASET.DOMAIN = domain
+    if "DOMAIN_TEST" not in getattr(kind, "reads", ()):
+        cfg.DATASET.DOMAIN_TEST = DATASET_DEFAULTS["DOMAIN_TEST"]
 
 
 def merge_value(cfg: CfgNode, key: str, value: Any, given: dict[str, str] | None = None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from promptkd.data.benchmark import DATASET_KEYS
+from promptkd.data.benchmark import DATASET_KEYS, DOMAIN_TESTS
 from promptkd.data.pools import OTHER_CLASSES
 from promptkd.engine.limits import Limits
 
@@ -116,8 +116,10 @@ OURS: dict[str, Key] = {
     ),
 }  # fmt: skip
 
+_LIMITS = {"DOMAIN_TEST": Limits(choices=DOMAIN_TESTS)}
 OF_DATASETS: dict[str, Key] = {
-    f"DATASET.{name}": Key(meaning, Limits(), default) for name, (default, meaning) in DATASET_KEYS.items()
+    f"DATASET.{name}": Key(meaning, _LIMITS.get(name, Limits()), default)
+    for name, (default, meaning) in DATASET_KEYS.items()
 }
 
 _SAMPLING: dict[str, Key] = {
@@ -175,8 +177,12 @@ DASSL: dict[str, Key] = {
     "INPUT.GB_K": _key("its kernel, pixels", least=1, most=1001, odd=True),
     "DATASET.ROOT": _key("folder that holds the data sets (`--root`); without one `data`", path=True),
     "DATASET.NAME": _key("registered name of the data set; the files of `configs/datasets` set it"),
-    "DATASET.SOURCE_DOMAINS": _key("of data sets with domains (`--source-domains`); those here have one", entry=str),
-    "DATASET.TARGET_DOMAINS": _key("of data sets with domains (`--target-domains`); those here have one", entry=str),
+    "DATASET.SOURCE_DOMAINS": _key(
+        "of Dassl's data sets with domains (`--source-domains`); here it is DATASET.DOMAIN", entry=str
+    ),
+    "DATASET.TARGET_DOMAINS": _key(
+        "of Dassl's data sets with domains (`--target-domains`); here it is DATASET.DOMAIN", entry=str
+    ),
     "DATASET.NUM_LABELED": _key("labelled images, of semi-supervised data sets", least=-1),
     "DATASET.NUM_SHOTS": _key(
         "labelled training images a class; below 1: all", least=-1, most=1_000_000,

@@ -34,7 +34,7 @@ from promptkd.results.directory import dataset_of
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
 from promptkd.results.predictions import Predictions
 from promptkd.results.record import RunRecord
-from promptkd.results.settings import fingerprint, relevant
+from promptkd.results.settings import dataset_name, fingerprint, relevant
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +78,9 @@ def describe(
         trainer=cfg.TRAINER.NAME,
         backbone=cfg.MODEL.BACKBONE.NAME,
         teacher=teacher,
-        dataset=cfg.DATASET.NAME,
+        dataset=dataset_name(cfg),
         protocol=cfg.PROTOCOL or _protocol(cfg, task, learned_on),
-        transductive=task.supervision.transductive,
+        transductive=_transductive(cfg, task, learns, bool(unlabelled)),
         template=model.template,
         learned_on=learned_on,
         shots=_labelled_shots(cfg, model),
@@ -151,18 +151,26 @@ def write_results(
     return metrics[next(iter(task.groups))]["accuracy"] if metrics else None
 
 
+def _transductive(cfg: CfgNode, task: Task, learns: bool, unlabelled: bool) -> bool:
+    """Whether images without labels of the classes that are tested were learned from; not by what learned elsewhere."""
+    elsewhere = cfg.EVAL_ONLY and dataset_of(cfg.MODEL_DIR) not in (None, dataset_name(cfg))
+    if learns and elsewhere:
+        return False
+    return task.supervision.transductive or (unlabelled and task.source == "test images")
+
+
 def _learned_on(cfg: CfgNode, model: PromptedClip) -> str | None:
     """The data set whose labels taught what is learned; a student's is its teacher's. None where no labels did."""
     if model.vectors is not None:
         return model.vectors.source.get("dataset")
     if not any(True for _ in model.prompts.parameters()):
         return None
-    return dataset_of(cfg.MODEL_DIR) if cfg.EVAL_ONLY else cfg.DATASET.NAME
+    return dataset_of(cfg.MODEL_DIR) if cfg.EVAL_ONLY else dataset_name(cfg)
 
 
 def _protocol(cfg: CfgNode, task: Task, learned_on: str | None) -> str:
     """The field's name for what a run compares to, where PROTOCOL does not say it."""
-    if not task.supervision.protocol and learned_on not in (None, cfg.DATASET.NAME):
+    if not task.supervision.protocol and learned_on not in (None, dataset_name(cfg)):
         return "dg" if (learned_on, cfg.DATASET.NAME[:8]) == ("ImageNet", "ImageNet") else "cross"
     return task.protocol
 

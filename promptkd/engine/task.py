@@ -19,6 +19,7 @@ from promptkd.data.loading.views import seeded_loader
 from promptkd.data.loading.workers import clamped_workers
 from promptkd.data.pools import FOREIGN, OTHER_CLASSES, PoolChange
 from promptkd.model.templates import dataset_template, ensemble_templates
+from promptkd.results.settings import dataset_name
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ class Task:
         kind = "images of" if self.supervision.labels else "images without labels of"
         log.info(
             "Data: %s: %s %s %d of %d classes; test images: %s",
-            self.cfg.DATASET.NAME, f"{len(self.train_loader.dataset):,}", kind, len(self.classnames),
+            dataset_name(self.cfg), f"{len(self.train_loader.dataset):,}", kind, len(self.classnames),
             len(self.all_classnames), shown,
         )  # fmt: skip
 
@@ -179,6 +180,11 @@ class Task:
         if "new" in self.groups or "base" in self.groups:
             return "base2new"
         return "fewshot" if self.cfg.DATASET.NUM_SHOTS > 0 else "all"
+
+    @property
+    def source(self) -> str:
+        """Which images of the data set train: "train split" or "test images"."""
+        return "test images" if getattr(self.manager.dataset, "tests_what_trains", False) else "train split"
 
     def train_on(self, items: list[Any]) -> None:
         """Makes other items train: in the order and views of a seed, read and transformed as those before.

@@ -16,7 +16,7 @@ from promptkd.results import origins
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
 from promptkd.results.record import FILE_NAME as RESULT
 from promptkd.results.record import check_result
-from promptkd.results.settings import as_dict, fingerprint, node_of, relevant
+from promptkd.results.settings import as_dict, dataset_name, fingerprint, node_of, relevant
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "TRAINER.NAME": (str, "a name"),
     "DATASET": (dict, "a section"),
     "DATASET.NAME": (str, "a name"),
+    "DATASET.DOMAIN": (str, "a name"),
     "DATASET.NUM_SHOTS": (int, "a whole number"),
     "MODEL": (dict, "a section"),
     "MODEL.BACKBONE": (dict, "a section"),
@@ -159,4 +160,4 @@ def take_directory(directory: str | Path, cfg: CfgNode) -> None:
 def dataset_of(directory: str | Path) -> str | None:
     """The name of the data set that the run in a directory learned on; None where it holds no run of ours."""
     cfg = read_configuration(directory)
-    return None if cfg is None else cfg.DATASET.NAME
+    return None if cfg is None else dataset_name(cfg)

@@ -20,6 +20,7 @@ _AS_IT_WAS = {"POOL.IMBALANCE": 1.0, "POOL.DROP_CLASSES": 0, "POOL.FOREIGN_SHARE
               "TRAINER.PROMPTKD.CLASS_AGNOSTIC": False}  # fmt: skip
 # Option -> others that say nothing where it is off.
 _SWITCHED = {"POOL.FOREIGN_SHARE": ("POOL.FOREIGN_FROM",),
+             "DATASET.DOMAIN": ("DATASET.DOMAIN", "DATASET.DOMAIN_TEST"),
              "TRAINER.PROMPTKD.CLASS_AGNOSTIC": ("TRAINER.PROMPTKD.CONCEPTS", "TRAINER.PROMPTKD.K_MAX")}  # fmt: skip
 _CACHE = ("TRAINER.PROMPTKD.TEACHER_CACHE", "TRAINER.PROMPTKD.CACHE_VIEWS")
 
@@ -38,6 +39,18 @@ def node_of(trainer: str) -> str:
 def sections_of(trainer: str) -> tuple[str, ...]:
     """The sections of cfg.TRAINER that a trainer reads: its method's, and of CoOp_KDPL also TRAINER.KDPL."""
     return (node_of(trainer), *([_ADDED.strip("_")] if trainer.upper().endswith(_ADDED) else []))
+
+
+def dataset_name(cfg: CfgNode) -> str:
+    """The name of a run's data set in results: a domain of one is a data set of its own, "OfficeHome-art".
+
+    So is a domain that is split in other images to learn from and to be tested on: "OfficeHome-art-held_out".
+    """
+    name, domain = str(cfg.DATASET.NAME), str(cfg.DATASET.get("DOMAIN", ""))
+    if not domain:
+        return name
+    test = str(cfg.DATASET.get("DOMAIN_TEST", "all"))
+    return "-".join([name, domain, *([test] if test != "all" else [])])
 
 
 def as_dict(cfg: CfgNode) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Plan:
     """The content of a plan, as YAML or a command line gives it."""
 
     trainers: list[str] = field(default_factory=list)
-    datasets: list[str] = field(default_factory=list)  # files of configs/datasets; "all" is the benchmark
+    datasets: list[str] = field(default_factory=list)  # files of configs/datasets, or with a domain; "all": benchmark
     protocols: list[str] = field(default_factory=lambda: ["base2new"])
     shots: list[int] = field(default_factory=list)  # [] is the protocol's own
     seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
@@ -50,6 +50,7 @@ class Plan:
         self.datasets = [
             name for given in self.datasets for name in (recipes.BENCHMARK if given == "all" else (given,))
         ]
+        self._choose_domains()
         for key in ("trainers", "datasets", "protocols", "seeds"):
             values = getattr(self, key)
             if not values:
@@ -70,6 +71,20 @@ class Plan:
         for key, values in self.grid.items():
             if not isinstance(values, (list, tuple)) or not values:
                 raise ValueError(f"grid {key} is {shown(values)}: give a list of values")
+
+    def _choose_domains(self) -> None:
+        """Puts a data set's domains in its place, all or those of DATASET.DOMAIN: each has directories of its own."""
+        words = self.grid.pop("DATASET.DOMAIN", [])
+        words = [*([self.set.pop("DATASET.DOMAIN")] if "DATASET.DOMAIN" in self.set else []), *words]
+        elsewhere = {"cross", "dg"} & set(self.protocols)
+        if elsewhere and len(recipes.with_domains(self.source)) > 1:
+            raise ValueError(f"source {self.source} has domains: name one, as {recipes.with_domains(self.source)[0]}")
+        chosen = []
+        for name in self.datasets:
+            domains = recipes.chosen_domains(name, [str(value_of(word)) for word in words])
+            # a data set without a domain means all but the one that was learned on
+            chosen += [one for one in domains if one == name or not elsewhere or one != self.source]
+        self.datasets = chosen
 
     def _check_kinds(self) -> None:
         """Refuses values that YAML can hold and a plan cannot use."""

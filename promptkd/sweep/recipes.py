@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -74,6 +75,14 @@ TEACHER = ("PromptSRC", "vit_l14_c2_ep20_batch8_4+4ctx")
 BENCHMARK = ("caltech101", "dtd", "eurosat", "fgvc_aircraft", "food101", "imagenet", "oxford_flowers", "oxford_pets",
              "stanford_cars", "sun397", "ucf101")  # fmt: skip
 VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
+# Data sets with domains, each of which is a data set of its own: office_home_art. Without a domain all of them count.
+DOMAINS = {
+    "office31": ("amazon", "dslr", "webcam"),
+    "office_home": ("art", "clipart", "product", "real_world"),
+    "visda17": ("real", "synthetic"),
+    "domainnet": ("clipart", "infograph", "painting", "quickdraw", "real", "sketch"),
+}
+SOURCES_ONLY = ("visda17_synthetic",)  # renderings to learn on, which nobody is tested on
 SHOTS = {"fewshot": (1, 2, 4, 8, 16)}  # where the plan names none; (16,) for the other protocols
 LEARNS_NOTHING = ("ZeroshotCLIP", "ZeroshotCLIP2", "TFUP")  # one run is enough for all seeds and shots
 STUDENTS = ("PromptKD",)  # learn from a teacher; in the few-shot protocol it is the teacher that has few images
@@ -86,7 +95,7 @@ def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str
 
     Args:
         trainer: registered name.
-        dataset: name of a file in configs/datasets.
+        dataset: name of a file in configs/datasets, with its domain behind it where it has some.
         protocol: one of PROTOCOLS.
         backbone: MODEL.BACKBONE.NAME where the user gives one.
         shots: images a class, on which some recipes depend.
@@ -96,7 +105,9 @@ def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str
     """
     check(trainer, list(RECIPES), "method")
     check(protocol, list(PROTOCOLS), "protocol")
-    check(dataset, [path.stem for path in (CONFIGS / "datasets").glob("*.yaml")], "data set")
+    check(
+        dataset, [one for path in (CONFIGS / "datasets").glob("*.yaml") for one in with_domains(path.stem)], "data set"
+    )
     if backbone.startswith("mini-") or (not backbone and dataset in MINI_DATASETS):
         return "mini"
     names = RECIPES[trainer]
@@ -123,12 +134,54 @@ def arguments(
     trainer: str, dataset: str, name: str, root: str | Path, seed: int, directory: Path, options: list[str]
 ) -> list[str]:
     """The arguments of train.py for one run."""
+    file, domain = file_and_domain(dataset)
     return [
         *("--root", str(root), "--seed", str(seed), "--trainer", trainer),
-        *("--dataset-config-file", str(CONFIGS / "datasets" / f"{dataset}.yaml")),
+        *("--dataset-config-file", str(CONFIGS / "datasets" / f"{file}.yaml")),
         *("--config-file", str(CONFIGS / "trainers" / trainer / f"{name}.yaml")),
-        *("--output-dir", str(directory), *options),
+        *("--output-dir", str(directory), *options, *(["DATASET.DOMAIN", domain] if domain else [])),
     ]
+
+
+def with_domains(dataset: str) -> list[str]:
+    """The names of a data set's domains, as office_home_art; the data set's own where it has none."""
+    return [f"{dataset}_{domain}" for domain in DOMAINS.get(dataset, ())] or [dataset]
+
+
+def file_and_domain(dataset: str) -> tuple[str, str]:
+    """office_home_art -> (office_home, art); the domain is "" where a data set has none."""
+    for name in DOMAINS:
+        if dataset in with_domains(name):
+            return name, dataset.removeprefix(f"{name}_")
+    return dataset, ""
+
+
+def chosen_domains(dataset: str, words: Sequence[str]) -> list[str]:
+    """The domains of a data set that a plan is about, each as a data set of its own.
+
+    Args:
+        dataset: a name of a plan: with its domain, or without one, which stands for all that are tested on.
+        words: names of domains to keep, in any case and with any spaces; none for all.
+
+    Raises:
+        ValueError: the data set has no such domain, or none at all.
+    """
+    file, domain = file_and_domain(dataset)
+    names = with_domains(file)
+    if not words:
+        return [dataset] if domain else [name for name in names if name not in SOURCES_ONLY]
+    if file not in DOMAINS:
+        raise ValueError(f"DATASET.DOMAIN {words[0]}: {dataset} has no domains")
+    plain = {one.replace("_", ""): one for one in DOMAINS[file]}
+    kept = []
+    for word in words:
+        letters = "".join(character for character in word.casefold() if character.isalnum())
+        if letters not in plain:
+            check(letters, list(plain), f"domain of {file}")
+        if domain and plain[letters] != domain:
+            raise ValueError(f"DATASET.DOMAIN {word}: the plan names {dataset}; leave one out")
+        kept.append(f"{file}_{plain[letters]}")
+    return kept
 
 
 def belongs(key: str, trainer: str) -> bool:

@@ -46,7 +46,7 @@ class Pool:
     Attributes:
         task: of the run.
         items: Dassl's items in the order of the data set's list; their labels are for results alone.
-        source: where they come from: "train split" or "test split".
+        source: where they come from: "train split" or "test images".
         folder: where features of weak views are kept for later runs; None to keep them while the run lasts.
         squash: whether weak views are whole images brought to a square, in the place of their centres.
     """
@@ -72,12 +72,12 @@ class Pool:
         """
         place = Path(folder).expanduser() if folder else None
         if not tested:
-            return cls(task, list(task.train_loader.dataset.data_source), "train split", place, squash)
+            return cls(task, list(task.train_loader.dataset.data_source), task.source, place, squash)
         if task.evaluation_loader is None:
             raise ValueError(f"IMAGES test: {task.cfg.DATASET.NAME} has no test images; set it to train")
         if task.pool:
             raise ValueError("IMAGES test: POOL.* is of training images; set it to train, or leave POOL.* out")
-        return cls(task, list(task.evaluation_loader.dataset.data_source), "test split", place, squash)
+        return cls(task, list(task.evaluation_loader.dataset.data_source), "test images", place, squash)
 
     def __len__(self) -> int:
         return len(self.items)

@@ -19,6 +19,7 @@ from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.spec import PromptSpec
 from promptkd.model.templates import DEFAULT
 from promptkd.model.zoo import load_clip
+from promptkd.results.settings import dataset_name
 
 
 def load_teacher(
@@ -98,7 +99,7 @@ def _from_run(directory: Path, precision: Precision, templates: Sequence[str], s
     clip = load_clip(run.backbone)
     if run.checkpoint is None:
         return PromptedClip(clip, run.spec, precision, templates=templates, about=about)
-    about |= {"dataset": run.config.DATASET.NAME, "shots": run.config.DATASET.get("NUM_SHOTS")}
+    about |= {"dataset": dataset_name(run.config), "shots": run.config.DATASET.get("NUM_SHOTS")}
     about |= {"checkpoint": run.checkpoint.name, "epoch": run.content.get("epoch")}
     teacher = PromptedClip(clip, run.spec, precision, vectors=left, about=about)
     checkpoints.load_learned(teacher.prompts, run.content["state_dict"], run.checkpoint)

@@ -125,7 +125,7 @@ def test_test_images_are_said_to_be_seen(run, tmp_path: Path):
     run("TFUP", tmp_path, *TFUP, "TRAINER.TFUP.IMAGES", "test")
     found = result(tmp_path)
     assert found["seen"] | {"pseudo_labels": 0} == {
-        "images": 15, "classes": "all", "from": "test split", "pseudo_labels": 0
+        "images": 15, "classes": "all", "from": "test images", "pseudo_labels": 0
     }  # fmt: skip
     assert found["transductive"] and found["unlabelled_images"] == 15
 

@@ -61,7 +61,7 @@ def address(url: str) -> str:
     return url.replace("gdrive:", "https://drive.google.com/file/d/")
 
 
-def download(name: str, root: Path, keep: bool = False, again: bool = False) -> list[str]:
+def download(name: str, root: Path, keep: bool = False, again: bool = False, domain: str = "") -> list[str]:
     """Downloads the parts of a data set that are missing or not whole, each from the first source that works.
 
     Args:
@@ -69,6 +69,7 @@ def download(name: str, root: Path, keep: bool = False, again: bool = False) -> 
         root: the folder that holds the data sets.
         keep: whether archives stay after they are unpacked.
         again: whether parts that look whole are downloaded as well, for files that they lack.
+        domain: of a data set with domains: this one alone.
 
     Returns:
         A line for each part that could not be downloaded.
@@ -80,9 +81,10 @@ def download(name: str, root: Path, keep: bool = False, again: bool = False) -> 
     if name not in PARTS:
         raise ValueError(f"{name} is not downloaded; it is bundled, or your own images")
     root.mkdir(parents=True, exist_ok=True)
-    images = PARTS[name][0]
+    parts = [part for part in PARTS[name] if not domain or part.domain in ("", domain)]
+    images = parts[0]
     present = is_present(images, kind, root)
-    missed = [part for part in PARTS[name] if not _download_part(part, kind, root, keep, again)]
+    missed = [part for part in parts if not _download_part(part, kind, root, keep, again)]
     if present and not is_present(images, kind, root) and not _download_part(images, kind, root, keep):
         missed.append(images)  # the published split came after them, and lists images that are missing
     with contextlib.suppress(OSError):

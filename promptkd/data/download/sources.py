@@ -2,7 +2,7 @@
 
 Addresses and checksums are those of the authors, of CoOp's DATASETS.md and of torchvision; md5 sums are torchvision's,
 sha256 sums are of the mirror by PromptKD's author. Its other file names follow its pattern and were not verified.
-Over 250 lines because it is one table of fifteen data sets, read from top to bottom.
+Over 250 lines because it is one table of all data sets, read from top to bottom.
 """
 
 from __future__ import annotations
@@ -34,6 +34,12 @@ class Part:
     sources: tuple[Source, ...] = ()  # in the order to try; none: it has to be fetched by hand
     note: str = ""  # terms, or how to get it by hand
     unless: str = ""  # a file that makes it unnecessary
+    domain: str = ""  # the domain that it is of, where a data set's domains come one by one
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether it is images, and no list."""
+        return not self.present or self.present[0].endswith("/*/*")
 
 
 def _split(folder: str, name: str, drive: str) -> Part:
@@ -50,6 +56,29 @@ def _classnames(folder: str) -> Part:
     drive = Source("gdrive:1-61f_ol79pViBFDG_IDlUQSwoLcn2XXF", f"{folder}/classnames.txt")
     return Part(
         ("classnames.txt", "imagenet/classnames.txt"), (drive,), "ImageNet's class names, lines of wnid and name"
+    )
+
+
+VISDA = "http://csr.bu.edu/ftp/visda"
+_DOMAINNET = {"clipart": True, "infograph": False, "painting": True, "quickdraw": False, "real": False, "sketch": False}
+
+
+def _domainnet(name: str, cleaned: bool) -> tuple[Part, ...]:
+    """A domain's images and lists; of two domains there are cleaned ones, which the field uses."""
+    images = f"{VISDA}/2019/multi-source/{'groundtruth/' if cleaned else ''}{name}.zip"
+    lists = f"{VISDA}/2019/multi-source/{'groundtruth' if cleaned else 'domainnet'}/txt"
+    note = "fair use; the page is http://ai.bu.edu/M3SDA"
+    return (
+        Part((f"{name}/*/*",), (Source(images, "domainnet"),), f"images of {name}; {note}", domain=name),
+        *(
+            Part(
+                (f"splits/{name}_{part}.txt", f"{name}_{part}.txt"),
+                (Source(f"{lists}/{name}_{part}.txt", f"domainnet/splits/{name}_{part}.txt"),),
+                "a list",
+                domain=name,
+            )
+            for part in ("train", "test")
+        ),
     )
 
 
@@ -281,4 +310,31 @@ PARTS: dict[str, tuple[Part, ...]] = {
         ),
         _classnames("imagenet-rendition"),
     ),
+    "Office31": (
+        Part(
+            (),
+            (Source("gdrive:0B4IapRTv9pJ1WGZVd1VDMmhwdlE", "office31"),),
+            "domain_adaptation_images.tar.gz, from https://people.eecs.berkeley.edu/~jhoffman/domainadapt; its folders "
+            "<domain>/images/<class> are fine",
+        ),
+    ),
+    "OfficeHome": (
+        Part(
+            (),
+            (
+                Source("gdrive:0B81rNlvomiwed0V1YUxQdC1uOTg", "office_home"),
+                Source("gdrive:1uY0pj7oFsjMxRwaD3Sxy0jgel0fsYXLC", "office_home"),
+            ),
+            "OfficeHomeDataset_10072016.zip, from https://www.hemanthdv.org/officeHomeDataset.html, or DomainBed's "
+            "copy; fair use, no commercial use",
+        ),
+    ),
+    "VisDA17": tuple(
+        Part((f"{part}/*/*",), (Source(f"{VISDA}17/clf/{part}.tar", "visda17"),), note, domain=domain)
+        for part, domain, note in (
+            ("validation", "real", "55,388 photographs; research only"),
+            ("train", "synthetic", "152,397 renderings; research only"),
+        )
+    ),
+    "DomainNet": tuple(part for name, cleaned in _DOMAINNET.items() for part in _domainnet(name, cleaned)),
 }
