@@ -43,6 +43,7 @@ COMMANDS = {  # name -> its module, and what it does
     "collect": ("promptkd.tables.command", "tables and a report of finished runs"),
     "predict": ("promptkd.deploy.predict", "classify images with a finished run"),
     "export": ("promptkd.deploy.export", "a finished run as a folder, an .onnx file, or in the published code's form"),
+    "robust": ("promptkd.engine.robust.command", "accuracy under attack of a finished run"),
     "data": ("promptkd.data.command", "check, download and sample data sets"),
     "job": ("promptkd.sweep.execute", "one job of a list that a sweep wrote"),
 }

@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
 
+import parity_adversarial  # noqa: E402
 import parity_unsupervised  # noqa: E402
 import torch  # noqa: E402
 from parity_measure import Golden, Report, read_json  # noqa: E402
@@ -55,6 +56,8 @@ def replays(golden: Golden) -> dict[str, Callable[[], Report]]:
         meta = read_json(golden.directory / "fixtures" / f"{name}.json")
         if meta.get("trainer") in parity_unsupervised.REPLAYS:
             found[name] = lambda name=name, kind=meta["trainer"]: parity_unsupervised.REPLAYS[kind](golden, name)
+        elif replay_attack := parity_adversarial.replay_of(meta):
+            found[name] = lambda name=name, run=replay_attack: run(golden, name)
         elif "trainer" in meta:
             found[name] = lambda name=name: replay(golden, name)
         elif "all" in meta:

@@ -1,3 +1,21 @@
 """The methods, one file each; importing this package registers them with Dassl and registers no data set."""
 
-from . import cocoop, coop, ivlp, kdpl, kgcoop, maple, promptkd, promptsrc, tfup, tfupt, upl, vpt, zsclip  # noqa: F401
+from . import (  # noqa: F401  # noqa: F401
+    advivlp,
+    advpromptkd,
+    apd,
+    cocoop,
+    coop,
+    fap,
+    ivlp,
+    kdpl,
+    kgcoop,
+    maple,
+    promptkd,
+    promptsrc,
+    tfup,
+    tfupt,
+    upl,
+    vpt,
+    zsclip,
+)

@@ -91,6 +91,24 @@ OURS: dict[str, Key] = {
     "MODEL.COMPILE": _ours(
         False, "torch.compile of the frozen image encoders, which costs a minute at the start"
     ),
+    "TEST.ROBUST.ATTACK": _ours(
+        "", 'accuracy under attack is measured too: pgd, or autoattack (and pgd beside it); "": none',
+        choices=("", "pgd", "autoattack"), hint='choose pgd, autoattack or "" (none)',
+    ),
+    "TEST.ROBUST.EPS": _ours(
+        (1.0, 4.0), "radii of the l_inf ball in pixels, in 1/255 (1 is one grey level)",
+        entry=float, filled=True, least=1e-3, most=64,
+        hint="are they in 1/255? 1 and 4 are usual; give numbers from 0.001 to 64, and no 0, which is no attack",
+    ),
+    "TEST.ROBUST.STEPS": _ours(10, "steps of pgd", least=1, most=10_000),
+    "TEST.ROBUST.ALPHA": _ours(0.0, "length of a step of pgd, in 1/255; 0: a quarter of the radius", least=0, most=64),
+    "TEST.ROBUST.RANDOM_START": _ours(False, "pgd starts anywhere in the ball, not at the image"),
+    "TEST.ROBUST.IMAGES": _ours(
+        1000, "test images of each class group that are attacked, as many of each class; 0: all", least=0
+    ),
+    "TEST.ROBUST.CHECK": _ours(
+        False, "measure also what shows masked gradients: one step, 100 steps, a radius of 16/255"
+    ),
     "TRAINER.MODAL": _ours(
         "base2novel", "PromptKD: base2novel (evaluates base and new) or cross (evaluates all classes)",
         choices=("base2novel", "cross"), hint="choose base2novel or cross",

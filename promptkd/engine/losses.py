@@ -45,6 +45,39 @@ def symmetric_kl(logits: Tensor, target_logits: Tensor) -> Tensor:
     return 0.5 * (forward + reverse)
 
 
+def cosine_weighted_kl(logits: Tensor, target_logits: Tensor, cosines: Tensor) -> Tensor:
+    """`mean_i (1 + cos_i) KL(p_i || p'_i)`: predictions under attack are held to the clean ones; no side is detached.
+
+    FAP, arXiv 2403.14774 (as in its code): images whose features the attack has moved little count more.
+
+    Args:
+        logits: of attacked images, (B, C).
+        target_logits: of the clean ones, (B, C).
+        cosines: of the image features of both, (B,).
+
+    Returns:
+        A scalar.
+    """
+    log_p = F.log_softmax(logits.float(), dim=-1)
+    log_target = F.log_softmax(target_logits.float(), dim=-1)
+    divergence = F.kl_div(log_p, log_target, reduction="none", log_target=True).sum(dim=-1)  # (B,)
+    return ((1 + cosines) * divergence).mean()
+
+
+def mean_divergence(logits: Tensor, target_logits: Tensor) -> Tensor:
+    """`KL(softmax(target) || softmax(logits))`, summed over the classes, the mean over the images.
+
+    Args:
+        logits: (B, C).
+        target_logits: (B, C).
+
+    Returns:
+        A scalar.
+    """
+    log_p = F.log_softmax(logits.float(), dim=-1)
+    return F.kl_div(log_p, F.log_softmax(target_logits.float(), dim=-1), reduction="batchmean", log_target=True)
+
+
 def marginal_entropy(logits: Tensor) -> Tensor:
     """`sum_c m_c log(m_c + 1e-6)` of the mean prediction m over a batch, from -log C (even) to 0 (one class alone).
 

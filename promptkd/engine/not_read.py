@@ -137,6 +137,9 @@ def _reasons(cfg: CfgNode, trainer: type) -> dict[str, str]:
         reasons["TRAINER.MODAL"] = "it is for methods with a teacher"
     if cfg.TEST.NO_TEST:
         reasons |= {f"TEST.{key}": "TEST.NO_TEST is True" for key in ("PER_CLASS_RESULT", "COMPUTE_CMAT")}
+    if not cfg.TEST.ROBUST.ATTACK:
+        others = [key for key in cfg.TEST.ROBUST if key != "ATTACK"]
+        reasons |= {f"TEST.ROBUST.{key}": "TEST.ROBUST.ATTACK is empty" for key in others}
     for options in read_all(trainer, cfg.TRAINER.NAME, cfg):
         reasons |= options.not_read(cfg)
     return reasons

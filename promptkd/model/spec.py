@@ -12,9 +12,10 @@ from promptkd.model.adapters import AdapterPrompts
 from promptkd.model.compound import CompoundPrompts
 from promptkd.model.conditional import ConditionalPrompts
 from promptkd.model.ensemble import EnsemblePrompts
+from promptkd.model.image_led import ImageLedPrompts
 from promptkd.model.prompts import POSITIONS, Prompts, StudentPrompts
 
-KINDS = ("prompts", "conditional", "compound", "adapters")
+KINDS = ("prompts", "conditional", "compound", "image_led", "adapters")
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class PromptSpec:
 
     Attributes:
         kind: "prompts": tokens for the text, the image or both; "conditional": CoCoOp's, whose context each image
-            moves; "compound": MaPLe's, whose visual prompts are maps of its text prompts; "adapters": TFUP-T's, which
-            change features.
+            moves; "compound": MaPLe's, whose visual prompts are maps of its text prompts; "image_led": FAP's, whose text
+            prompts are maps of its visual ones; "adapters": TFUP-T's, which change features.
         n_text, depth_text: context tokens, and blocks of the text encoder with learned tokens (1: the input alone).
         n_vision, depth_vision: visual tokens, and blocks of the image encoder with learned tokens.
         phrase: words that the context starts from, and that stay as text behind it where it is shorter.
@@ -61,6 +62,8 @@ class PromptSpec:
             return ConditionalPrompts(clip, self.n_text, self.phrase)
         if self.kind == "compound":
             return CompoundPrompts(clip, self.n_text, self.depth_text, self.phrase)
+        if self.kind == "image_led":
+            return ImageLedPrompts(clip, self.n_vision, self.depth_vision)
         if self.kind == "adapters":
             return AdapterPrompts(clip, self.n_classes)
         if self.members > 1:
@@ -111,6 +114,9 @@ class PromptSpec:
         residuals = learned.get("text_adapter.res")
         if residuals is not None:
             return cls(kind="adapters", n_classes=len(residuals))
+        if count("text_maps"):
+            tokens, depth = 0 if vision is None else len(vision), count("text_maps")
+            return cls("image_led", tokens, depth, tokens, count("vision_prompts"))
         kind = "compound" if count("projections") else "conditional" if count("meta_net") else "prompts"
         return cls(
             kind=kind,

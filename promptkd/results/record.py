@@ -58,6 +58,7 @@ class RunRecord:
     selection: str
     eval_only: bool
     metrics: dict[str, Any]  # class group -> accuracy, macro_f1, ..., per_class; "hm" -> harmonic mean of base and new
+    robustness: dict[str, Any] | None = None  # accuracy under attack: the attack, class group -> accuracies, "hm"
     learned_parameters: int | None = None
     train_seconds: float | None = None
     train_images_per_second: float | None = None

@@ -23,22 +23,24 @@ _SWITCHED = {"POOL.FOREIGN_SHARE": ("POOL.FOREIGN_FROM",),
              "DATASET.DOMAIN": ("DATASET.DOMAIN", "DATASET.DOMAIN_TEST"),
              "TRAINER.PROMPTKD.CLASS_AGNOSTIC": ("TRAINER.PROMPTKD.CONCEPTS", "TRAINER.PROMPTKD.K_MAX")}  # fmt: skip
 _CACHE = ("TRAINER.PROMPTKD.TEACHER_CACHE", "TRAINER.PROMPTKD.CACHE_VIEWS")
-
-
-_ADDED = "_KDPL"  # a method with another loss has the options of the method, and those of the loss beside them
+_ATTACK = "TEST.ROBUST."
 
 
 def node_of(trainer: str) -> str:
     """The name of the section of cfg.TRAINER with a method's options: its name in upper case, as in Dassl.
 
-    CoOp_KDPL has CoOp's section, as published: TRAINER.COOP.
+    CoOp_KDPL has CoOp's section, as published: TRAINER.COOP; AdvPromptKD has PromptKD's.
     """
-    return trainer.upper().removesuffix(_ADDED)
+    return sections_of(trainer)[0]
 
 
 def sections_of(trainer: str) -> tuple[str, ...]:
-    """The sections of cfg.TRAINER that a trainer reads: its method's, and of CoOp_KDPL also TRAINER.KDPL."""
-    return (node_of(trainer), *([_ADDED.strip("_")] if trainer.upper().endswith(_ADDED) else []))
+    """The sections of cfg.TRAINER that a trainer reads: its method's, of CoOp_KDPL also KDPL, of AdvPromptKD ADV."""
+    name = trainer.upper()
+    if name == "ADVPROMPTKD":
+        return ("PROMPTKD", "ADV")
+    method = name.removesuffix("_KDPL")
+    return (method,) if method == name else (method, "KDPL")
 
 
 def dataset_name(cfg: CfgNode) -> str:
@@ -85,6 +87,8 @@ def relevant(cfg: CfgNode) -> dict[str, Any]:
             flat = {name: value for name, value in flat.items() if name not in names}
     if flat.get(_CACHE[0]) != "views":  # else the teacher cache changes no number
         flat = {name: value for name, value in flat.items() if name not in _CACHE}
+    if not flat.get(f"{_ATTACK}ATTACK"):  # else what is measured is another thing
+        flat = {name: value for name, value in flat.items() if not name.startswith(_ATTACK)}
     return flat
 
 

@@ -47,6 +47,10 @@ RECIPES: dict[str, dict[str, str]] = {
         "cross": "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets",
         "dg": "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets",
     },
+    "AdvIVLP": {"base2new": "vit_b16_ep100_batch32_2+2ctx_eps1"},
+    "FAP": {"base2new": "vit_b16_ep10_batch4_2ctx_eps1"},
+    "APD": {"base2new": "vit_b16_ep50_batch32_2+2ctx_eps1"},
+    "AdvPromptKD": {"base2new": "vit_b16_c2_ep20_batch8_4+4ctx_eps1"},
     "UPL": {"base2new": "rn50_ep50"},
     "TFUP": {"base2new": "vit_b16"},
     "TFUPT": {"base2new": "vit_b16_ep30"},
@@ -60,12 +64,8 @@ RECIPES: dict[str, dict[str, str]] = {
         "dg": "vit_b32_c2_ep20_batch4_4+4ctx_cross_datasets",
     },
 }
-FULL_DATA = {
-    "PromptKD",
-    "UPL",
-    "TFUP",
-    "TFUPT",
-}  # learns from all training images, without labels; the others from few images a class
+# They learn from all training images, without labels; the others from few images a class.
+FULL_DATA = {"PromptKD", "AdvPromptKD", "UPL", "TFUP", "TFUPT"}
 # Methods that label images themselves -> their options that take the shots, which are images a class that they choose.
 PSEUDO_LABELLED = {"UPL": ("SHOTS",), "TFUP": ("SHOTS",), "TFUPT": ("SHOTS", "TRAINING_SHOTS")}
 # Options that say how images are made and read: those of a student are its teacher's too.
@@ -85,7 +85,10 @@ DOMAINS = {
 SOURCES_ONLY = ("visda17_synthetic",)  # renderings to learn on, which nobody is tested on
 SHOTS = {"fewshot": (1, 2, 4, 8, 16)}  # where the plan names none; (16,) for the other protocols
 LEARNS_NOTHING = ("ZeroshotCLIP", "ZeroshotCLIP2", "TFUP")  # one run is enough for all seeds and shots
-STUDENTS = ("PromptKD",)  # learn from a teacher; in the few-shot protocol it is the teacher that has few images
+STUDENTS = (
+    "PromptKD",
+    "AdvPromptKD",
+)  # learn from a teacher; in the few-shot protocol it is the teacher that has few images
 # The bundled models have a recipe of their own for every method, "mini", and are the default on the bundled data set.
 MINI_DATASETS = ("emoji",)
 

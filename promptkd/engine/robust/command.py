@@ -1,0 +1,108 @@
+"""Measures what a finished run withstands: its test images under attack.
+
+    promptkd robust RUN [--root DATA] [--attack pgd] [--eps 1 4] [--steps 10] [--images 1000] [--check]
+
+The run's results.json gets a field `robustness`; everything else in it stays. Radii are in 1/255. An attack takes
+`steps` passes with gradients over each image: --images 200 gives a first look. docs/robustness.md says what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from promptkd import exits
+from promptkd.home import expanded
+
+log = logging.getLogger(__name__)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; each flag is a key of TEST.ROBUST."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("run", metavar="RUN", help="directory of a finished run")
+    p.add_argument("--root", default="", help="folder that holds the data sets, where it is not the run's")
+    p.add_argument("--attack", default="pgd", help="pgd, or autoattack (and pgd beside it)")
+    p.add_argument("--eps", nargs="+", help="radii in 1/255")
+    p.add_argument("--steps", help="of pgd")
+    p.add_argument("--alpha", help="length of a step in 1/255; 0: a quarter of the radius")
+    p.add_argument("--random-start", action="store_true", help="start anywhere in the ball")
+    p.add_argument("--images", help="of each class group, class-balanced; 0: all")
+    p.add_argument("--check", action="store_true", help="measure also what shows masked gradients")
+    return p
+
+
+def pairs(args: argparse.Namespace) -> list[str]:
+    """The flags as KEY VALUE words of train.py."""
+    eps = f"({', '.join(args.eps)},)" if args.eps else None
+    given = {"ATTACK": args.attack, "EPS": eps, "STEPS": args.steps, "ALPHA": args.alpha, "IMAGES": args.images}
+    given |= {"RANDOM_START": "True" if args.random_start else None, "CHECK": "True" if args.check else None}
+    return [word for key, value in given.items() if value is not None for word in (f"TEST.ROBUST.{key}", value)]
+
+
+def measure(args: argparse.Namespace) -> Path:
+    """Measures the run and writes into its record; the record's path.
+
+    Raises:
+        FileNotFoundError, ValueError: no finished run there, or values that cannot be meant.
+    """
+    from dassl.engine import build_trainer
+    from promptkd import distributed, logs
+    from promptkd.engine import command
+    from promptkd.engine.recording import table_under_attack
+    from promptkd.engine.robust.measuring import RobustOptions
+    from promptkd.results import record
+    from promptkd.results.directory import CONFIGURATION
+
+    run = Path(expanded(args.run))
+    if not (run / CONFIGURATION).is_file():
+        raise FileNotFoundError(f"{run} holds no run: there is no {CONFIGURATION}")
+    if args.attack not in ("pgd", "autoattack"):
+        raise ValueError(f"--attack {args.attack!r}: choose pgd or autoattack")
+    before = record.RunRecord.read(run / record.FILE_NAME)
+    words = [
+        "--config-file",
+        str(run / CONFIGURATION),
+        "--eval-only",
+        "--model-dir",
+        str(run),
+        "--output-dir",
+        str(run),
+    ]
+    words += [*(["--root", args.root] if args.root else []), *pairs(args)]
+    with distributed.session():
+        cfg = command.configure(command.parser().parse_args(words))
+        distributed.connect(cfg.USE_CUDA)
+        with logs.captured_prints(logging.DEBUG), distributed.main_first():
+            trainer: Any = build_trainer(cfg)
+        if not command.is_prompt_trainer(type(trainer)):
+            raise ValueError(
+                f"{cfg.TRAINER.NAME} was written for upstream: it is none of those that can be attacked here"
+            )
+        trainer.load_model(cfg.MODEL_DIR, epoch=cfg.LOAD_EPOCH if cfg.LOAD_EPOCH >= 0 else None)
+        measured = trainer.training.under_attack(RobustOptions.of(cfg))
+        log.info("%s", table_under_attack(measured))
+        path = run / record.FILE_NAME
+        if distributed.is_main():
+            log.info("Results: %s", replace(before, robustness=measured).write(run))
+        return path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        with exits.interruptible():
+            measure(args)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"error: {exits.describe(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+command_line = main

@@ -1,0 +1,68 @@
+"""Robust PromptKD: the student learns from attacked images what the clean teacher says of the clean ones. Ours.
+
+No labels enter, in the attack either. It joins PromptKD (arXiv 2403.02781) and APD (arXiv 2411.15244); no paper has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+from yacs.config import CfgNode
+
+from dassl.engine import TRAINER_REGISTRY
+from promptkd.engine.batch import Batch
+from promptkd.engine.losses import mean_kl
+from promptkd.engine.options import option, read_section
+from promptkd.engine.robust.attacks import away_from
+from promptkd.engine.robust.training import AttackOptions, attacked_images
+from promptkd.model.prompted_clip import PromptedClip
+
+from .base import PromptTrainer
+from .promptkd import PromptKD, PromptKDOptions
+
+
+@dataclass(frozen=True)
+class AdvOptions(AttackOptions):
+    """The attack, and how much the clean images count."""
+
+    prec: str = option("fp32", "the arithmetic is that of TRAINER.PROMPTKD.PREC, which must be fp32 or amp here")
+    clean_share: float = option(
+        0.0, "share of the clean images' loss, beside that of the attacked ones", least=0, below=1
+    )
+
+    def check(self, cfg: CfgNode) -> None:
+        if cfg.TRAINER.PROMPTKD.PREC not in ("fp32", "amp"):
+            raise ValueError(
+                f"TRAINER.PROMPTKD.PREC {cfg.TRAINER.PROMPTKD.PREC}: an attack needs frozen weights in float32 (in half "
+                "precision small gradients are 0): choose fp32 or amp"
+            )
+
+    def not_read(self, cfg: CfgNode) -> Mapping[str, str]:
+        return {"TRAINER.ADV.PREC": "TRAINER.PROMPTKD.PREC is"}
+
+
+@TRAINER_REGISTRY.register()
+class AdvPromptKD(PromptTrainer):
+    """PromptKD's student, distilled from images that are attacked with the student as it is."""
+
+    Options = PromptKDOptions
+    AddedOptions = (AdvOptions,)
+    registered_name = PromptKD.registered_name
+    needs_text = False
+    taught = True
+    supervision = staticmethod(PromptKD.supervision)
+    spec = staticmethod(PromptKD.spec)
+
+    def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
+        """`KD_WEIGHT mean_kl(p_S(x'), p_T(x))`; the attack leads p_S(x') away from p_T(x)."""
+        assert self.teaching is not None
+        attack = read_section(AdvOptions, "ADV", self.cfg)
+        teacher = self.teaching.logits(batch)  # (B, C)
+        attacked = attacked_images(model, batch.images, attack, lambda logits: away_from(logits, teacher))
+        weight, share, warmth = self.options.kd_weight, attack.clean_share, self.options.temperature
+        parts = {"loss_kd_adv": (1 - share) * weight * mean_kl(model.logits(attacked), teacher, warmth)}
+        if share:
+            parts["loss_kd"] = share * weight * mean_kl(model.logits(batch.images), teacher, warmth)
+        return parts

@@ -1,0 +1,107 @@
+"""APD: adversarial prompt distillation (Luo et al., arXiv 2411.15244): a clean teacher, a student that is attacked.
+
+The paper gives the idea: bi-modal prompts, a clean, non-robust CLIP as teacher, taught online. Its formulas were not to
+be had, and its code is not published: what is marked "ours" below is our choice (docs/robustness.md says why).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+from yacs.config import CfgNode
+
+from dassl.engine import TRAINER_REGISTRY
+from promptkd.engine.batch import Batch
+from promptkd.engine.callbacks import Callback
+from promptkd.engine.losses import mean_divergence
+from promptkd.engine.options import LARGEST_WEIGHT, option
+from promptkd.engine.robust.attacks import against_labels
+from promptkd.engine.robust.training import attacked_images
+from promptkd.model.prompted_clip import PromptedClip
+from promptkd.model.spec import PromptSpec
+from promptkd.teacher.tuned import TunedTeacher
+
+from .advivlp import AdvIVLPOptions
+from .base import PromptTrainer
+from .ivlp import both_sides_spec
+
+
+@dataclass(frozen=True)
+class APDOptions(AdvIVLPOptions):
+    """AdvIVLP's tokens and attack (the paper's group trains so; for APD they are ours), the teacher, the losses' weights."""
+
+    teacher: str = option(
+        "online", "ours: online (prompts of its own, tuned on clean images in the same step) or frozen (a template)",
+        choices=("online", "frozen"),
+    )  # fmt: skip
+    feedback: float = option(
+        1.0, "ours: weight a of KL(teacher || student under attack) in the online teacher's loss; 0: labels alone",
+        least=0, most=LARGEST_WEIGHT,
+    )  # fmt: skip
+    kd: float = option(1.0, "ours: weight b of KL(teacher || student under attack); labels have 1 - b", least=0, most=1)
+
+    def check(self, cfg: CfgNode) -> None:
+        if cfg.TRAIN.ACCUMULATE != 1 and self.teacher == "online":
+            raise ValueError(
+                f"TRAIN.ACCUMULATE {cfg.TRAIN.ACCUMULATE}: APD's online teacher takes a step with each part of a batch, "
+                "set 1, or TRAINER.APD.TEACHER frozen"
+            )
+
+    def not_read(self, cfg: CfgNode) -> dict[str, str]:
+        reasons = {} if self.teacher == "frozen" else dict(super().not_read(cfg))
+        if self.teacher == "frozen":
+            reasons["TRAINER.APD.FEEDBACK"] = "TRAINER.APD.TEACHER is frozen"
+        return reasons
+
+
+@TRAINER_REGISTRY.register()
+class APD(PromptTrainer):
+    """Prompts of both encoders that follow, under attack, what a clean teacher says of the clean images."""
+
+    Options = APDOptions
+    registered_name = "VLPromptLearner"
+    spec = staticmethod(both_sides_spec)
+    tuned: TunedTeacher | None = None
+
+    def prepare(self) -> None:
+        online = self.options.teacher == "online"
+        spec = self.model.spec if online else PromptSpec()
+        templates = [] if online else [self.task.template]
+        self.teacher = PromptedClip(self.model.clip, spec, self.model.precision, templates=templates)
+        self.tuned = TunedTeacher(self.teacher, self.cfg) if online else None
+
+    def callbacks(self) -> list[Callback]:
+        return [self.tuned] if self.tuned else []
+
+    def teach(self, batch: Batch) -> Tensor:
+        """The teacher's logits (B, C) of the clean images, with gradients where it learns."""
+        if self.tuned:
+            return self.tuned.logits(batch.images, self.task.classnames)
+        return self.teacher.logits(batch.images, self.teacher.text_features(self.task.classnames)).detach()
+
+    def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
+        """Ours: `L_S = b KL(p_T(x) || p_S(x')) + (1 - b) CE`, and `L_T = CE + a KL(p_T(x) || p_S(x'))`.
+
+        The other side's prediction has no gradient in either.
+        """
+        options, labels = self.options, batch.known_labels
+        text = model.text_features(self.task.classnames)  # (C, D)
+        attacked = attacked_images(
+            model, batch.images, options, lambda logits: against_labels(logits, labels), text.detach().float()
+        )
+        student, teacher = model.logits(attacked, text), self.teach(batch)  # (B, C) each
+        parts: dict[str, Any] = {}
+        if options.kd:
+            parts["loss_kd"] = options.kd * mean_divergence(student, teacher.detach())
+        if options.kd < 1:
+            parts["loss_ce"] = (1 - options.kd) * F.cross_entropy(student, labels)
+        if self.tuned:
+            of_teacher = {"loss_teacher_ce": F.cross_entropy(teacher, labels)}
+            if options.feedback:
+                of_teacher["loss_feedback"] = options.feedback * mean_divergence(student.detach(), teacher)
+            self.tuned.learn(sum(of_teacher.values()))  # type: ignore[arg-type]
+            parts |= {name: value.detach() for name, value in of_teacher.items()}
+        return parts
