@@ -1,4 +1,4 @@
-"""AdvIVLP: IVLP's prompts trained on attacked images (AdvVLP of FAP, arXiv 2403.14774), the baseline of robust prompts."""
+"""AdvIVLP: IVLP's prompts trained on attacked images, a baseline of robust prompts (AdvVLP of arXiv 2403.14774)."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ class AdvOptions(AttackOptions):
     def check(self, cfg: CfgNode) -> None:
         if cfg.TRAINER.PROMPTKD.PREC not in ("fp32", "amp"):
             raise ValueError(
-                f"TRAINER.PROMPTKD.PREC {cfg.TRAINER.PROMPTKD.PREC}: an attack needs frozen weights in float32 (in half "
-                "precision small gradients are 0): choose fp32 or amp"
+                f"TRAINER.PROMPTKD.PREC {cfg.TRAINER.PROMPTKD.PREC}: an attack needs frozen weights in float32 (in "
+                "half precision small gradients are 0): choose fp32 or amp"
             )
 
     def not_read(self, cfg: CfgNode) -> Mapping[str, str]:

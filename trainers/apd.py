@@ -31,7 +31,7 @@ from .ivlp import both_sides_spec
 
 @dataclass(frozen=True)
 class APDOptions(AdvIVLPOptions):
-    """AdvIVLP's tokens and attack (the paper's group trains so; for APD they are ours), the teacher, the losses' weights."""
+    """AdvIVLP's tokens and attack (published by the same group; for APD ours), the teacher, the weights of losses."""
 
     teacher: str = option(
         "online", "ours: online (prompts of its own, tuned on clean images in the same step) or frozen (a template)",
@@ -46,8 +46,8 @@ class APDOptions(AdvIVLPOptions):
     def check(self, cfg: CfgNode) -> None:
         if cfg.TRAIN.ACCUMULATE != 1 and self.teacher == "online":
             raise ValueError(
-                f"TRAIN.ACCUMULATE {cfg.TRAIN.ACCUMULATE}: APD's online teacher takes a step with each part of a batch, "
-                "set 1, or TRAINER.APD.TEACHER frozen"
+                f"TRAIN.ACCUMULATE {cfg.TRAIN.ACCUMULATE}: APD's online teacher takes a step with each part of a "
+                "batch, set 1, or TRAINER.APD.TEACHER frozen"
             )
 
     def not_read(self, cfg: CfgNode) -> dict[str, str]:

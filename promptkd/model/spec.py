@@ -24,8 +24,8 @@ class PromptSpec:
 
     Attributes:
         kind: "prompts": tokens for the text, the image or both; "conditional": CoCoOp's, whose context each image
-            moves; "compound": MaPLe's, whose visual prompts are maps of its text prompts; "image_led": FAP's, whose text
-            prompts are maps of its visual ones; "adapters": TFUP-T's, which change features.
+            moves; "compound": MaPLe's, whose visual prompts are maps of its text prompts; "image_led": FAP's, whose
+            text prompts are maps of its visual ones; "adapters": TFUP-T's, which change features.
         n_text, depth_text: context tokens, and blocks of the text encoder with learned tokens (1: the input alone).
         n_vision, depth_vision: visual tokens, and blocks of the image encoder with learned tokens.
         phrase: words that the context starts from, and that stay as text behind it where it is shorter.

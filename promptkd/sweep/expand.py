@@ -10,6 +10,7 @@ from typing import Any
 
 from promptkd import home
 from promptkd.bounded import clipped, shown
+from promptkd.results.settings import node_of
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
 from promptkd.sweep.plan import Plan
@@ -92,7 +93,7 @@ class _Builder:
             if not teacher:
                 needs = (self.teacher(protocol, dataset, backbone, shots, given, point),)
                 teacher = str(self.jobs[needs[0]].directory)
-            options[f"TRAINER.{trainer.upper()}.TEACHER"] = teacher
+            options[f"TRAINER.{node_of(trainer)}.TEACHER"] = teacher
         elif plan.teacher and trainer.endswith("_KDPL"):
             options["TRAINER.KDPL.TEACHER"] = plan.teacher
         if elsewhere and trainer not in STUDENTS and dataset != plan.source and trainer not in LEARNS_NOTHING:

@@ -67,7 +67,7 @@ class PixelSpace:
         return cls(*(torch.tensor(values, device=model.device).view(3, 1, 1) for values in (mean, std)))
 
     def pixels(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) -> pixels in [0, 1], float32; bicubic resizing may leave that range by rounding."""
+        """Normalised images (B, 3, H, W) -> pixels in [0, 1], float32; what rounding has put outside is clipped."""
         return (images.float() * self.std + self.mean).clamp(0, 1)
 
     def normalized(self, pixels: Tensor) -> Tensor:

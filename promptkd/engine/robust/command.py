@@ -3,7 +3,7 @@
     promptkd robust RUN [--root DATA] [--attack pgd] [--eps 1 4] [--steps 10] [--images 1000] [--check]
 
 The run's results.json gets a field `robustness`; everything else in it stays. Radii are in 1/255. An attack takes
-`steps` passes with gradients over each image: --images 200 gives a first look. docs/robustness.md says what is measured.
+`steps` passes with gradients over each image: --images 200 gives a first look. docs/robustness.md says more.
 """
 
 from __future__ import annotations

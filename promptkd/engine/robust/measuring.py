@@ -77,7 +77,7 @@ class RobustOptions:
         """What results.json says of the attack."""
         step = f"{self.alpha:g}/255" if self.alpha else "eps/4"
         start = "random" if self.random_start else "zero"
-        about = {
+        about: dict[str, Any] = {
             "attack": self.attack,
             "norm": "l_inf, of pixels in [0, 1]",
             "eps": [f"{one:g}/255" for one in self.eps],
