@@ -89,7 +89,7 @@ def compare_start(
 def compare_loss(report: Report, what: str, got: Tensor, want: Any) -> None:
     """A loss, to 1e-3 as ADVERSARIAL.md says; a divergence near 0 to 2e-2."""
     wanted = float(want)
-    error = abs(float(got) - wanted) / max(abs(wanted), 1e-12)
+    error = abs(float(got.detach()) - wanted) / max(abs(wanted), 1e-12)
     limit = 2e-2 if abs(wanted) < SMALL_START else 1e-3
     report.errors["attack losses"] = max(report.errors.get("attack losses", 0.0), error * 1e-3 / limit)
     if error > limit:

@@ -140,15 +140,15 @@ def test_the_limit_of_a_change_grows_with_the_recorded_noise():
 
 @pytest.fixture(scope="module")
 def unsupervised(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both archives in one folder."""
+    """The archives in one folder."""
     directory = tmp_path_factory.mktemp("unsupervised")
-    for archive in (ARCHIVE, ARCHIVE.with_name("unsupervised.tar.xz")):
+    for archive in (ARCHIVE, ARCHIVE.with_name("unsupervised.tar.xz"), ARCHIVE.with_name("adversarial.tar.xz")):
         with tarfile.open(archive) as content:
             content.extractall(directory, filter="data")
     return directory
 
 
-@pytest.mark.parametrize("method", ["kdpl", "upl", "tfup"])
-def test_methods_without_labels_are_the_recorded_ones(unsupervised: Path, method: str, capsys):
+@pytest.mark.parametrize("method", ["kdpl", "upl", "tfup", "pgd"])
+def test_methods_without_labels_and_attacks_are_the_recorded_ones(unsupervised: Path, method: str, capsys):
     names = sorted(path.stem for path in (unsupervised / "fixtures").glob(f"{method}*.json"))
     assert names and parity.main([str(unsupervised), *names]) == 0, capsys.readouterr()

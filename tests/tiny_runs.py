@@ -44,6 +44,7 @@ def numbered(name: str, count: int) -> set[str]:
 DEEP = {"N_CTX_VISION": 2, "N_CTX_TEXT": 4, "PROMPT_DEPTH_VISION": 3, "PROMPT_DEPTH_TEXT": 3}
 BOTH = {"ctx"} | numbered("vision_prompts", 3) | numbered("text_prompts", 2)
 SHALLOW = "encoder.transformer.resblocks.1.VPT_shallow"
+LED = numbered("vision_prompts", 3) | {f"text_maps.{n}.{kind}" for n in range(3) for kind in ("weight", "bias")}
 META = {f"meta_net.linear{n}.{kind}" for n in (1, 2) for kind in ("weight", "bias")}
 MAPS = {f"projections.{n}.{kind}" for n in range(3) for kind in ("weight", "bias")}
 METHODS = {
@@ -58,6 +59,9 @@ METHODS = {
     ),
     "IVLP": Method(DEEP, "VLPromptLearner", BOTH, {"prompt_learner.ctx", f"image_{SHALLOW}", f"text_{SHALLOW}"}),
     "PromptSRC": Method(DEEP | {"GPA_MEAN": 2}, "VLPromptLearner", BOTH, {"prompt_learner.ctx", f"text_{SHALLOW}"}),
+    "AdvIVLP": Method(DEEP, "VLPromptLearner", BOTH, {"prompt_learner.ctx", f"text_{SHALLOW}"}),
+    "APD": Method(DEEP, "VLPromptLearner", BOTH, {"prompt_learner.ctx", f"text_{SHALLOW}"}),
+    "FAP": Method({"N_CTX": 2, "PROMPT_DEPTH": 3}, "MultiModalPromptLearner", LED, {"image_encoder.VPT"}),
     "MaPLe": Method(
         {"N_CTX": 2, "PROMPT_DEPTH": 3},
         "MultiModalPromptLearner",

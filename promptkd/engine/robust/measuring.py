@@ -202,5 +202,7 @@ def doubts(groups: Mapping[str, Mapping[str, Any]], options: RobustOptions) -> l
                 )
         large = f"pgd{options.steps}_eps16"
         if values.get(large, 0) > NEARLY_ALL:
-            sentences.append(f"{group}: {values[large]:.1f} % withstand 16/255, where nearly nothing should: doubtful")
+            sentences.append(
+                f"{group}: {large} leaves {values[large]:.1f} %, where nearly nothing should withstand: doubtful"
+            )
     return sentences

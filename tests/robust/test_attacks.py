@@ -1,0 +1,96 @@
+"""Attacks: the ball and the range of pixels, against naive loops, and the sanity numbers of the bundled models."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from promptkd.engine.robust.attacks import Attack, against_labels, away_from, in_float32, perturbation
+from promptkd.engine.robust.measuring import RobustOptions, doubts
+from promptkd.engine.robust.samples import balanced_sample
+
+
+@pytest.fixture
+def victim():
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(12, 5)
+    return lambda pixels: 20 * layer(pixels.flatten(1))
+
+
+def by_hand(logits, pixels, labels, eps, step, steps):
+    """The same attack, image by image and value by value."""
+    found = []
+    for image, label in zip(pixels, labels, strict=True):
+        delta = torch.zeros_like(image)
+        for _ in range(steps):
+            delta.requires_grad_(True)
+            F.cross_entropy(logits((image + delta)[None]), label[None]).backward()
+            moved = []
+            for value, slope, pixel in zip(delta.flatten().tolist(), delta.grad.flatten().tolist(), image.flatten().tolist(), strict=True):  # fmt: skip  # noqa: E501
+                value = max(-eps, min(eps, value + step * ((slope > 0) - (slope < 0))))
+                moved.append(max(0.0, min(1.0, pixel + value)) - pixel)
+            delta = torch.tensor(moved).view_as(image)
+        found.append(delta)
+    return torch.stack(found)
+
+
+def test_an_attack_is_that_of_a_naive_loop(victim):
+    pixels, labels = torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 2, 3])
+    pixels[0, 0] = 0.0  # at the edge of the range
+    delta = perturbation(pixels, against_labels(victim, labels), Attack(0.1, 3, 0.04))
+    torch.testing.assert_close(delta, by_hand(victim, pixels, labels, 0.1, 0.04, 3), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("box", [True, False])
+@pytest.mark.parametrize("random_start", [True, False])
+def test_it_stays_in_the_ball_and_in_the_range(victim, box: bool, random_start: bool):
+    pixels, labels = torch.rand(8, 3, 2, 2).round(decimals=1), torch.arange(8) % 5
+    attack = Attack(8 / 255, 5, random_start=random_start)
+    delta = perturbation(pixels, against_labels(victim, labels), attack, box=box)
+    assert delta.abs().max() <= 8 / 255 + 1e-7 and (pixels + delta).min() >= 0 and (pixels + delta).max() <= 1
+    assert not delta.requires_grad
+    before, after = (F.cross_entropy(victim(x), labels) for x in (pixels, pixels + delta))
+    assert after > before + 0.1
+
+
+def test_no_radius_is_no_change(victim):
+    pixels = torch.rand(2, 3, 2, 2)
+    assert not perturbation(pixels, against_labels(victim, torch.tensor([0, 1])), Attack(0.0, 2, 0.1, True)).any()
+
+
+def test_away_from_is_the_divergence(victim):
+    pixels, target = torch.rand(3, 3, 2, 2), torch.randn(3, 5)
+    p, q = target.softmax(-1), victim(pixels).softmax(-1)
+    torch.testing.assert_close(away_from(victim, target)(pixels), (p * (p / q).log()).sum(-1))
+
+
+def test_half_precision_is_left_as_it_was():
+    weights = torch.nn.Linear(3, 3).half()
+    before = {name: value.clone() for name, value in weights.state_dict().items()}
+    precision = SimpleNamespace(store=lambda clip: clip.half())
+    model = SimpleNamespace(clip=weights, precision=precision, device=torch.device("cpu"))
+    with in_float32(model):  # type: ignore[arg-type]
+        assert model.clip.weight.dtype is torch.float32
+    assert all(torch.equal(value, before[name]) for name, value in model.clip.state_dict().items())
+
+
+def test_a_sample_is_balanced_and_fixed():
+    items = [SimpleNamespace(label=label, number=n) for label, n in ((0, 50), (1, 3), (2, 10)) for n in range(n)]
+    chosen = balanced_sample(items, 15)
+    counts = [sum(item.label == label for item in chosen) for label in range(3)]
+    assert counts == [6, 3, 6] and chosen == balanced_sample(items, 15)
+    assert [item.number for item in chosen if item.label == 0] == [0, 8, 16, 25, 33, 41]  # all over its list
+    assert balanced_sample(items, 0) == items == balanced_sample(items, 99)
+
+
+def test_numbers_that_speak_of_masked_gradients_are_told():
+    options = RobustOptions("pgd", (1.0, 4.0), 10, 0.0, False, 0, True)
+    good = {"images": 100, "pgd10_eps1": 40.0, "fgsm_eps1": 45.0, "pgd100_eps1": 39.0, "pgd10_eps4": 10.0}
+    assert doubts({"all": good | {"pgd10_eps16": 0.0}}, options) == []
+    for name, value in (("pgd100_eps1", 50.0), ("fgsm_eps1", 30.0), ("pgd10_eps4", 60.0), ("pgd10_eps16", 30.0)):
+        found = doubts({"all": good | {name: value}}, options)
+        assert found and name in " ".join(found)
+    assert doubts({"all": good | {"aa_eps1": 60.0}}, options)

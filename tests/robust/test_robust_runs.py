@@ -1,0 +1,151 @@
+"""Accuracy under attack through the command line, and the trainers that learn from attacked images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import result
+from tiny_runs import BASE, KD, METHODS
+
+from dassl.engine import TRAINER_REGISTRY, build_trainer
+from promptkd.engine.robust.attacks import Attack
+from promptkd.engine.robust.command import main as robust
+from promptkd.engine.robust.measuring import PixelSpace, accuracies, by_gradient
+
+ATTACK = ["TEST.ROBUST.ATTACK", "pgd", "TEST.ROBUST.STEPS", "2", "TEST.ROBUST.EPS", "(8,)", "TEST.ROBUST.IMAGES", "8"]
+
+
+@pytest.mark.parametrize(("model", "clean", "small", "large"), [("mini-student", 15, (12, 0.8238), (6, 1.9252))])
+def test_the_bundled_model_withstands_what_was_measured(tmp_path, model, clean, small, large):
+    """100 test images of Emoji, all classes, PGD-10 from zero: counts, and mean cross-entropy after the attack."""
+    from promptkd.engine.command import configure, parser
+
+    words = ["--root", str(tmp_path), "--trainer", "ZeroshotCLIP", "--dataset-config-file"]
+    words += ["configs/datasets/emoji.yaml", "--config-file", "configs/trainers/ZeroshotCLIP/mini.yaml"]
+    words += ["--backbone", model, "--output-dir", str(tmp_path / "run"), "TEMPLATE", "a photo of a {}."]
+    trainer = build_trainer(configure(parser().parse_args(words)))
+    task, space = trainer.task, PixelSpace.of(trainer.model)
+    loader = task.loader(task.manager.dataset.test[::4][:100])
+    for eps, (right, entropy) in ((1, small), (4, large)):
+        losses: list[float] = []
+        attack = by_gradient(Attack(eps / 255, 10))
+
+        def observed(logits, pixels, labels, attack=attack, losses=losses):
+            delta = attack(logits, pixels, labels)
+            losses.append(float(torch.nn.functional.cross_entropy(logits(pixels + delta), labels, reduction="sum")))
+            return delta
+
+        classify = trainer.model.classifier(task.all_classnames)
+        found = accuracies(classify, loader, list(range(20)), {"pgd": observed}, space)
+        assert found["clean"] == clean and abs(found["pgd"] - right) <= 1
+        assert sum(losses) / clean == pytest.approx(entropy, rel=0.02)
+
+
+@pytest.mark.parametrize("trainer", ["CoOp", "CoCoOp"])
+def test_any_run_is_measured_under_attack(run, tmp_path: Path, trainer: str, capsys):
+    words = [*BASE, *METHODS[trainer].words(trainer)]
+    run(trainer, tmp_path / "attacked", *words, *ATTACK)
+    found = result(tmp_path / "attacked")["robustness"]
+    assert found["attack"]["steps"] == 2 and found["groups"].keys() == {"base", "new"}
+    for values in found["groups"].values():
+        assert values["images"] in (6, 8) and 0 <= values["pgd2_eps8"] <= values["clean"]
+    assert {"clean", "pgd2_eps8"} == found["hm"].keys()
+    # a finished run is measured later, to the same numbers; the rest of its record stays
+    run(trainer, tmp_path / "plain", *words)
+    before = result(tmp_path / "plain")
+    assert before["robustness"] is None
+    assert robust([str(tmp_path / "plain"), "--steps", "2", "--eps", "8", "--images", "8"]) == 0
+    after = result(tmp_path / "plain")
+    assert after["robustness"]["groups"] == found["groups"]
+    assert {**after, "robustness": None} == before
+    run(trainer, tmp_path / "plain", *words)  # it is the same run still: done, and nothing is written anew
+    assert result(tmp_path / "plain")["metrics"] == before["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--eps", "0"], "in 1/255"),
+        (["--eps", "0.0000154"], "in 1/255"),
+        (["--eps", "100"], "in 1/255"),
+        (["--eps", "300"], "in 1/255"),
+        (["--eps", "nan"], "EPS"),
+        (["--steps", "0"], "STEPS"),
+        (["--attack", "fgsm"], "pgd or autoattack"),
+        (["--images", "-1"], "IMAGES"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_one_line(finished, words: list[str], message: str, capsys):
+    assert robust([str(finished), *words]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, argv) -> Path:
+    import train
+
+    directory = tmp_path_factory.mktemp("run") / "coop"
+    train.main(argv("CoOp", directory, *BASE, *METHODS["CoOp"].words("CoOp")))
+    return directory
+
+
+def test_no_run_and_no_torchattacks(tmp_path: Path, finished, monkeypatch, capsys):
+    assert robust([str(tmp_path)]) == 1 and "holds no run" in capsys.readouterr().err
+    monkeypatch.setitem(__import__("sys").modules, "torchattacks", None)
+    assert robust([str(finished), "--attack", "autoattack"]) == 1
+    assert "pip install --no-deps torchattacks" in capsys.readouterr().err
+
+
+def test_robust_promptkd_learns_from_a_run(run, tmp_path: Path):
+    words = [*METHODS["IVLP"].words("IVLP"), *BASE]
+    run("IVLP", tmp_path / "teacher", *words)
+    taught = [*KD, "TRAINER.PROMPTKD.TEACHER", str(tmp_path / "teacher"), "TRAINER.PROMPTKD.PREC", "fp32"]
+    run("AdvPromptKD", tmp_path / "student", *taught, "TRAINER.ADV.CLEAN_SHARE", "0.5")
+    found = result(tmp_path / "student")
+    assert found["transductive"] and found["unlabelled_images"] and found["seen"]["classes"] == "all"
+    with pytest.raises(ValueError, match="fp32 or amp"):
+        run("AdvPromptKD", tmp_path / "half", *taught[:-1], "fp16")
+
+
+def steps_of(argv, directory: Path, name: str, words: list[str], **changes) -> dict[str, torch.Tensor]:
+    """What a trainer has learned after its epochs, its options changed past their limits."""
+    import train
+
+    kind = TRAINER_REGISTRY.get(name)
+    prepare, kept = kind.prepare, {}
+
+    def changed(self):
+        self.options = replace(self.options, **changes)
+        prepare(self)
+        kept["trainer"] = self
+
+    kind.prepare = changed
+    try:
+        train.main(argv(name, directory, *BASE, *words))
+    finally:
+        kind.prepare = prepare
+    return {key: value.clone() for key, value in kept["trainer"].model.prompts.state_dict().items()} | (
+        {f"teacher.{key}": value for key, value in kept["trainer"].tuned.model.prompts.state_dict().items()}
+        if getattr(kept["trainer"], "tuned", None)
+        else {}
+    )
+
+
+def test_apd_is_what_it_stands_between(argv, tmp_path: Path):
+    """Section 1.4 of what is known of it: no radius, and no distillation."""
+    words = METHODS["APD"].words("APD")
+    # b = 0 and a frozen teacher: AdvIVLP
+    frozen = steps_of(argv, tmp_path / "frozen", "APD", words, teacher="frozen", kd=0.0)
+    plain = steps_of(argv, tmp_path / "adv", "AdvIVLP", METHODS["AdvIVLP"].words("AdvIVLP"))
+    assert all(torch.equal(frozen[name], plain[name]) for name in plain)
+    # eps = 0 and a = 0: the teacher is IVLP on labels, whatever the student does
+    still = steps_of(argv, tmp_path / "still", "APD", words, eps=0.0, feedback=0.0)
+    no_kd = steps_of(argv, tmp_path / "nokd", "APD", words, eps=0.0, feedback=0.0, kd=0.0)
+    teacher = [name for name in still if name.startswith("teacher.")]
+    assert teacher and all(torch.equal(still[name], no_kd[name]) for name in teacher)
+    # what is trained on labels alone, of the same images, from the same start, is the same as its teacher
+    assert not torch.equal(still["ctx"], no_kd["ctx"])
