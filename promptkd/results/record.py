@@ -105,6 +105,7 @@ class RunRecord:
         if needs_metrics or known["metrics"]:
             _check_metrics(known["metrics"])
         _check_teacher(known["teacher"] or {})
+        _check_robustness(known.get("robustness") or {})
         return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,6 +144,14 @@ class RunRecord:
         if {"base", "new"} <= percent.keys():
             percent["hm"] = harmonic_mean(percent["base"], percent["new"])
         return percent
+
+    @property
+    def under_attack(self) -> dict[str, float]:
+        """The percentages of `robustness`: those of "base/clean", "base/pgd10_eps1", ..., and of "hm/..."."""
+        measured = self.robustness or {}
+        parts = measured.get("groups", {}) | ({"hm": measured["hm"]} if "hm" in measured else {})
+        return {f"{group}/{name}": float(value) for group, values in parts.items() for name, value in values.items()
+                if name != "images"}  # fmt: skip
 
 
 def check_result(directory: str | Path, *hashes: str) -> RunRecord | None:
@@ -230,6 +239,15 @@ def _check_teacher(teacher: Mapping[str, Any]) -> None:
     groups = [value for value in metrics.values() if isinstance(value, dict)] if isinstance(metrics, dict) else [{}]
     if not all(_is_percentage(group.get("accuracy")) for group in groups):
         raise ValueError("broken: teacher.metrics is no mapping of class groups to their accuracies")
+
+
+def _check_robustness(measured: Mapping[str, Any]) -> None:
+    groups, hm = measured.get("groups", {}), measured.get("hm", {})
+    parts = [*groups.values(), hm] if isinstance(groups, dict) and isinstance(hm, dict) else [None]
+    for values in parts:
+        percent = [value for name, value in values.items() if name != "images"] if isinstance(values, dict) else [None]
+        if not all(map(_is_percentage, percent)):
+            raise ValueError("broken: robustness is no mapping of class groups to percentages")
 
 
 def _is_percentage(value: Any) -> bool:

@@ -43,12 +43,13 @@ def collect(outputs: Sequence[str], conditions: Sequence[str] = ()) -> tuple[Sum
 def text_of(summaries: Summaries, left_out: Sequence[str], form: str, compare: bool = True) -> str:
     """The tables in one of FORMATS; `compare` puts published numbers beside ours."""
     from promptkd.tables import build, render
+    from promptkd.tables.attacked import attacked_tables
 
     if form == "json":
         return render.json_text(summaries, left_out)
     if form == "csv":
         return render.csv_text(summaries)
-    tables = build.build(summaries, compare)
+    tables = [*build.build(summaries, compare), *attacked_tables(summaries)]
     return {"terminal": render.terminal, "markdown": render.markdown, "latex": render.latex}[form](tables)
 
 

@@ -78,6 +78,8 @@ def measurements(summaries: Summaries) -> list[dict[str, Any]]:
             # as in the tables: only that of base and new may be of fewer data sets, with a note
             shown["average"] = Average(present, lacking if method.protocol in ("fewshot", *ELSEWHERE) else ())
         metrics = [name for name in METRICS if any(_beside(method, other, summaries, name) for other in summaries)]
+        attacked = {name for one in row.values() for run in one.runs for name in run.record.under_attack}
+        metrics += sorted(attacked)
         for dataset, summary in shown.items():
             lacks = lacking if isinstance(summary, Average) else []
             entries += [_measurement(method, dataset, summary, metric, lacks) for metric in metrics]

@@ -69,8 +69,8 @@ class Summary:
 
     def mean(self, metric: str) -> float | None:
         """Percent; of "hm" the harmonic mean of the mean accuracies, as the papers do. None where there is none."""
-        if metric == "hm":
-            base, new = self.mean("base"), self.mean("new")
+        if metric == "hm" or metric.startswith("hm/"):
+            base, new = self.mean(f"base{metric[2:]}"), self.mean(f"new{metric[2:]}")
             return None if base is None or new is None else harmonic_mean(base, new)
         values = self.by_seed(metric)
         return statistics.fmean(values.values()) if values else None
@@ -81,8 +81,8 @@ class Summary:
         return statistics.stdev(values.values()) if len(values) > 1 else None
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """Seed -> percent."""
-        values = {run.record.seed: run.record.accuracies for run in self.runs}
+        """Seed -> percent; "base/pgd10_eps1" is that of base under an attack."""
+        values = {run.record.seed: run.record.accuracies | run.record.under_attack for run in self.runs}
         return {seed: accuracies[metric] for seed, accuracies in values.items() if metric in accuracies}
 
 
@@ -107,7 +107,7 @@ class Average(Summary):
 
     def mean(self, metric: str) -> float | None:
         """Percent; None where a data set has none."""
-        if metric == "hm":
+        if metric == "hm" or metric.startswith("hm/"):
             return super().mean(metric)
         means = [part.mean(metric) for part in self._parts]
         known = [mean for mean in means if mean is not None]
@@ -115,8 +115,8 @@ class Average(Summary):
 
     def by_seed(self, metric: str) -> dict[int, float]:
         """Seed -> average of that seed, of the seeds that every data set has."""
-        if metric == "hm":
-            base, new = self.by_seed("base"), self.by_seed("new")
+        if metric == "hm" or metric.startswith("hm/"):
+            base, new = self.by_seed(f"base{metric[2:]}"), self.by_seed(f"new{metric[2:]}")
             return {seed: harmonic_mean(base[seed], new[seed]) for seed in base if seed in new}
         parts = [part.by_seed(metric) for part in self._parts]
         seeds = [] if self.lacking else [seed for seed in self.seeds if all(seed in values for values in parts)]

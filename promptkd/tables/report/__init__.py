@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 from promptkd import files
+from promptkd.tables.attacked import attacked_tables
 from promptkd.tables.build import build
 from promptkd.tables.report.details import details
 from promptkd.tables.report.figures import figures
@@ -56,6 +57,7 @@ def page(summaries: Summaries, left_out: Sequence[str], sources: Sequence[str], 
         "accuracies. Transductive methods stand in tables of their own. A heading sorts its table; a "
         "tick across a bar, or beside a point, is the published number.</p>",
         *(_table(table) for table in build(summaries, overview=True)),
+        *(_table(table) for table in attacked_tables(summaries)),
         figures(summaries),
         "<h2>Runs</h2>",
         _runs(summaries, gallery),

@@ -1,0 +1,60 @@
+"""Tables of accuracy under attack, of the runs that measured it: clean and attacked accuracies on the same images."""
+
+from __future__ import annotations
+
+import re
+
+from promptkd.tables.summaries import METRICS, Summaries, Summary
+from promptkd.tables.table import Percentage, Table, TableCell
+
+GROUPS = ("base", "new", "hm", "all")
+
+
+def attacked_tables(summaries: Summaries) -> list[Table]:
+    """A table for each protocol and way to learn: a row for each method, data set and class group."""
+    tables = []
+    rows = {method: row for method, row in summaries.items() if any(attacks_of(one) for one in row.values())}
+    for kind in sorted({(method.protocol, method.transductive) for method in rows}):
+        some = {method: row for method, row in rows.items() if (method.protocol, method.transductive) == kind}
+        tables.append(_table(kind, some))
+    return tables
+
+
+def attacks_of(summary: Summary) -> list[str]:
+    """Names of what was measured, "clean" first, then by radius."""
+    names = {key.partition("/")[2] for run in summary.runs for key in run.record.under_attack}
+    return sorted(names, key=lambda name: (name != "clean", radius(name) or 0.0, name))
+
+
+def radius(name: str) -> float | None:
+    """The radius of an attack in 1/255, from its name, as 4 of pgd10_eps4; None of "clean"."""
+    match = re.fullmatch(r"\w+_eps(\d{1,3}(\.\d{1,6})?)", name)
+    return float(match[1]) if match else None
+
+
+def _table(kind: tuple[str, bool], rows: Summaries) -> Table:
+    protocol, transductive = kind
+    learned = "TRANSDUCTIVE: learned from unlabelled images of the tested classes" if transductive else "inductive"
+    names: list[str] = []
+    for row in rows.values():
+        for summary in row.values():
+            names += [name for name in attacks_of(summary) if name not in names]
+    names.sort(key=lambda name: (name != "clean", radius(name) or 0.0, name))
+    lines: list[list[TableCell]] = []
+    for method, row in rows.items():
+        for dataset, summary in row.items():
+            for group in GROUPS:
+                values = [_cell(summary, f"{group}/{name}") for name in names]
+                if any(values):
+                    lines.append([method.label, dataset, METRICS[group], *values, str(len(summary.seeds))])
+    note = (
+        "Percent, under attack on the same images as clean: l_inf in pixels, eps in 1/255; the attacker knows all. "
+        "Rows compare where images and steps are the same (results.json, robustness)."
+    )
+    headers = ["method", "data set", "group", *names, "seeds"]
+    return Table(f"{protocol}, {learned}: accuracy under attack", headers, lines, [note])
+
+
+def _cell(summary: Summary, metric: str) -> TableCell:
+    mean = summary.mean(metric)
+    return "" if mean is None else Percentage(mean, summary.std(metric))
