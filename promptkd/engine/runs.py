@@ -17,6 +17,9 @@ from promptkd.model.saved import read_spec
 from promptkd.model.spec import PromptSpec
 from promptkd.model.zoo import load_clip
 from promptkd.results.directory import CONFIGURATION, read_configuration
+from promptkd.results.predictions import FILE_NAME as PREDICTIONS
+from promptkd.results.record import FILE_NAME as RESULT
+from promptkd.results.record import RunRecord
 from promptkd.results.settings import node_of
 
 # Folders of a run in which methods keep their checkpoints, as published.
@@ -100,6 +103,11 @@ def read_run(directory: str | Path, epoch: int | None = None) -> FinishedRun:
     if folder is None:
         if config.TRAINER.NAME.startswith("ZeroshotCLIP"):
             return FinishedRun(directory, config, None, {}, PromptSpec())
+        if _learned_nothing(directory):
+            raise FileNotFoundError(
+                f"{directory} is a {config.TRAINER.NAME} run, which learns nothing and leaves no classifier: run it "
+                f"with the new images as its own; {PREDICTIONS} has what it says of those that it had"
+            )
         raise FileNotFoundError(f"{directory} has no checkpoint: none of the folders {', '.join(FOLDERS)} is there")
     file = checkpoints.latest(folder, epoch)
     content = checkpoints.read_checkpoint(file)
@@ -111,6 +119,14 @@ def read_run(directory: str | Path, epoch: int | None = None) -> FinishedRun:
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
     return FinishedRun(directory, config, file, content, spec)
+
+
+def _learned_nothing(directory: Path) -> bool:
+    """Whether a finished run says that nothing was learned."""
+    try:
+        return RunRecord.read(directory / RESULT, needs_metrics=False).learned_parameters == 0
+    except ValueError:
+        return False
 
 
 def _spec_of_older(config: CfgNode, content: dict[str, Any]) -> PromptSpec:

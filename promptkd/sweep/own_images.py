@@ -136,7 +136,8 @@ def report(job: Job) -> str:
     unlabelled = labels.count("")
     kinds = [(unlabelled, "images without labels"), (len(labels) - unlabelled, "labelled test images")]
     counts = " and ".join(f"{number:,} {kind}" for number, kind in kinds if number)
-    lines = [f"Student      {job.directory}", f"Predictions  {job.directory / PREDICTIONS} ({counts})"]
+    name = "Student" if record.trainer in recipes.STUDENTS else "Run"
+    lines = [f"{name:12} {job.directory}", f"Predictions  {job.directory / PREDICTIONS} ({counts})"]
     if measured := record.measures.get("all"):
         others = {"teacher": "metrics", "student without distillation": "zero_shot_student"}
         known = {name: (record.teacher or {}).get(key) for name, key in others.items()}
@@ -145,5 +146,7 @@ def report(job: Job) -> str:
             f"Accuracy     {measured['accuracy']:.1f} % of {measured['images']:,} labelled test images"
             + (f" ({beside})" if beside else "")
         )
+    if record.learned_parameters == 0:
+        return "\n".join([*lines, "Nothing was learned: to classify other images, run it on them"])
     lines.append(f"To classify  {home.shown_command('predict')} {shlex.quote(str(job.directory))} photo.jpg")
     return "\n".join(lines)

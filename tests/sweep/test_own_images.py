@@ -9,6 +9,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import struct
 import sys
@@ -239,6 +240,38 @@ def test_zero_shot_predicts(tiny, pool, classes, tmp_path):
     content = result(tmp_path / "zs")
     assert content["metrics"] == {} and content["template"] == "a satellite photo of {}."
     assert len(rows_of(tmp_path / "zs")) == 30
+
+
+@pytest.mark.parametrize("trainer", ["UPL", "TFUP", "TFUPT"])
+def test_methods_that_label_images_themselves(trainer, tmp_path, monkeypatch, capsys):
+    """Emoji without names or folders, the bundled student: predictions of each image, and how to go on."""
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        split = json.loads(archive.read("emoji/split_zhou_Emoji.json"))["train"][::15]
+        (tmp_path / "flat").mkdir()
+        for number, (path, _, _) in enumerate(split):
+            (tmp_path / "flat" / f"{number}.png").write_bytes(archive.read(f"emoji/images/{path}"))
+    names = sorted({name for _, _, name in split})
+    write_lines(tmp_path / "classes.txt", names)
+    monkeypatch.setattr(executing, "_process", lambda job, *_: train.main(list(job.command[2:])) or 0)
+    words = ["MODEL.BACKBONE.NAME", "mini-student", "OPTIM.MAX_EPOCH", "2", "USE_CUDA", "False"]
+    words += {"UPL": ["TRAINER.UPL.SHOTS", "2"], "TFUPT": ["TRAINER.TFUPT.WARMUP_EPOCHS", "1"]}.get(trainer, [])
+    folder = ["folder", trainer, str(tmp_path / "flat")]
+    assert launch.main([*folder, str(tmp_path / "classes.txt"), *words]) == 0
+    out = capsys.readouterr().out
+    run = Path(re.search(r"^Run +(.*)$", out, re.MULTILINE)[1])
+    found = result(run)
+    assert found["trainer"] == trainer and found["metrics"] == {} and found["seen"]["images"] == len(split)
+    assert {row["prediction"] for row in rows_of(run)} <= set(names) and len(rows_of(run)) == len(split)
+    assert ("To classify" in out) == (trainer != "TFUP")
+    image = str(tmp_path / "flat" / "0.png")
+    assert predict.main([str(run), image]) == (1 if trainer == "TFUP" else 0)
+    assert trainer != "TFUP" or "is a TFUP run, which learns nothing" in capsys.readouterr().err
+    assert launch.main(folder) == 1 and "two things are needed" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match="no class list; put classnames.txt, one name a line") as error:
+        mini = ["--config-file", f"configs/trainers/{trainer}/mini.yaml", "--output-dir", str(tmp_path / "x")]
+        flags = ["--root", folder[2], "--trainer", trainer, "--seed", "1", *mini]
+        train.main([*flags, "--dataset-config-file", "configs/datasets/unlabeled.yaml"])
+    assert "\n" not in str(error.value)
 
 
 # With labels and without them
