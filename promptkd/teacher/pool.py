@@ -28,8 +28,8 @@ from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import shape_of
 from promptkd.model.zoo import image_statistics
 from promptkd.results.settings import node_of
-from promptkd.teacher import cache
-from promptkd.teacher.cache import StoredFeatures
+from promptkd.teacher import feature_keys
+from promptkd.teacher.cache import StoredFeatures, open_store
 
 log = logging.getLogger(__name__)
 
@@ -125,9 +125,9 @@ class Pool:
         views, mode = self.task.train_loader.dataset, options.teacher_cache
         key = {"mode": mode, "seed": seed} | self._key(encoder, self.cfg, views)
         if mode == "exact":
-            key["batches"] = cache.batches_key(self.cfg, encoder.device)
+            key["batches"] = feature_keys.batches_key(self.cfg, encoder.device)
         folder = Path(options.cache_dir or "~/.cache/promptkd/teacher").expanduser()
-        entry = cache.open_store(
+        entry = open_store(
             folder, options.cache_gb, key, self._origin(encoder), len(views), "TRAINER.PROMPTKD.CACHE_DIR"
         )
         log.info(f"Stored features ({mode}): {entry.path}")
@@ -156,7 +156,7 @@ class Pool:
         if self.folder is None:
             return encoded(model, loader)
         option = f"TRAINER.{node_of(self.cfg.TRAINER.NAME)}.FEATURE_CACHE"
-        entry = cache.open_store(self.folder, ROOM, key, self._origin(model), len(self), option)
+        entry = open_store(self.folder, ROOM, key, self._origin(model), len(self), option)
         store = StoredFeatures(entry, "weak", 1, {"read": 0, "computed": 0})
         try:
             store.start_epoch(0)
@@ -185,10 +185,10 @@ class Pool:
     def _key(self, encoder: PromptedClip, cfg: CfgNode, views: SeededViews) -> dict[str, Any]:
         """What features depend on beside the view: the encoder, the images, how they are read, the arithmetic."""
         return {
-            "teacher": cache.encoder_key(encoder),  # the name under which stored features lie
-            "images": cache.images_key(views),
-            "transform": cache.transform_key(cfg, views),
-            "arithmetic": cache.precision_key(encoder.precision),
+            "teacher": feature_keys.encoder_key(encoder),  # the name under which stored features lie
+            "images": feature_keys.images_key(views),
+            "transform": feature_keys.transform_key(cfg, views),
+            "arithmetic": feature_keys.precision_key(encoder.precision),
         }
 
     def _origin(self, encoder: PromptedClip) -> dict[str, str]:

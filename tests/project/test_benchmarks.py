@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import profile, steps
+from benchmarks import ensembles, profile, steps
 from benchmarks.ours import METHODS, Bench
 
 
@@ -93,6 +93,19 @@ def test_each_moment_counts_once(monkeypatch):
     # one tick between any two of: begin, outer, inner, inner's end, outer's end, end
     assert stages.seconds == {profile.OTHER: 2.0, "out": 2.0, "in": 1.0}
     assert Work.inner is inner
+
+
+@pytest.mark.slow
+def test_an_ensemble_beside_separate_runs(tmp_path, capsys):
+    words = ["--members", "2", "1", "--epochs", "1", "--repeats", "1", "--json", str(tmp_path / "x.json")]
+    assert ensembles.main([*words, "--root", str(tmp_path / "data")]) == 0
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert [row["members"] for row in found["ensembles"]] == [1, 2]
+    assert all(0 < row["training"] < row["whole"] for row in found["ensembles"])
+    assert [row["clip"] for row in found["labelling"]] == ["mini-student", "mini-teacher"]
+    assert all(row["images"] == 693 and row["later"] < row["first"] for row in found["labelling"])
+    out = capsys.readouterr().out
+    assert "ratio, training" in out and out.count("features of 693 read from") >= 4, "runs after the first read them"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -18,6 +18,7 @@ from promptkd.model.spec import PromptSpec
 from promptkd.model.zoo import load_clip
 from promptkd.teacher import cache as teacher_cache
 from promptkd.teacher import cache_store
+from promptkd.teacher.feature_keys import encoder_key
 
 
 def test_learned_prompts_and_build_of_a_teacher_count(clips):
@@ -26,13 +27,13 @@ def test_learned_prompts_and_build_of_a_teacher_count(clips):
     precision = Precision.choose("fp32", torch.device("cpu"))
     teacher = PromptedClip(clip, PromptSpec(n_text=2, n_vision=2, depth_vision=2), precision)
     prompts = teacher.prompts
-    before = teacher_cache.encoder_key(teacher)
+    before = encoder_key(teacher)
     torch.nn.init.normal_(prompts.ctx)  # class vectors come from it, image features do not
-    assert teacher_cache.encoder_key(teacher) == before
+    assert encoder_key(teacher) == before
     torch.nn.init.normal_(prompts.vision_prompts[1])
-    learned_other = teacher_cache.encoder_key(teacher)
+    learned_other = encoder_key(teacher)
     clip.visual.transformer.resblocks[0].attn.num_heads *= 2
-    assert len({str(key) for key in (before, learned_other, teacher_cache.encoder_key(teacher))}) == 3
+    assert len({str(key) for key in (before, learned_other, encoder_key(teacher))}) == 3
 
 
 def test_rows_that_are_not_finite_count_as_damaged(tmp_path):
