@@ -44,6 +44,7 @@ COMMANDS = {  # name -> its module, and what it does
     "predict": ("promptkd.deploy.predict", "classify images with a finished run"),
     "export": ("promptkd.deploy.export", "a finished run as a folder, an .onnx file, or in the published code's form"),
     "robust": ("promptkd.engine.robust.command", "accuracy under attack of a finished run"),
+    "serve": ("promptkd.deploy.serving.command", "a finished run, or an export of it, over HTTP"),
     "data": ("promptkd.data.command", "check, download and sample data sets"),
     "job": ("promptkd.sweep.execute", "one job of a list that a sweep wrote"),
 }
