@@ -4,8 +4,7 @@
 
 The server is a process of its own; the clients are threads of another one, each with a connection that it keeps, which
 post one image again and again. The model's own rate is that of the same classifier on prepared inputs, in batches of 1
-and of the server's largest, in a process of its own with nothing beside it; with --decode it is measured from the file's
-bytes on (decode, resize, classify), which is all that a server does but HTTP.
+and of the largest of the server, in a process of its own with nothing beside it; decoding is timed apart.
 """
 
 from __future__ import annotations
@@ -13,16 +12,14 @@ from __future__ import annotations
 import argparse
 import http.client
 import io
-import json
 import multiprocessing
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 

@@ -88,7 +88,7 @@ class Batcher:
 
     def _next(self) -> list[tuple[Any, asyncio.Future[Any]]]:
         """The images of the next batch, in the order in which they came, without those that nobody waits for."""
-        batch = []
+        batch: list[tuple[Any, asyncio.Future[Any]]] = []
         while self._waiting and len(batch) < self._most:
             one = self._waiting.popleft()
             if not one[1].done():

@@ -3,10 +3,11 @@
     promptkd serve RUN_OR_EXPORT [--host 127.0.0.1] [--port 8000]
     curl -F image=@photo.jpg http://127.0.0.1:8000/predict
 
-In a checkout that is `python tools/serve.py`. An image comes as a part "image" of a form, as {"image": "<base64>"}, or as
-the body itself (Content-Type image/*); ?top=3 asks for so many classes. GET /classes, /healthz and /metrics
+In a checkout that is `python tools/serve.py`. An image comes as a part "image" of a form, as {"image": "<base64>"}, or
+as the body itself (Content-Type image/*); ?top=3 asks for so many classes. GET /classes, /healthz and /metrics
 (Prometheus) tell about the server. Addresses and paths that a client sends are not opened. Who can reach the port can
-ask: put what knows your users in front of it before --host 0.0.0.0. Needs the extra "serve": pip install "promptkd[serve]".
+ask: put what knows your users in front of it before --host 0.0.0.0. It needs the extra "serve":
+pip install "promptkd[serve]".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An image out of bytes that a stranger sent: its size is compared before it is decoded, and its format is a common one."""
+"""An image out of bytes that a stranger sent: compared with a limit before it is decoded, and of a common format."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from functools import cache
 from PIL import Image
 
 from promptkd.bounded import clipped
-from promptkd.data.formats import register_plugins
-from promptkd.data.images import check_shape, upright
-from promptkd.data.pixels import without_metadata
 from promptkd.deploy.serving.limits import RefusalError
 
 # Others (TIFF, PSD, fonts, films ...) have decoders that few people look at.
@@ -32,6 +29,8 @@ def decoded(content: bytes, most_pixels: int) -> Image.Image:
     Raises:
         RefusalError: 413, too many pixels or scans; 415, no image of one of the formats; 422, one that is damaged.
     """
+    from promptkd.data.pixels import without_metadata
+
     if content.startswith(b"\xff\xd8") and content.count(_SCAN) > SCANS:
         raise RefusalError(413, "pixels", f"a JPEG of over {SCANS} scans: store it anew")
     try:
@@ -54,12 +53,16 @@ def decoded(content: bytes, most_pixels: int) -> Image.Image:
 @cache
 def formats() -> tuple[str, ...]:
     """Those of FORMATS that this Pillow reads, with the plugins that are installed."""
+    from promptkd.data.formats import register_plugins
+
     register_plugins()
     Image.init()
     return tuple(kind for kind in FORMATS if kind in Image.OPEN)
 
 
 def _decoded(content: bytes, most_pixels: int) -> Image.Image:
+    from promptkd.data.images import check_shape, upright
+
     with Image.open(io.BytesIO(content), formats=formats()) as image:
         if image.width * image.height > most_pixels:
             size = f"{image.width} x {image.height} pixels"
