@@ -45,6 +45,8 @@ COMMANDS = {  # name -> its module, and what it does
     "export": ("promptkd.deploy.export", "a finished run as a folder, an .onnx file, or in the published code's form"),
     "robust": ("promptkd.engine.robust.command", "accuracy under attack of a finished run"),
     "serve": ("promptkd.deploy.serving.command", "a finished run, or an export of it, over HTTP"),
+    "card": ("promptkd.deploy.card", "a model card of a finished run"),
+    "push": ("promptkd.deploy.push", "an exported folder to Hugging Face's hub"),
     "data": ("promptkd.data.command", "check, download and sample data sets"),
     "job": ("promptkd.sweep.execute", "one job of a list that a sweep wrote"),
 }

@@ -65,6 +65,23 @@ def uncelled(text: str) -> str:
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
+_CODE_AND_LINKS = re.compile(r"[\\`\[\]|]")
+_ALL_OF_MARKDOWN = re.compile(r"[\\`\[\]|*_{}#+!~$:@]|(?<=www)\.")
+
+
+def markdown(text: object, strict: bool = False) -> str:
+    """A text in which Markdown finds no code, link, picture, HTML or cell.
+
+    Args:
+        text: of any origin, on one line.
+        strict: whether emphasis, formulas, bare addresses and HTML's names of characters stay plain text, too; its
+            source is then harder to read.
+    """
+    marks = _ALL_OF_MARKDOWN if strict else _CODE_AND_LINKS
+    text = plain(text).replace("&", "&amp;") if strict else plain(text)
+    return marks.sub(lambda match: "\\" + match[0], text).replace("<", "&lt;")
+
+
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _NOT_IN_PATHS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"

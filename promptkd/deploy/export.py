@@ -54,7 +54,7 @@ def export(args: argparse.Namespace) -> str:
         epoch = file.name.rpartition("-")[2]
         return f"{file}: load it with --model-dir {file.parent.parent} --load-epoch {epoch}"
 
-    from promptkd.deploy import export_folder
+    from promptkd.deploy import card, export_folder
     from promptkd.deploy.exporting import onnx_writer
     from promptkd.deploy.exporting.origin import about_of
     from promptkd.deploy.onnx_file import OnnxDescription
@@ -69,6 +69,7 @@ def export(args: argparse.Namespace) -> str:
     about = about_of(classifier, run)
     if args.format == "safetensors":
         folder = export_folder.write(classifier, place, about, args.slim)
+        card.accompany(folder, run)
         return f'{folder}: load it with promptkd.load("{folder}")'
     described = OnnxDescription(classifier.classnames, classifier.preprocessing, False, classifier.rejection, about)
     onnx_writer.write(onnx_writer.onnx_model(classifier), described, place)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ def write(classifier: Classifier, target: Path, about: Mapping[str, Any], slim: 
     """
     from safetensors.torch import save_file
 
+    from promptkd.deploy.exporting.origin import without_folders
     from promptkd.model.class_vectors import FILE_NAME, weights_hash
     from promptkd.model.image_side import image_configuration, image_tensors, learned_for_images
 
@@ -67,13 +69,14 @@ def write(classifier: Classifier, target: Path, about: Mapping[str, Any], slim: 
             whole = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
             with files.replacing(partial / name) as file:
                 save_file(whole, file)
-        classifier.class_vectors.save(partial / FILE_NAME)
+        vectors = classifier.class_vectors
+        replace(vectors, source=without_folders(vectors.source)).save(partial / FILE_NAME)
         if classifier.rejection is not None:
             classifier.rejection.write(partial)
         description = {
             "format": FORMAT,
             "about": dict(about),
-            "backbone": backbone,
+            "backbone": backbone if slim else without_folders({"": backbone})[""],
             "architecture": architecture,
             "encoder": {"included": not slim, "weights": weights_hash(model.clip.visual)},
             "spec": spec.to_dict(),

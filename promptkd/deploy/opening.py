@@ -62,8 +62,10 @@ def local_folder(name: str) -> str:
     """The folder on this disk that a path or a hub's name stands for.
 
     Raises:
-        ValueError: a hub's name, which this version does not read.
+        OSError, ValueError, ImportError: what a hub's name stands for cannot be downloaded.
     """
     if name.startswith(HUB):
-        raise ValueError(f"{name}: names on a hub are not read yet; download the folder and give its path")
+        from promptkd.deploy.hub import download
+
+        return str(download(name.removeprefix(HUB)))
     return expanded(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -37,9 +36,11 @@ def markdown(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         rows = [[_markdown(cell) for cell in row] for row in table.rows]
-        text = tabulate(rows, headers=list(map(_marked, table.headers)), tablefmt="github", disable_numparse=True)
+        text = tabulate(
+            rows, headers=list(map(texts.markdown, table.headers)), tablefmt="github", disable_numparse=True
+        )
         notes = [f"- {texts.plain(note)}" for note in table.notes]
-        parts.append("\n".join([f"### {_marked(table.title)}", "", text, "", *notes]).rstrip())
+        parts.append("\n".join([f"### {texts.markdown(table.title)}", "", text, "", *notes]).rstrip())
     return "\n\n".join(parts) + "\n"
 
 
@@ -156,14 +157,8 @@ def _plain(cell: TableCell, sign: str) -> str:
 
 
 def _markdown(cell: TableCell) -> str:
-    text = _marked(_plain(cell, "±"))
+    text = texts.markdown(_plain(cell, "±"))
     return f"**{text}**" if isinstance(cell, Percentage) and cell.best else text
-
-
-def _marked(text: str) -> str:
-    """A text in which Markdown finds no code, link, picture, HTML or cell."""
-    text = re.sub(r"[\\`\[\]|]", lambda match: "\\" + match[0], texts.plain(text))
-    return text.replace("<", "&lt;")
 
 
 def _latex_cell(cell: TableCell) -> str:

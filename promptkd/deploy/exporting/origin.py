@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +29,7 @@ def about_of(classifier: Classifier, directory: str | Path) -> dict[str, str]:
     about |= {f"class_vectors_{key}": str(value) for key, value in source.items() if key != "template"}
     about["template"] = str(source.get("template", ""))
     if not (Path(directory) / "config.yaml").is_file():
-        return about
+        return without_folders(about)
     path = Path(directory) / FILE_NAME
     if not path.is_file():
         raise ValueError(
@@ -42,4 +45,15 @@ def about_of(classifier: Classifier, directory: str | Path) -> dict[str, str]:
     if teacher:
         about["teacher"] = " ".join(str(teacher[key]) for key in ("trainer", "backbone") if teacher.get(key))
     about |= {"finished": record.finished, "commit": record.commit or "", "config_hash": record.config_hash}
-    return {key: value for key, value in about.items() if value}
+    return without_folders({key: value for key, value in about.items() if value})
+
+
+def without_folders(about: Mapping[str, str]) -> dict[str, str]:
+    """The same texts, but of a path from / or ~ its last name: an export goes to others, and folders are one's own."""
+    return {key: _without_folders(value) for key, value in about.items()}
+
+
+def _without_folders(text: str) -> str:
+    if os.path.isabs(text) or text.startswith("~"):
+        return os.path.basename(text.rstrip("/"))
+    return re.sub(r"(?<!\S)[/~]\S*/(?=\S)", "", text)  # "ZeroshotCLIP on /home/me/teacher.pt"
