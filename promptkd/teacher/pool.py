@@ -20,7 +20,6 @@ from dassl.data.data_manager import build_data_loader
 from dassl.data.datasets import Datum
 from dassl.data.transforms import INTERPOLATION_MODES, build_transform
 from promptkd import distributed
-from promptkd.data.loading.pipeline import classified
 from promptkd.data.loading.views import SeededViews
 from promptkd.engine.pseudo_labels import PseudoLabel
 from promptkd.engine.task import Task, reader_of
@@ -198,12 +197,14 @@ class Pool:
 
 
 def encoded(model: PromptedClip, loader: DataLoader) -> Tensor:
-    """A model's features (N, D) of a loader's images, float32 on the CPU; several processes share the work."""
-    width = shape_of(model.clip).embed_dim
+    """A model's features (N, D) of a loader's images, float32 on the CPU.
+
+    Several processes compute them one after the other, or read what the first has kept: a trainer is built in the main
+    process first, so that none can wait here for the others.
+    """
     with model.precision.autocast():
-        batches = classified(loader, model.image_features, width, model.device)
-        shown = tqdm(batches, "Unlabelled images", len(loader), disable=None)
-        return torch.cat([features for _, _, features in shown])
+        batches = tqdm(loader, "Unlabelled images", disable=None)
+        return torch.cat([model.image_features(batch["img"].to(model.device)).float().cpu() for batch in batches])
 
 
 def squashed(cfg: CfgNode) -> Callable[[Any], Any]:

@@ -109,7 +109,11 @@ def test_the_wheel_holds_every_file(wheel):
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name}
         assert inside - {"promptkd/clip/mini/README.md"} == set(shipped())
-        for name in ("promptkd/configs/base.yaml", "promptkd/datasets/emoji.zip", "promptkd/tables/report/page.css"):
+        for name in (
+            "promptkd/configs/base.yaml",
+            "promptkd/datasets/emoji_others.zip",
+            "promptkd/tables/report/page.css",
+        ):
             assert archive.read(name) == shipped()[name].read_bytes()
 
 

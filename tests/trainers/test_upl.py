@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from conftest import result
 from PIL import Image
+from tiny_runs import PROCESSES, torchrun
 from torch.nn import functional as F
 
 from promptkd.deploy.classifier import Classifier
@@ -168,6 +170,24 @@ def test_the_labelling_pass_is_kept_for_later_runs(run, tmp_path: Path, capsys):
     labels = [result(tmp_path / name)["seen"]["pseudo_labels"] for name in ("one", "two", *damages)]
     assert all(one == labels[0] for one in labels)
     assert result(tmp_path / "one")["config_hash"] == result(tmp_path / "two")["config_hash"]
+
+
+@pytest.mark.slow
+def test_two_processes_label_the_same_images(argv, run, tmp_path: Path):
+    """The second one reads what the first has kept, or computes it; neither waits for the other."""
+    more = [*WORDS, "DATALOADER.TRAIN_X.BATCH_SIZE", "4"]
+    kept = ["TRAINER.UPL.FEATURE_CACHE", str(tmp_path / "kept")]
+    names = {"plain": [], "kept": kept}
+    jobs = [
+        {"argv": argv("UPL", tmp_path / name, *more, *words, epochs=1), "state": str(tmp_path / f"{name}.pt")}
+        for name, words in names.items()
+    ]
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    done = torchrun(str(PROCESSES), str(tmp_path / "jobs.json"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    run("UPL", tmp_path / "alone", *more, epochs=1)
+    labels = [result(tmp_path / name)["seen"]["pseudo_labels"] for name in ("alone", *names)]
+    assert labels[0] == labels[1] == labels[2] and result(tmp_path / "kept")["processes"] == 2
 
 
 def test_methods_share_the_stored_features(run, tmp_path: Path, capsys):
