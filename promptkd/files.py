@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,33 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # the folder may be gone
             partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """Gives an empty folder to write to, which at the end becomes `path`: whole, or not there at all.
+
+    Raises:
+        FileExistsError: there is something at `path` already.
+        OSError: no permission, a full disk; the message has the folder and a remedy.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(f"{path} is there already: remove it, or give another place")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        sync_folder(partial)
+        os.rename(partial, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        failure = None if error.filename is None else failed_writing(path, error)
+        if failure is None:
+            raise
+        raise failure from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def failed_writing(path: Path, error: Exception) -> OSError | None:

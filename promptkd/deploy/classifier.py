@@ -56,6 +56,11 @@ class Classifier:
             self.about = {key: str(value) for key, value in self.model.about.items()}
         else:
             run = read_run(directory, epoch)
+            if run.spec.kind == "conditional":
+                raise ValueError(
+                    f"{directory} is a run of {run.trainer}, which makes its text features for each image anew: it has "
+                    "no class vectors to classify with; train.py --eval-only measures it"
+                )
             self.model = run.model(device)
             self.preprocessing = Preprocessing.of_run(run.config)
             self.about = {"trainer": run.trainer, "backbone": run.backbone, "dataset": str(run.config.DATASET.NAME)}

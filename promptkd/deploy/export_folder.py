@@ -7,8 +7,6 @@ its name and hash instead.
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,19 +32,18 @@ def is_export(directory: str | Path) -> bool:
     return (Path(directory) / DESCRIPTION).is_file()
 
 
-def write(classifier: Classifier, target: Path, about: Mapping[str, Any], slim: bool = False) -> Path:
-    """Writes a classifier's folder, whole or not at all, and returns it.
+def write(classifier: Classifier, folder: Path, about: Mapping[str, Any], slim: bool = False) -> None:
+    """Writes a classifier's files into an empty folder (see `promptkd.files.new_folder`).
 
     Args:
         classifier: of a finished run.
-        target: a folder that does not exist yet.
+        folder: exists.
         about: provenance, for model.json.
         slim: leaves out the frozen encoder.
 
     Raises:
-        FileExistsError: there is something at `target`.
         ValueError: the encoder has no configuration by which it could be rebuilt, or there are no class vectors.
-        OSError: it cannot be written; nothing is left.
+        OSError: it cannot be written.
     """
     from safetensors.torch import save_file
 
@@ -54,45 +51,32 @@ def write(classifier: Classifier, target: Path, about: Mapping[str, Any], slim: 
     from promptkd.model.class_vectors import FILE_NAME, weights_hash
     from promptkd.model.image_side import image_configuration, image_tensors, learned_for_images
 
-    if target.exists():
-        raise FileExistsError(f"{target} is there already: remove it, or give another place")
     model = classifier.model
     spec, learned = learned_for_images(model)
     templates = classifier.class_vectors.source.get("template", "")
     backbone = str(model.about.get("backbone", ""))
-    architecture = image_configuration(model.clip, backbone)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        partial.mkdir(parents=True)
-        parts = {LEARNED: learned} | ({} if slim else {ENCODER: image_tensors(model.clip)})
-        for name, tensors in parts.items():
-            whole = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-            with files.replacing(partial / name) as file:
-                save_file(whole, file)
-        vectors = classifier.class_vectors
-        replace(vectors, source=without_folders(vectors.source)).save(partial / FILE_NAME)
-        if classifier.rejection is not None:
-            classifier.rejection.write(partial)
-        description = {
-            "format": FORMAT,
-            "about": dict(about),
-            "backbone": backbone if slim else without_folders({"": backbone})[""],
-            "architecture": architecture,
-            "encoder": {"included": not slim, "weights": weights_hash(model.clip.visual)},
-            "spec": spec.to_dict(),
-            "preprocessing": classifier.preprocessing.to_dict(),
-            "classes": list(classifier.classnames),
-            "templates": templates.split(" | ") if templates else [],
-            "files": {name: digest(partial / name) for name in (*parts, FILE_NAME)},
-        }
-        files.write_json(partial / DESCRIPTION, description)
-        os.rename(partial, target)
-        files.sync_folder(target.parent)
-    except OSError as error:
-        raise files.failed_writing(target, error) or error from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return target
+    parts = {LEARNED: learned} | ({} if slim else {ENCODER: image_tensors(model.clip)})
+    for name, tensors in parts.items():
+        whole = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+        with files.replacing(folder / name) as file:
+            save_file(whole, file)
+    vectors = classifier.class_vectors
+    replace(vectors, source=without_folders(vectors.source)).save(folder / FILE_NAME)
+    if classifier.rejection is not None:
+        classifier.rejection.write(folder)
+    description = {
+        "format": FORMAT,
+        "about": dict(about),
+        "backbone": backbone if slim else without_folders({"": backbone})[""],
+        "architecture": image_configuration(model.clip, backbone),
+        "encoder": {"included": not slim, "weights": weights_hash(model.clip.visual)},
+        "spec": spec.to_dict(),
+        "preprocessing": classifier.preprocessing.to_dict(),
+        "classes": list(classifier.classnames),
+        "templates": templates.split(" | ") if templates else [],
+        "files": {name: digest(folder / name) for name in (*parts, FILE_NAME)},
+    }
+    files.write_json(folder / DESCRIPTION, description)
 
 
 def read(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from open_clip.transformer import LayerNormFp32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,8 +43,8 @@ class DeployedModel(nn.Module):
     ) -> None:
         super().__init__()
         visual, prompts = model.clip.visual, model.prompts
-        self.visual = copy.deepcopy(visual).half() if half else visual
-        self.prompts = copy.deepcopy(prompts).half() if half else prompts
+        self.visual = in_half(visual) if half else visual
+        self.prompts: Any = in_half(prompts) if half else prompts
         self.half_precision, self.instance_norm = half, instance_norm
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
@@ -67,6 +69,15 @@ class DeployedModel(nn.Module):
         middle = normal.mean(dim=(2, 3), keepdim=True)
         deviation = normal.std(dim=(2, 3), keepdim=True)
         return (normal - middle) / (deviation + 1e-8)
+
+
+def in_half(module: nn.Module) -> nn.Module:
+    """A copy of a module in float16; norms that compute in float32 keep their weights in it."""
+    halved = copy.deepcopy(module).half()
+    for part in halved.modules():
+        if isinstance(part, LayerNormFp32):
+            part.float()
+    return halved
 
 
 def example_pixels(size: tuple[int, int]) -> Tensor:
