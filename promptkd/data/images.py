@@ -76,6 +76,35 @@ def turned(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
+def read_content(content: bytes, name: str) -> Image.Image:
+    """An image from the bytes of its file, as `read_upright` reads it.
+
+    Args:
+        content: of the file.
+        name: its name, for messages.
+
+    Raises:
+        OSError: it is no readable image, or one of extreme shape; the message names it.
+    """
+    register_plugins()
+    try:
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                check_shape(image)
+                return upright(image)
+        except Image.DecompressionBombError:
+            raise
+        except Exception:
+            if (again := _without_the_rest(content, upright)) is None:
+                raise
+            return again
+    except Exception as error:  # PIL raises many kinds: OSError, SyntaxError, ValueError, DecompressionBombError, ...
+        reason = plain(str(error).partition("\n")[0]) if content else "the file is empty"
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "no image that Pillow knows"  # its own words name an object in memory
+        raise OSError(f'cannot read the image "{path_text(name)}" ({reason})') from error
+
+
 def _read(path: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """Reads an image file; where PIL refuses it, once more without the parts that hold no pixels."""
     register_plugins()
@@ -87,7 +116,11 @@ def _read(path: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Ima
         except Image.DecompressionBombError:
             raise
         except Exception as error:
-            if (again := _from_pixels(path, convert)) is None:
+            if not os.path.isfile(path) or os.path.getsize(path) > _MAX_BYTES:
+                raise
+            with open(path, "rb") as file:
+                content = file.read()
+            if (again := _without_the_rest(content, convert)) is None:
                 raise
             log.debug("%s is read without its metadata (%s)", path, error)
             return again
@@ -95,12 +128,8 @@ def _read(path: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Ima
         raise OSError(f'cannot read the image "{path_text(path)}" ({_reason(path, error)})') from error
 
 
-def _from_pixels(path: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image | None:
+def _without_the_rest(content: bytes, convert: Callable[[Image.Image], Image.Image]) -> Image.Image | None:
     """An image read from the parts of its file that hold the pixels, or None where they do not give one."""
-    if not os.path.isfile(path) or os.path.getsize(path) > _MAX_BYTES:
-        return None
-    with open(path, "rb") as file:
-        content = file.read()
     for exif in (True, False):
         # The error of the whole file is the one to be shown.
         with contextlib.suppress(Exception):
