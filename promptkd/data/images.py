@@ -99,9 +99,9 @@ def read_content(content: bytes, name: str) -> Image.Image:
                 raise
             return again
     except Exception as error:  # PIL raises many kinds: OSError, SyntaxError, ValueError, DecompressionBombError, ...
-        reason = plain(str(error).partition("\n")[0]) if content else "the file is empty"
-        if isinstance(error, Image.UnidentifiedImageError):
-            reason = "no image that Pillow knows"  # its own words name an object in memory
+        reason = plain(str(error).partition("\n")[0])
+        if isinstance(error, Image.UnidentifiedImageError):  # its own words name an object in memory
+            reason = "no image that Pillow knows" if content else "the file is empty"
         raise OSError(f'cannot read the image "{path_text(name)}" ({reason})') from error
 
 

@@ -61,6 +61,7 @@ def test_smaller_numbers(student, tmp_path, words):
     assert file.stat().st_size < 4 * weights + 60_000, "a graph has some kilobytes, and float32 four bytes a weight"
 
 
+@pytest.mark.slow
 def test_a_program_of_torch(student, tmp_path):
     assert export.main([str(student), str(tmp_path / "m.pt2"), "--format", "torch"]) == 0
     module = torch.export.load(tmp_path / "m.pt2").module()
@@ -75,10 +76,9 @@ def test_a_program_of_torch(student, tmp_path):
 
 def test_a_disagreement_leaves_nothing(student, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("promptkd.model.deployed.DeployedModel.normalized", lambda self, pixels: pixels * 3)
-    for words in (["m.pt2", "--format", "torch"], ["m.onnx", "--format", "onnx"]):
-        assert export.main([str(student), str(tmp_path / words[0]), *words[1:]]) == 1
-        shown = capsys.readouterr()
-        assert "the export disagrees with the run" in shown.err and len(shown.err.splitlines()) == 1
+    assert export.main([str(student), str(tmp_path / "m.onnx"), "--format", "onnx"]) == 1
+    shown = capsys.readouterr()
+    assert "the export disagrees with the run" in shown.err and len(shown.err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 
