@@ -106,7 +106,6 @@ def export(args: argparse.Namespace) -> str:
         epoch = file.name.rpartition("-")[2]
         return f"{file}: load it with --model-dir {file.parent.parent} --load-epoch {epoch}"
 
-    from promptkd.deploy import card
     from promptkd.deploy.exporting import onnx_writer
     from promptkd.deploy.exporting.forms import Form, write
     from promptkd.deploy.exporting.origin import about_of
@@ -131,9 +130,7 @@ def export(args: argparse.Namespace) -> str:
         images = None
         advice = "--data ROOT, or --images PATH ..., checks on real images"
         print(f"note: checked on made-up pictures alone ({clipped(error, 200)}); {advice}", file=sys.stderr)
-    checked = write(classifier, about, form, place, images, calibration)
-    if args.format == "safetensors":
-        card.accompany(place, run)
+    checked = write(classifier, run, about, form, place, images, calibration)
     return f"{checked}\n{_usage(form, place)}"
 
 

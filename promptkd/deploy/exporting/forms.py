@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptkd import files
+from promptkd.deploy import card
 from promptkd.deploy.exporting import checking
 from promptkd.deploy.onnx_file import OnnxDescription
 
@@ -63,6 +64,7 @@ class Form:
 
 def write(
     classifier: Classifier,
+    run: Path,
     about: dict[str, str],
     form: Form,
     place: Path,
@@ -73,6 +75,7 @@ def write(
 
     Args:
         classifier: of a run, on the CPU.
+        run: its directory, or an exported folder; a card is made of it.
         about: its origin.
         form: what to write.
         place: file or folder, which is not there yet.
@@ -86,6 +89,8 @@ def write(
     """
     with _partial(place, form.format) as partial:
         exported = _write(classifier, about, form, partial, calibration)
+        if form.format == "safetensors":
+            card.accompany(partial, run)
         size = sum(file.stat().st_size for file in partial.rglob("*")) or partial.stat().st_size
         return _check(classifier, exported, form, images, size)
 
