@@ -43,7 +43,7 @@ def method_of(record: RunRecord) -> Method:
         shots,
         record.selection,
         (record.learned_on or "") if record.protocol in ELSEWHERE else "",
-        pool=pool_of(record.settings),
+        pool=", ".join(filter(None, [pool_of(record.settings), *seen_of(record)])),
     )
 
 
@@ -54,6 +54,20 @@ def pool_of(settings: Mapping[str, Any]) -> str:
     parts += [f"without {dropped} classes"] if dropped else []
     parts += [f"{100 * share:g} % foreign"] if isinstance(share, (int, float)) else []
     return f"pool {', '.join(parts)}" if parts else ""
+
+
+def seen_of(record: RunRecord) -> list[str]:
+    """What a row's name says of a run that saw more than its rivals: the very test images, or each one's class group.
+
+    Every method is measured on each class group among its own classes; one whose labels are made anew for each group
+    also adapts to it.
+    """
+    seen = record.seen or {}
+    labels = seen.get("pseudo_labels")
+    by_group = record.protocol == "base2new" and isinstance(labels, dict) and {"base", "new"} <= labels.keys()
+    tested = seen.get("from") in ("test images", "test split")  # the second in results of before
+    notes = {"learned from the test images": tested, "adapted to each class group": by_group}
+    return [note for note, holds in notes.items() if holds]
 
 
 def summaries_of(runs: Iterable[Run]) -> tuple[Summaries, list[str]]:

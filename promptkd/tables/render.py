@@ -109,7 +109,7 @@ def _beside(method: Method, other: Method, summaries: Summaries, metric: str = "
 def _measurement(method: Method, dataset: str, summary: Summary, metric: str, lacks: Sequence[str]) -> dict[str, Any]:
     mean = summary.mean(metric)
     datasets = summary.datasets if isinstance(summary, Average) else [dataset]
-    number = published.find(method, datasets, metric)
+    number = published.find(method, datasets, metric, summary.settings)
     return {
         "protocol": method.protocol, "transductive": method.transductive, "trainer": method.trainer,
         "backbone": method.backbone, "teacher": method.teacher, "shots": method.images, "selection": method.selection,

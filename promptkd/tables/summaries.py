@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from promptkd.results.record import harmonic_mean
 from promptkd.results.search import Run
@@ -66,6 +67,12 @@ class Summary:
     def seeds(self) -> list[int]:
         """Seeds that count, sorted."""
         return sorted(run.record.seed for run in self.runs)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that all its runs have in common."""
+        first, *others = [run.record.settings for run in self.runs] or [{}]
+        return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
 
     def mean(self, metric: str) -> float | None:
         """Percent; of "hm" the harmonic mean of the mean accuracies, as the papers do. None where there is none."""

@@ -71,7 +71,8 @@ class Papers:
         """The published number that compares to a summary, None where there is none; remembered for the notes."""
         if not self._compare or summary.mean(metric) is None or method.pool:
             return None
-        number = published.find(method, summary.datasets if isinstance(summary, Average) else [dataset], metric)
+        datasets = summary.datasets if isinstance(summary, Average) else [dataset]
+        number = published.find(method, datasets, metric, summary.settings)
         if number:
             self._used.append(number)
             self._students |= method.trainer == "PromptKD" and method.selection == "last epoch"

@@ -123,6 +123,68 @@ def test_published_teacher_and_zero_shot():
     assert published.find(zero, ["EuroSAT"], "base").value == 56.48
 
 
+UPL = {"TRAINER.UPL.SHOTS": 16, "TRAINER.UPL.MEMBERS": 16, "TRAINER.UPL.UNLABELLED": "all", "TRAINER.UPL.LABELLERS": ""}
+TFUPT = {"ALPHA": 0.3, "BETA": 1.0, "SHOTS": 16, "IMAGES": "train", "DESCRIPTIONS": "gpt.json", "TRAINING_SHOTS": 0}
+TFUPT |= {"TRAINING_PROPORTION": 0.75, "SCHEDULE": "as_published"}
+TFUPT = {f"TRAINER.TFUPT.{key}": value for key, value in TFUPT.items()} | {"OPTIM.MAX_EPOCH": 30, "OPTIM.LR": 0.012}
+TFUP = {key.replace("TFUPT", "TFUP"): value for key, value in TFUPT.items()}
+ON_TEST = "best epoch on the TEST images of the first class group (uses test labels)"
+
+
+def unsupervised(**changes):
+    entries = {"protocol": "fewshot", "transductive": True, "trainer": "UPL", "backbone": "RN50", "teacher": "",
+               "shots": ALL, "selection": "last epoch"}  # fmt: skip
+    return Method(**(entries | changes))
+
+
+EIGHT = {"TRAINER.UPL.LABELLERS": "RN50,RN50x4,RN50x16,RN50x64,RN101,ViT-B/16,ViT-B/32,ViT-L/14"}
+
+
+def test_published_numbers_without_labels():
+    """UPL and UPL* on the benchmark, TFUP on DomainNet: the row whose settings are the published ones."""
+    find = published.find
+    assert find(unsupervised(), ["UCF101"], "all", UPL).value == 67.17
+    assert find(unsupervised(), ["UCF101"], "all", UPL | EIGHT).value == 70.18
+    assert find(unsupervised(), published.AVERAGED["fewshot"], "all", UPL).value == 63.38
+    zero = {"trainer": "ZeroshotCLIP", "transductive": False, "shots": NOTHING}
+    assert find(unsupervised(**zero), ["UCF101"], "all").value == 62.70
+    assert find(unsupervised(**zero), published.AVERAGED["fewshot"], "all").value == 59.18
+    on_domainnet = {"backbone": "ViT-B/16", "protocol": "all"}
+    tfup = unsupervised(trainer="TFUP", shots=NOTHING, **on_domainnet)
+    assert find(tfup, ["DomainNet-clipart"], "all", TFUP).value == 73.9
+    assert find(tfup, [f"DomainNet-{name}" for name in published.DOMAINNET], "all", TFUP).value == 60.9
+    tfupt = unsupervised(trainer="TFUPT", **on_domainnet)
+    assert find(tfupt, ["DomainNet-real"], "all", TFUPT).value == 84.57
+    best = unsupervised(trainer="TFUPT", selection=ON_TEST, **on_domainnet)
+    assert find(best, ["DomainNet-real"], "all", TFUPT).value == 85.8
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"TRAINER.UPL.SHOTS": 8}, {"TRAINER.UPL.MEMBERS": 1}, {"TRAINER.UPL.LABELLERS": "ViT-L/14"}, {}],
+)
+def test_published_numbers_without_labels_need_the_published_settings(settings):
+    assert published.find(unsupervised(), ["UCF101"], "all", UPL | settings if settings else {}) is None
+    assert published.find(unsupervised(pool="pool 1:10"), ["UCF101"], "all", UPL) is None
+    assert published.find(unsupervised(transductive=False), ["UCF101"], "all", UPL) is None
+    tfup = unsupervised(trainer="TFUP", shots=NOTHING, backbone="ViT-B/16")
+    assert published.find(tfup, ["DomainNet-clipart"], "all", TFUP | {"TRAINER.TFUP.DESCRIPTIONS": ""}) is None
+
+
+def test_rows_say_who_saw_the_test_images_or_each_class_group(tmp_path):
+    """Unlike is not put beside unlike without a mark."""
+    groups = {"base": {"count": 1}, "new": {"count": 1}}
+    plain = result("UPL", "Emoji", accuracy=50.0, protocol="fewshot") | {"transductive": True}
+    tested = plain | {"trainer": "TFUP", "seen": {"from": "test images"}, "config_hash": "b" * 16}
+    write(tmp_path / "a", plain | {"seen": {"from": "train split"}})
+    write(tmp_path / "b", tested)
+    grouped = result("TFUP", "Emoji", base=50.0, new=50.0) | {"transductive": True, "config_hash": "c" * 16}
+    write(tmp_path / "c", grouped | {"seen": {"from": "train split", "pseudo_labels": groups}})
+    labels = [row[0] for table in built(tmp_path) for row in table.rows]
+    assert "UPL ViT-B/16" in labels and "TFUP ViT-B/16 (adapted to each class group)" in labels
+    assert "TFUP ViT-B/16 (learned from the test images)" in labels
+
+
 def test_every_published_row_is_whole():
     with published.PATH.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -8,14 +8,16 @@ names; "no": from memory), source (where it was read).
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from promptkd.tables.summaries import ALL, NOTHING, Method
 
 PATH = Path(__file__).with_name("results.csv")
+DOMAINNET = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 DATASETS = {  # our name -> the tables'
     "DescribableTextures": "DTD", "OxfordFlowers": "Flowers102", "ImageNetA": "ImageNet-A", "ImageNetR": "ImageNet-R",
     "ImageNetSketch": "ImageNet-Sketch",
@@ -24,13 +26,31 @@ DATASETS = {  # our name -> the tables'
     for name in ("Caltech101", "EuroSAT", "FGVCAircraft", "Food101", "ImageNet", "ImageNetV2", "OxfordPets",
                  "StanfordCars", "SUN397", "UCF101")
 }  # fmt: skip
+DATASETS |= {name: name for name in (f"DomainNet-{domain}" for domain in DOMAINNET)}
 METHODS = {"ZeroshotCLIP": "CLIP"}  # our name -> the tables', where they differ
-TARGETS = frozenset(DATASETS) - {"ImageNet", "ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"}
+_DOMAINS = frozenset(f"DomainNet-{domain}" for domain in DOMAINNET)
+TARGETS = frozenset(DATASETS) - _DOMAINS - {"ImageNet", "ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"}
 # Data sets of the average that a paper prints.
 AVERAGED = {
-    "base2new": TARGETS | {"ImageNet"}, "fewshot": TARGETS | {"ImageNet"}, "cross": TARGETS,
-    "dg": frozenset({"ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"}),
+    "base2new": TARGETS | {"ImageNet"}, "fewshot": TARGETS | {"ImageNet"}, "all": TARGETS | {"ImageNet"},
+    "cross": TARGETS, "dg": frozenset({"ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"}),
 }  # fmt: skip
+_EIGHT = "RN50,RN50x4,RN50x16,RN50x64,RN101,ViT-B/16,ViT-B/32,ViT-L/14"
+_UPL = {"TRAINER.UPL.SHOTS": (16,), "TRAINER.UPL.MEMBERS": (16,), "TRAINER.UPL.UNLABELLED": ("all",)}
+_CACHE = {"ALPHA": (0.3,), "BETA": (1.0,), "SHOTS": (0, 16), "IMAGES": ("train",)}  # 16 is what the rule gives there
+_TFUP = {f"TRAINER.TFUP.{key}": values for key, values in _CACHE.items()}
+_TFUPT = {f"TRAINER.TFUPT.{key}": values for key, values in _CACHE.items()}
+_TFUPT |= {"TRAINER.TFUPT.TRAINING_SHOTS": (0,), "TRAINER.TFUPT.TRAINING_PROPORTION": (0.75,)}
+_TFUPT |= {"TRAINER.TFUPT.SCHEDULE": ("as_published",), "OPTIM.MAX_EPOCH": (30,), "OPTIM.LR": (0.012,)}
+# Rows of the setting "unsup": our method and the selection of its epoch, the settings that it must have (key -> the
+# values that are alike), the tables' name. TFUP's have texts of a language model too, so DESCRIPTIONS must be given.
+UNSUPERVISED = (
+    ("UPL", "last epoch", _UPL | {"TRAINER.UPL.LABELLERS": ("", "RN50")}, "UPL"),
+    ("UPL", "last epoch", _UPL | {"TRAINER.UPL.LABELLERS": (_EIGHT,)}, "UPL*"),
+    ("TFUP", "last epoch", _TFUP, "TFUP"),
+    ("TFUPT", "last epoch", _TFUPT, "TFUP-T (last epoch, log)"),
+    ("TFUPT", "best epoch on the TEST images", _TFUPT, "TFUP-T"),
+)
 # The teacher of the published KDPL tables.
 _KDPL_TEACHER = "ZeroshotCLIP ViT-H-14-quickgelu:dfn5b"
 # The teacher of the published PromptKD tables, which name none: trained here, or their released checkpoint.
@@ -47,25 +67,31 @@ class Published:
     source: str
 
 
-def find(method: Method, datasets: Iterable[str], metric: str) -> Published | None:
+def find(
+    method: Method, datasets: Iterable[str], metric: str, settings: Mapping[str, Any] | None = None
+) -> Published | None:
     """The number that a row of ours compares to: same method, CLIP, setting, shots and way to learn.
 
     Args:
+        method: the row.
         datasets: one data set, or all of the row for their average, which must be those of the paper's average.
         metric: "base", "new", "hm" or "all".
+        settings: of all runs of the row; methods without labels are compared only where theirs are the published ones.
     """
     datasets = frozenset(datasets)
     if len(datasets) == 1:
         (name,) = (DATASETS.get(dataset) for dataset in datasets)
     else:
         name = "average" if datasets == AVERAGED.get(method.protocol) else None
-    if method.source not in ("", "ImageNet"):
+        name = "DomainNet-average" if datasets == _DOMAINS else name
+    if method.source not in ("", "ImageNet") or method.pool:
         return None
     if name is None or (method.trainer == "PromptKD" and method.teacher not in _KD_TEACHERS):
         return None
     if method.trainer.endswith("_KDPL") and method.teacher != _KDPL_TEACHER:
         return None
-    key = (_name(method), method.backbone, method.protocol, name, {"all": "acc"}.get(metric, metric))
+    called = _name(method, settings or {})
+    key = (called, method.backbone, method.protocol, name, {"all": "acc"}.get(metric, metric))
     for shots in (method.shots, None):
         number = _numbers().get((*key, method.transductive, shots))
         if number:
@@ -73,7 +99,15 @@ def find(method: Method, datasets: Iterable[str], metric: str) -> Published | No
     return None
 
 
-def _name(method: Method) -> str:
+def _name(method: Method, settings: Mapping[str, Any]) -> str:
+    """The tables' name of a row of ours, "" where its settings are none of the tables'."""
+    if any(method.trainer == row[0] for row in UNSUPERVISED):
+        texts = method.trainer == "UPL" or settings.get(f"TRAINER.{method.trainer}.DESCRIPTIONS")
+        for trainer, selection, wanted, name in UNSUPERVISED:
+            same = method.trainer == trainer and method.selection.startswith(selection)
+            if same and texts and all(settings.get(key) in values for key, values in wanted.items()):
+                return name
+        return ""
     if (method.trainer, method.backbone) == ("PromptSRC", "ViT-L/14"):
         return "PromptSRC teacher"
     return METHODS.get(method.trainer, method.trainer.replace("_KDPL", "+KDPL"))
@@ -85,6 +119,9 @@ def _numbers() -> dict[tuple[str, str, str, str, str, bool, int | None], Publish
     numbers: dict[tuple[str, str, str, str, str, bool, int | None], Published] = {}
     with PATH.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
+            if row["setting"] == "unsup":
+                _add_unsupervised(numbers, row)
+                continue
             learned = "unlabelled" in row["shots"] or row["method"].startswith("PromptKD")
             learned = learned and "+KDPL" not in row["method"]  # its images are of the classes that train
             number = Published(float(row["value"]), row["paper_source"], row["verified"] == "yes", row["source"])
@@ -93,6 +130,24 @@ def _numbers() -> dict[tuple[str, str, str, str, str, bool, int | None], Publish
                 if key not in numbers or (number.verified and not numbers[key].verified):
                     numbers[key] = number
     return numbers
+
+
+def _add_unsupervised(
+    numbers: dict[tuple[str, str, str, str, str, bool, int | None], Published], row: Mapping[str, str]
+) -> None:
+    """Adds a row of the setting "unsup", which is our few-shot protocol of all classes, or a run of all images.
+
+    Those of LaFTer are not added: with which settings they ran UPL is not known.
+    """
+    names = {name for *_, name in UNSUPERVISED}
+    zero_shot = row["method"] == "CLIP" and row["shots"] == "0"
+    if row["method"] not in names and not zero_shot or row["paper_source"].startswith("LaFTer"):
+        return
+    number = Published(float(row["value"]), row["paper_source"], row["verified"] == "yes", row["source"])
+    shots = NOTHING if zero_shot or row["method"] == "TFUP" else ALL
+    for protocol in ("fewshot", "all"):
+        key = (row["method"], row["backbone"], protocol, row["dataset"], row["metric"], not zero_shot, shots)
+        numbers.setdefault(key, number)
 
 
 def _shots(method: str, text: str) -> tuple[int | None, ...]:
