@@ -5,6 +5,7 @@ Zero-shot CLIP with a cache of representative images, which it labels itself; no
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from promptkd.teacher.pool import Pool
 
 from .base import PromptTrainer
 from .zsclip import nothing
+
+log = logging.getLogger("promptkd.trainers")
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,16 @@ def build_cache(features: Tensor, weights: Tensor, shots: int) -> tuple[FeatureC
     return FeatureCache(features[rows], labels), [PseudoLabel(*one) for one in pairs]
 
 
+def warn_of_few(images: int, shots: int) -> None:
+    """Warns where a cache holds every image for every class: it cannot tell one class from another, then."""
+    if shots >= images:
+        log.warning(
+            "%d images a class are wanted and there are %d: each class gets all of them, and the cache says nothing",
+            shots,
+            images,
+        )
+
+
 def tfup_logits(features: Tensor, weights: Tensor, cache: FeatureCache, scale: float, options: TFUPOptions) -> Tensor:
     """TFUP's logits: (B, D) image features, (C, D) class weights -> (B, C) float32."""
     return cosine_logits(features, weights, scale) + options.alpha * cache.logits(features, weights, options.beta)
@@ -154,6 +167,7 @@ class TFUP(PromptTrainer):
             names = [classnames[label] for label in labels]
             weights = class_weights(self, names).to(device)  # (C, D)
             shots = options.shots or cache_shots(len(pool), len(names), options.cache_proportion)
+            warn_of_few(len(pool), shots)
             cache, chosen = build_cache(features, weights, shots)
             place = {label: number for number, label in enumerate(labels)}
             truth = [place.get(label, min(label, UNKNOWN)) for label in pool.truth]

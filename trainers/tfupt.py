@@ -19,7 +19,7 @@ from promptkd.engine.batch import Batch
 from promptkd.engine.callbacks import Callback
 from promptkd.engine.losses import marginal_entropy
 from promptkd.engine.options import option
-from promptkd.engine.pseudo_labels import PseudoLabel, described
+from promptkd.engine.pseudo_labels import PseudoLabel, described, log_labels
 from promptkd.engine.task import Supervision
 from promptkd.model.adapters import AdapterPrompts
 from promptkd.model.class_vectors import cosine_logits
@@ -38,6 +38,7 @@ from .tfup import (
     plain_clip,
     pool_of,
     tfup_logits,
+    warn_of_few,
     without_labels,
 )
 
@@ -131,12 +132,14 @@ class TFUPT(PromptTrainer):
         self.features = self.pool.weak_features(plain_clip(self)).to(device)  # (N, D)
         size = len(self.pool)
         shots = options.shots or cache_shots(size, len(names), options.cache_proportion)
+        warn_of_few(size, shots)
         self.cache, _ = build_cache(self.features, weights, shots)
         wanted = options.training_shots or max(9, int(size * options.training_proportion / len(names)))
         _, chosen = build_cache(self.features, weights, wanted)
         labels = tfup_logits(self.features, weights, self.cache, self.model.logit_scale, options).argmax(-1).tolist()
         relabelled = [PseudoLabel(one.row, labels[one.row], one.confidence) for one in chosen]
         self.pseudo_labels = described(relabelled, self.pool.truth, names)
+        log_labels(self.pseudo_labels, size, min(wanted, size))
         self.refined = self.pool.labelled(relabelled, names)
 
     def build_model(self) -> None:

@@ -6,7 +6,7 @@ contexts whose class vectors are averaged.
 
 from __future__ import annotations
 
-import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.batch import Batch
 from promptkd.engine.evaluator import accuracies_of_members
 from promptkd.engine.options import LONGEST, MethodOptions, option
-from promptkd.engine.pseudo_labels import described, most_confident
+from promptkd.engine.pseudo_labels import described, log_labels, most_confident
 from promptkd.engine.task import Supervision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import ClipShape
@@ -31,8 +31,6 @@ from promptkd.teacher.pool import Pool
 
 from .base import PromptTrainer
 from .coop import words_or_number
-
-log = logging.getLogger("promptkd.trainers")
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,14 @@ class UPLOptions(MethodOptions):
     def not_read(self, cfg: CfgNode) -> Mapping[str, str]:
         return words_or_number(cfg, self.ctx_init, self.n_ctx)
 
+    @property
+    def labelling_clips(self) -> list[str]:
+        """The names in `labellers`; none for the CLIP that learns."""
+        return [name.strip() for name in self.labellers.split(",") if name.strip()]
+
     def check(self, cfg: CfgNode) -> None:
+        if twice := [name for name, count in Counter(self.labelling_clips).items() if count > 1]:
+            raise ValueError(f"TRAINER.UPL.LABELLERS names {twice[0]} twice, which would count double: leave one out")
         if self.members > 1 and self.ctx_init:
             raise ValueError(
                 f"TRAINER.UPL.MEMBERS {self.members} with CTX_INIT {self.ctx_init!r}: all would start, and stay, the "
@@ -106,13 +111,12 @@ class UPL(PromptTrainer):
         """Labels the training images, and trains on the surest of each class."""
         options, task = self.options, self.task
         self.pool = Pool.of_task(task, options.feature_cache, options.labelling_view == "squash_as_published")
-        names = [name.strip() for name in options.labellers.split(",") if name.strip()]
-        labellers = names or [self.cfg.MODEL.BACKBONE.NAME]
+        labellers = options.labelling_clips or [self.cfg.MODEL.BACKBONE.NAME]
         probabilities = mean_probabilities(self.pool, labellers, task.classnames, task.template, self.model.precision)
         chosen = most_confident(probabilities, self.pool.paths, options.shots)
         about = described(chosen, self.pool.truth, task.classnames)
         self.pseudo_labels = {"labellers": labellers, "pool_images": len(self.pool)} | about
-        log_labels(self.pseudo_labels, options.shots)
+        log_labels(about, len(self.pool), options.shots)
         task.train_on(self.pool.labelled(sorted(chosen), task.classnames))
 
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
@@ -132,16 +136,3 @@ class UPL(PromptTrainer):
         if self.options.members > 1 and self.task.evaluation_loader is not None:
             found["members"] = accuracies_of_members(self.task, self.model)
         return found
-
-
-def log_labels(about: dict[str, Any], shots: int) -> None:
-    """Logs what pseudo-labels there are, and which classes have none or few."""
-    accuracy = "" if about["accuracy"] is None else f", {about['accuracy']:.1f} % of them right"
-    log.info("Pseudo-labels: %d of %d images%s", about["count"], about["pool_images"], accuracy)
-    without, total = about["classes_without"], len(about["per_class"])
-    few = sum(0 < count < shots for count in about["per_class"].values())
-    if few:
-        log.info("%d of %d classes have fewer than %d images", few, total, shots)
-    if without:
-        shown = ", ".join(without[:10]) + (", ..." if len(without) > 10 else "")
-        log.warning("%d of %d classes are predicted for no image, and train on none: %s", len(without), total, shown)

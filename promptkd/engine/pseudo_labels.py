@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from promptkd.data.pools import FOREIGN, UNKNOWN
+
+log = logging.getLogger(__name__)
 
 
 class PseudoLabel(NamedTuple):
@@ -43,7 +46,7 @@ def most_confident(probabilities: Tensor, paths: Sequence[str], count: int) -> l
     return chosen
 
 
-def described(chosen: Sequence[PseudoLabel], truth: Sequence[int], classnames: Sequence[str]) -> dict[str, object]:
+def described(chosen: Sequence[PseudoLabel], truth: Sequence[int], classnames: Sequence[str]) -> dict[str, Any]:
     """What results.json says of pseudo-labels.
 
     Args:
@@ -66,3 +69,22 @@ def described(chosen: Sequence[PseudoLabel], truth: Sequence[int], classnames: S
         "per_class": dict(zip(classnames, counts.tolist(), strict=True)),
         "classes_without": [name for name, count in zip(classnames, counts.tolist(), strict=True) if not count],
     }
+
+
+def log_labels(about: Mapping[str, Any], images: int, shots: int) -> None:
+    """Logs what pseudo-labels there are, and which classes have none or few.
+
+    Args:
+        about: what `described` gives.
+        images: of the pool.
+        shots: images a class that were wanted.
+    """
+    accuracy = "" if about["accuracy"] is None else f", {about['accuracy']:.1f} % of them right"
+    log.info("Pseudo-labels: %d of %d images%s", about["count"], images, accuracy)
+    without, total = about["classes_without"], len(about["per_class"])
+    few = sum(0 < count < shots for count in about["per_class"].values())
+    if few:
+        log.info("%d of %d classes have fewer than %d images", few, total, shots)
+    if without:
+        shown = ", ".join(without[:10]) + (", ..." if len(without) > 10 else "")
+        log.warning("%d of %d classes are predicted for no image, and train on none: %s", len(without), total, shown)
