@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from promptkd.engine import checkpoints, config
 from promptkd.engine.losses import likeliest_classes
 from promptkd.engine.pseudo_labels import PseudoLabel, most_confident
 from promptkd.model.class_vectors import ClassVectors, cosine_logits
-from promptkd.model.feature_cache import FeatureCache
+from promptkd.model.feature_cache import FeatureCache, class_probabilities
 from promptkd.model.tokens import class_prompt, tokenize
 from promptkd.teacher.labelling import mean_probabilities, zero_shot
 from promptkd.teacher.pool import Pool
@@ -194,13 +195,27 @@ def replay_upl(golden: Golden, name: str) -> Report:
     return report
 
 
-def compare_choice(report: Report, chosen: list[PseudoLabel], arrays: Arrays, prefix: str) -> None:
+TIES = 1e-5  # values of two images that are this close, relatively, may change places by rounding
+
+
+def same_order(ours: Sequence[int], theirs: Sequence[int], value: Callable[[int], float]) -> bool:
+    """Whether two lists of rows are equal but for neighbours that a measure of rows does not tell apart."""
+    pairs = [(one, other) for one, other in zip(ours, theirs, strict=False) if one != other]
+    values = [(value(one), value(other)) for one, other in pairs]
+    close = all(abs(one - other) <= TIES * max(abs(one), abs(other)) for one, other in values)
+    return len(ours) == len(theirs) and len(set(ours)) == len(set(theirs)) and close
+
+
+def compare_choice(
+    report: Report, chosen: list[PseudoLabel], arrays: Arrays, prefix: str, probabilities: Tensor
+) -> None:
     """The chosen rows of each class, the surest first; recorded classes come in no order."""
     index, label = arrays[f"{prefix}/index"], arrays[f"{prefix}/label"]
     classes = set(label.tolist()) | {one.label for one in chosen}
     for each in classes:
-        ours = [one.row for one in chosen if one.label == each]
-        report.check(f"{prefix}: images of class {each}", ours == index[label == each].tolist())
+        ours, theirs = [one.row for one in chosen if one.label == each], index[label == each].tolist()
+        same = same_order(ours, theirs, lambda row, each=each: probabilities[row, each].item())
+        report.check(f"{prefix}: images of class {each}", same)
     want = dict(zip(index.tolist(), arrays[f"{prefix}/confidence"].tolist(), strict=True))
     got = [one.confidence for one in chosen]
     report.compare("losses", f"{prefix}: confidences", got, [want.get(one.row, np.nan) for one in chosen])
@@ -214,7 +229,7 @@ def replay_upl_choice(report: Report, arrays: Arrays) -> None:
     files = [f"{row:06d}" for row in range(len(logits))]
     for prefix in (key for key in arrays.groups("k") if f"{key}/index" in arrays):
         chosen = most_confident(probabilities, files, int(prefix.removeprefix("k")))
-        compare_choice(report, chosen, arrays, prefix)
+        compare_choice(report, chosen, arrays, prefix, probabilities)
 
 
 def replay_upl_labels(golden: Golden, report: Report, meta: Mapping[str, Any], arrays: Arrays) -> None:
@@ -224,6 +239,8 @@ def replay_upl_labels(golden: Golden, report: Report, meta: Mapping[str, Any], a
     if not root.exists():
         shutil.copytree(golden.directory / "data", root, copy_function=shutil.copyfile)
     clips = {role: golden.clip_file(file) for role, file in meta["clip"].items()}
+    groups = sorted({key.split("/")[1] for key in meta["arrays"] if key.startswith("select/")})
+    fewest = min(int(group.partition("_k")[2]) for group in groups)  # images a class of the trainer's own list
     changes = {
         "DATASET": {"ROOT": str(root), "NAME": split.stem.removeprefix("split_zhou_")},
         "DATALOADER": {"NUM_WORKERS": 0},
@@ -232,7 +249,7 @@ def replay_upl_labels(golden: Golden, report: Report, meta: Mapping[str, Any], a
         "TRAINER": {
             "UPL": {
                 "LABELLERS": ",".join(clips.values()),
-                "SHOTS": 2,
+                "SHOTS": fewest,
                 "PREC": "fp32",
                 "LABELLING_VIEW": "squash_as_published",
             }
@@ -244,8 +261,7 @@ def replay_upl_labels(golden: Golden, report: Report, meta: Mapping[str, Any], a
     report.check("class names", names == meta["classnames"])
     report.check("template", template == meta["template"])
     pool = Pool(trainer.task, trainer.task.manager.dataset.train_x, squash=True)
-    place = {path: row for row, path in enumerate(pool.paths)}
-    rows = [next(place[path] for path in place if path.endswith(file)) for file in meta["paths"]]
+    rows = rows_of(pool.paths, meta["paths"])
     report.check("true labels", [pool.truth[row] for row in rows] == meta["true_label"])
     probabilities = {}
     for role, file in clips.items():
@@ -260,18 +276,18 @@ def replay_upl_labels(golden: Golden, report: Report, meta: Mapping[str, Any], a
         report.compare("logits", f"{role} confidences", best.values, arrays[f"{role}/json_confidence"])
         report.check(f"{role} predictions", np.array_equal(best.indices.numpy(), arrays[f"{role}/json_pred"]))
     both = mean_probabilities(pool, list(clips.values()), names, template, precision)
-    for group in sorted({key.split("/")[1] for key in meta["arrays"] if key.startswith("select/")}):
+    for group in groups:
         kind, _, count = group.partition("_k")
         given = (probabilities["student"] if kind == "single" else both)[rows]
         chosen = most_confident(given, meta["paths"], int(count))
-        compare_choice(report, chosen, arrays, f"select/{group}")
+        compare_choice(report, chosen, arrays, f"select/{group}", given)
         items = pool.labelled(sorted(PseudoLabel(rows[one.row], *one[1:]) for one in chosen), names)
         row_of = {pool.paths[row]: number for number, row in enumerate(rows)}
         listed = [row_of[item.impath] for item in items]
         report.check(f"{group}: training list", listed == arrays[f"select/{group}/train_index"].tolist())
         labels = [item.label for item in items]
         report.check(f"{group}: its labels", labels == arrays[f"select/{group}/train_label"].tolist())
-        if group == "ensemble_k2":
+        if group == f"ensemble_k{fewest}":
             own = [item.impath for item in trainer.task.train_loader.dataset.data_source]
             report.check("the trainer's list", own == [item.impath for item in items])
 
@@ -281,7 +297,7 @@ def replay_upl_training(golden: Golden, report: Report, meta: Mapping[str, Any],
     images, labels = golden.images(meta["train_images"]), torch.from_numpy(arrays["train/labels"])
     recorded = {key: meta["config"][key] for key in ("OPTIM", "INPUT", "SEED")}
     own = meta["config"]["TRAINER"]["UPLTrainer"]
-    prefixes = ["", *(f"{group}/" for group in sorted(meta["seeds"])[1:])]
+    prefixes = ["", *(f"{seed}/" for seed in meta["seeds"] if f"{seed}/train/loss" in arrays)]
     test_images = golden.images(meta["test_images"])
 
     def trainer_of(members: int) -> tuple[Any, dict[str, list[Any]]]:
@@ -316,6 +332,8 @@ def replay_upl_training(golden: Golden, report: Report, meta: Mapping[str, Any],
         compare_evaluation(report, Observed(trainer), arrays, f"{prefix}eval_after", test_images)
         vectors = trainer.model.class_vectors(meta["classnames"]).features
         report.compare("features", "class vectors", vectors, arrays[f"{prefix}eval_after/text_features_normalised"])
+    if len(prefixes) == 1:
+        return
     ensemble, record = trainer_of(len(prefixes))
     begun = [torch.from_numpy(arrays[f"{prefix}init/prompt_learner.ctx"]) for prefix in prefixes]
     ensemble.model.prompts.load_state_dict({"ctx": torch.stack(begun).float()})
@@ -330,7 +348,7 @@ def replay_upl_training(golden: Golden, report: Report, meta: Mapping[str, Any],
     with torch.no_grad():
         logits = ClassVectors.load(stored).logits(ensemble.model.image_features(test_images))
     report.compare("logits", "ensemble, by its class vectors", logits, arrays["ensemble/logits"])
-    test_labels = golden.images("batches.npz:test_labels")
+    test_labels = golden.images(meta["test_images"].replace("test_images", "test_labels"))
     accuracy = 100 * (logits.argmax(-1) == test_labels).double().mean()
     recorded_accuracy = float(arrays["ensemble/accuracy"])
     if recorded_accuracy <= 1 < accuracy:
@@ -380,6 +398,21 @@ def replay_tfup(golden: Golden, name: str) -> Report:
     return report
 
 
+def same_scores(ours: Sequence[int], theirs: Sequence[int], features: Tensor, weights: Tensor, classes: int) -> bool:
+    """Whether two lists of representatives, class by class, are equal but for prototype scores that are as close as
+    single precision leaves them: the recorded divergences are sums in it."""
+    if len(ours) != len(theirs) or len(ours) % classes:
+        return False
+    p = class_probabilities(features, weights).clamp_min(torch.finfo(torch.float64).tiny)  # (N, C)
+    count, alike = len(ours) // classes, []
+    for label in range(classes):
+        among = p[p[:, label].argsort(descending=True, stable=True)[: 2 * count]]
+        scores = len(among) * (p * p.log()).sum(-1) - p @ among.log().sum(0)  # (N,)
+        part = slice(label * count, (label + 1) * count)
+        alike.append(same_order(ours[part], theirs[part], lambda row, scores=scores: scores[row].item()))
+    return all(alike)
+
+
 @torch.no_grad()
 def compare_tfup_run(report: Report, trainer: Any, meta: Mapping[str, Any], arrays: Arrays, run: str) -> None:
     """One run of TFUP's recording."""
@@ -394,13 +427,16 @@ def compare_tfup_run(report: Report, trainer: Any, meta: Mapping[str, Any], arra
     report.compare("features", f"class weights, {kind}", weights, arrays[f"class_weights_{kind}"])
     report.check("true labels", pool.truth == arrays[f"{about['unlabelled']}_labels"].tolist())
     cache, chosen = tfup.build_cache(features, weights, about["cache_shots"])
-    report.check(f"{run}: cache", [one.row for one in chosen] == arrays[f"{run}/cache_index"].tolist())
+    theirs = arrays[f"{run}/cache_index"].tolist()
+    report.check(f"{run}: cache", same_scores([one.row for one in chosen], theirs, features, weights, len(names)))
     report.check(f"{run}: labels", [one.label for one in chosen] == arrays[f"{run}/cache_label"].tolist())
+    cache = FeatureCache(features[theirs], cache.labels)  # in the recorded order
     scale = trainer.model.logit_scale
     own = tfup.tfup_logits(features, weights, cache, scale, trainer.options).argmax(-1)
     _, refined = tfup.build_cache(features, weights, about["training_shots"])
-    rows = [one.row for one in refined]
-    report.check(f"{run}: refined list", rows == arrays[f"{run}/refine_index"].tolist())
+    rows = arrays[f"{run}/refine_index"].tolist()
+    ours = [one.row for one in refined]
+    report.check(f"{run}: refined list", same_scores(ours, rows, features, weights, len(names)))
     labels = own[rows].tolist()
     report.check(f"{run}: its labels", labels == arrays[f"{run}/refine_pseudo_label"].tolist())
     loader = trainer.task.evaluation_loader
@@ -417,6 +453,16 @@ def compare_tfup_run(report: Report, trainer: Any, meta: Mapping[str, Any], arra
     truth = torch.from_numpy(arrays["test_labels"])
     accuracies = [100 * (one.argmax(-1) == truth).double().mean() for one in (plain, logits)]
     report.compare("rates", f"{run}: accuracy", torch.stack(accuracies), arrays[f"{run}/accuracy"])
+
+
+PHASES = ("warmup_batches", "main_batches")
+
+
+def batches_in(described: str) -> str:
+    """ "train_images[0:2] (8 images each) ..." -> "train_images[0:2]"."""
+    found = re.match(r"\w+(\[[^\]]*\])?", described)
+    assert found is not None, described
+    return found[0]
 
 
 class TwoPhases:
@@ -452,10 +498,10 @@ def replay_tfupt(golden: Golden, name: str) -> Report:
     weak = meta["main_batches"].partition(f"{other}:")[2].partition("[")[0]
     recorded, optim, adamw = meta["config"]["TRAINER"]["TFUP"], meta["config"]["OPTIM"], meta["adamw"]
     warm_labels, index = torch.from_numpy(arrays["refine_labels"]), torch.from_numpy(arrays["total_index"])
-    images = golden.images("batches.npz:train_images")
+    warm_images, strong = (golden.images(f"batches.npz:{batches_in(meta[part])}") for part in PHASES)
     count = len(warm_labels)
-    warm = [{"img": images[i], "label": warm_labels[i], "index": warm_labels[i]} for i in range(count)]
-    main = [{"img": images[count + i], "label": 0 * index[i], "index": index[i]} for i in range(len(index))]
+    warm = [{"img": warm_images[i], "label": warm_labels[i], "index": warm_labels[i]} for i in range(count)]
+    main = [{"img": strong[i], "label": 0 * index[i], "index": index[i]} for i in range(len(index))]
     loader = TwoPhases(warm, main, optim["WARMUP_EPOCH"])
     record: dict[str, list[Any]] = defaultdict(list)
     replayed = replaying(TRAINER_REGISTRY.get("TFUPT"), about, loader, record, observing=False)
