@@ -42,6 +42,7 @@ COMMANDS = {  # name -> its module, and what it does
     "sweep": ("promptkd.sweep.command", "many runs: methods x data sets x protocols x shots x seeds"),
     "collect": ("promptkd.tables.command", "tables and a report of finished runs"),
     "predict": ("promptkd.deploy.predict", "classify images with a finished run"),
+    "classes": ("promptkd.deploy.classes", "add, remove or rename the classes of a finished run"),
     "export": ("promptkd.deploy.export", "a finished run as a folder, an .onnx file, or in the published code's form"),
     "robust": ("promptkd.engine.robust.command", "accuracy under attack of a finished run"),
     "serve": ("promptkd.deploy.serving.command", "a finished run, or an export of it, over HTTP"),

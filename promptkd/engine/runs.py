@@ -10,7 +10,8 @@ import torch
 from yacs.config import CfgNode
 
 from promptkd.engine import checkpoints
-from promptkd.model.class_vectors import FILE_NAME, ClassVectors
+from promptkd.model.class_edits import vectors_in_use
+from promptkd.model.class_vectors import FILE_NAME
 from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.saved import read_spec
@@ -59,14 +60,15 @@ class FinishedRun:
 
         Args:
             device: where it computes.
-            text: whether it has to encode texts anew; else it takes the class vectors that the run has left.
+            text: whether it has to encode texts anew; else it takes the class vectors that the run has left, or those
+                that `promptkd classes` made of them.
             precision: arithmetic.
 
         Raises:
             FileNotFoundError: the run has no class vectors.
             ValueError: the checkpoint does not fit.
         """
-        vectors = None if text else ClassVectors.load(self.directory / FILE_NAME)
+        vectors = None if text else vectors_in_use(self.directory)
         if vectors is not None and self.spec.projector_layers and vectors.features.shape[1] != self.spec.projector_dim:
             raise ValueError(
                 f"{self.directory / FILE_NAME} has {vectors.features.shape[1]} channels, "

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 from promptkd import bounded
 from promptkd.files import replacing, write_text
-from promptkd.model.class_vectors import FILE_NAME, ClassVectors
+from promptkd.model.class_edits import vectors_in_use
+from promptkd.model.class_vectors import FILE_NAME
 from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.spec import PromptSpec
@@ -118,7 +119,7 @@ def load(folder: str | Path, device: torch.device | str = "cpu", precision: str 
     saved = read_spec(folder)
     if saved is None or not (folder / TENSORS_FILE).is_file():
         raise FileNotFoundError(f"{folder} holds no saved model: there is no {SPEC_FILE} with {TENSORS_FILE}")
-    vectors = ClassVectors.load(folder / FILE_NAME) if (folder / FILE_NAME).is_file() else None
+    vectors = vectors_in_use(folder) if (folder / FILE_NAME).is_file() else None
     learned = read_safetensors(folder / TENSORS_FILE)[0]
     try:
         saved.spec.check(learned)
