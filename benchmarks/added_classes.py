@@ -2,12 +2,14 @@
 
     python -m benchmarks.added_classes --output output/added --seeds 1 2 3
 
-Trains what is not there: a teacher, and for each seed three students of it (100 s each on two cores):
+Trains what is not there: a teacher, and for each seed four students of it (100 s each on two cores):
 
 1. of all images, with the class vectors of all classes (PromptKD as published, transductive);
 2. of the images of the base classes, with the class vectors of all classes (TRAINER.PROMPTKD.UNLABELLED base);
 3. of the images of the base classes, with the class vectors of the base classes alone; `promptkd classes` then gives
-   it those of the new ones, and nothing is trained.
+   it those of the new ones, and nothing is trained;
+4. as 3., with the class vectors of the base classes and of about a thousand concepts (promptkd/data/concepts.txt), none
+   of which is a new class.
 
 Each is measured on Emoji's test images by the class vectors that it has in use.
 """
@@ -31,8 +33,8 @@ from promptkd.results.record import harmonic_mean
 Groups = dict[str, list[tuple[str, str]]]  # class group -> (file, class name) of its test images
 
 
-def base_images(root: Path, folder: Path) -> tuple[Path, list[str], list[str], Groups]:
-    """A folder of the base classes' training images without labels, base and new names, and the test images.
+def base_images(root: Path, folder: Path) -> tuple[Path, list[str], Groups]:
+    """A folder of the base classes' training images without labels, the new names, and the test images.
 
     Args:
         root: of the data sets.
@@ -40,7 +42,9 @@ def base_images(root: Path, folder: Path) -> tuple[Path, list[str], list[str], G
     """
     from dassl.data.datasets import DATASET_REGISTRY
     from promptkd import guests
+    from promptkd.data.checks import clip_name
     from promptkd.data.command import config
+    from promptkd.data.concepts import read_concepts
 
     guests.register_datasets()
     data = DATASET_REGISTRY.get("Emoji")(config(str(root)))
@@ -50,12 +54,15 @@ def base_images(root: Path, folder: Path) -> tuple[Path, list[str], list[str], G
             path = Path(item.impath)
             with replacing(folder / "images" / f"{item.classname}-{path.parent.name}-{path.name}") as partial:
                 partial.write_bytes(path.read_bytes())
-    write_text(folder / "classes.txt", "\n".join(names["base"]) + "\n")
+    known = {clip_name(name) for name in data.all_classnames}
+    concepts = [name for name in read_concepts() if clip_name(name) not in known]
+    write_text(folder / "base.txt", "\n".join(names["base"]) + "\n")
+    write_text(folder / "wide.txt", "\n".join([*names["base"], *concepts]) + "\n")
     tests = {
         group: [(item.impath, item.classname) for item in data.full.test if item.classname in names[group]]
         for group in ("base", "new")
     }
-    return folder / "images", names["base"], names["new"], tests
+    return folder / "images", names["new"], tests
 
 
 def launch(output: Path, root: Path, *words: str, **environment: str) -> None:
@@ -72,13 +79,15 @@ def train(output: Path, root: Path, images: Path, seeds: Sequence[str]) -> dict[
     launch(
         output / "names", root, "base2new", "PromptKD", "emoji", *seeds, "TRAINER.PROMPTKD.UNLABELLED", "base", **taught
     )
-    launch(
-        output / "base", root, "folder", "PromptKD", str(images), str(images.parent / "classes.txt"), *seeds, **taught
-    )
     place = "base2new/emoji/shots_all/PromptKD/mini"
     runs = {name: [output / name / place / f"seed{seed}" for seed in seeds] for name in ("all", "names")}
-    (own,) = (output / "base" / "own").iterdir()
-    return runs | {"base": [own / f"seed{seed}" for seed in seeds]}
+    for name in AFTERWARDS:
+        launch(
+            output / name, root, "folder", "PromptKD", str(images), str(images.parent / f"{name}.txt"), *seeds, **taught
+        )
+        (folder,) = (output / name / "own").iterdir()
+        runs[name] = [folder / f"seed{seed}" for seed in seeds]
+    return runs
 
 
 def accuracies(run: Path, tests: Groups) -> dict[str, float]:
@@ -107,7 +116,9 @@ TITLES = {
     "all": "all images, all names (transductive)",
     "names": "base images, all names",
     "base": "base images, base names; new names added afterwards",
+    "wide": "base images, base names and a thousand concepts; new names added afterwards",
 }
+AFTERWARDS = ("base", "wide")  # students whose new classes are added
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,9 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     output, root = args.output.absolute(), args.root.absolute()
     from promptkd.deploy import class_editing
 
-    images, _, new, tests = base_images(root, output / "data")
+    images, new, tests = base_images(root, output / "data")
     runs = train(output, root, images, args.seeds)
-    for run in runs["base"]:
+    for run in (run for name in AFTERWARDS for run in runs[name]):
         present = class_editing.read_classes(run).classnames
         if missing := [name for name in new if name not in present]:
             class_editing.keep(run, class_editing.edited(run, add=missing))

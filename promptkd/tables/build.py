@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from promptkd.tables.summaries import ALL, ELSEWHERE, METRICS, NOTHING, PROTOCOLS, Average, Method, Summaries, Summary
+from promptkd.tables.summaries import (
+    ALL,
+    ELSEWHERE,
+    METRICS,
+    NOTHING,
+    ON_PAGE,
+    PROTOCOLS,
+    Average,
+    Method,
+    Summaries,
+    Summary,
+)
 from promptkd.tables.table import Papers, Percentage, Table, TableCell, missing
 
 AVERAGE = "average"
@@ -18,7 +29,8 @@ def build(summaries: Summaries, compare: bool = True, overview: bool = False) ->
     Args:
         summaries: what is shown.
         compare: whether published numbers stand beside ours where there are any.
-        overview: whether tables with a row for each method come before one with a row for each method and data set.
+        overview: for a page: tables with a row for each method come before one with a row for each method and data set,
+            and HM and what is measured stand as far to the left as they can.
     """
     kinds = {(method.protocol, method.transductive, method.source) for method in summaries}
     # What learned nothing stands in the table of every source, and in one of its own only where there is no source.
@@ -34,6 +46,8 @@ def build(summaries: Summaries, compare: bool = True, overview: bool = False) ->
         }
         make = {"fewshot": _by_shots, "cross": _by_target, "dg": _by_target}.get(protocol, _by_metric)
         table = make(_title(protocol, transductive, source), rows, compare)
+        if overview and make is _by_metric:
+            table = _by_metric(table.title, rows, compare, ON_PAGE)
         several = overview and make is _by_metric and len(_datasets(rows)) > 1
         tables += _overview(table, rows, compare) if several else [table]
     return tables
@@ -56,12 +70,13 @@ def _title(protocol: str, transductive: bool, source: str) -> str:
     return f"{protocol}{f' from {source}' if source else ''}, {learned}"
 
 
-def _by_metric(title: str, summaries: Summaries, compare: bool) -> Table:
-    """A row for each method and data set, a column for each metric."""
+def _by_metric(title: str, summaries: Summaries, compare: bool, order: Sequence[str] = ()) -> Table:
+    """A row for each method and data set, a column for each metric; with an `order` of them, shots stand behind."""
     metrics, seeds, papers = _metrics(summaries), _seeds(summaries), Papers(compare)
+    metrics = [name for name in order if name in metrics] or metrics
     lines = _lines_by_metric(summaries)
     columns: list[list[TableCell]] = [[] for _ in lines]
-    headers = ["method", "data set", "shots"]
+    headers = ["method", "data set"]
     for metric in metrics:
         best = _best((name, method, summary.mean(metric)) for method, name, summary in lines)
         values = [_percentage(method, summary, metric, best.get(name)) for method, name, summary in lines]
@@ -70,10 +85,13 @@ def _by_metric(title: str, summaries: Summaries, compare: bool) -> Table:
         headers += [METRICS[metric], *(["paper", "diff"] if compared else [])]
         for column, value, number in zip(columns, values, published, strict=True):
             column += [value, *(papers.beside(value, number) if compared else [])]
-    rows: list[list[TableCell]] = [
-        [method.label, name, method.images, *column, _count(method, summary, seeds)]
-        for (method, name, summary), column in zip(lines, columns, strict=True)
-    ]
+    at = len(headers) if order else 2  # where the shots stand
+    headers.insert(at, "shots")
+    rows: list[list[TableCell]] = []
+    for (method, name, summary), column in zip(lines, columns, strict=True):
+        row: list[TableCell] = [method.label, name, *column]
+        row.insert(at, method.images)
+        rows.append([*row, _count(method, summary, seeds)])
     return Table(title, [*headers, "seeds"], rows, papers.notes())
 
 

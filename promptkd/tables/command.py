@@ -16,6 +16,7 @@ left out.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 
@@ -50,7 +51,9 @@ def text_of(summaries: Summaries, left_out: Sequence[str], form: str, compare: b
     if form == "csv":
         return render.csv_text(summaries)
     tables = [*build.build(summaries, compare), *attacked_tables(summaries)]
-    return {"terminal": render.terminal, "markdown": render.markdown, "latex": render.latex}[form](tables)
+    if form == "terminal":  # the window's columns, or those of COLUMNS; any number where it goes to a file
+        return render.terminal(tables, shutil.get_terminal_size((0, 0)).columns)
+    return {"markdown": render.markdown, "latex": render.latex}[form](tables)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from tabulate import tabulate
 from promptkd import texts
 from promptkd.tables import published
 from promptkd.tables.build import TEXT_HEADERS
+from promptkd.tables.narrow import narrow
 from promptkd.tables.summaries import ELSEWHERE, METRICS, NOTHING, Average, Method, Summaries, Summary
 from promptkd.tables.table import Difference, Percentage, Table, TableCell
 
@@ -21,13 +22,21 @@ _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{"
           "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<-": r"$\leftarrow$"}  # fmt: skip
 
 
-def terminal(tables: Sequence[Table]) -> str:
-    """For a person at a terminal."""
+def terminal(tables: Sequence[Table], width: int = 0) -> str:
+    """For a person at a terminal.
+
+    Args:
+        tables: what is shown.
+        width: columns of the terminal; a table that is wider is made narrow. 0 for any width, as of a file.
+    """
     parts = []
     for table in tables:
         rows = [[_plain(cell, "+-") for cell in row] for row in table.rows]
-        text = tabulate(rows, headers=list(map(texts.plain, table.headers)), disable_numparse=True)
-        parts.append("\n".join([texts.plain(table.title), "", text, *map(texts.plain, table.notes)]))
+        headers, title = list(map(texts.plain, table.headers)), texts.plain(table.title)
+        text = tabulate(rows, headers=headers, disable_numparse=True)
+        if width and max(map(len, text.splitlines())) > width:
+            title, text = narrow(title, headers, rows)
+        parts.append("\n".join([title, "", text, *map(texts.plain, table.notes)]))
     return "\n\n".join(parts) + "\n"
 
 

@@ -11,6 +11,7 @@ from promptkd.results.record import harmonic_mean
 from promptkd.results.search import Run
 
 METRICS = {"base": "base", "new": "new", "hm": "HM", "all": "accuracy"}  # as in RunRecord.accuracies -> heading
+ON_PAGE = ("hm", "base", "new", "all")  # on a page, which a phone cuts at the right; the papers print HM last
 PROTOCOLS = ("base2new", "fewshot", "cross", "dg", "all")
 ELSEWHERE = ("cross", "dg")  # protocols that learn on one data set and test on others
 ALL, NOTHING = -1, 0  # Method.shots of a run on every training image, and of a method that learns nothing

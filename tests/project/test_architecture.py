@@ -29,6 +29,7 @@ ARROWS = """
   tensors     | bounded                                                     |
   written     | bounded                                                     |
   logs        | texts                                                       |
+  pages       | texts                                                       |
   exits     | files texts                                                 |
   guests      | home                                                        | trainers datasets
   __init__    | guests                                                      |
@@ -39,9 +40,9 @@ ARROWS = """
   results     | home files logs texts bounded |
   engine | home files logs texts distributed model data results dassl exits bounded tensors written | guests
   teacher     | home files logs texts distributed model data results dassl engine bounded tensors |
-  tables      | home files logs texts results bounded |
+  tables      | home files logs texts pages results bounded |
   sweep       | home files logs texts results tables exits bounded written | data engine guests
-  deploy      | home files logs texts results bounded exits | model data engine teacher guests dassl tensors tables
+  deploy      | home files logs texts pages results bounded exits | model data engine teacher guests dassl tensors tables
   clip        | files model bounded tensors |
   datasets    | home files logs texts data dassl bounded |
   trainers    | home files logs texts distributed model data engine teacher dassl face |
@@ -58,6 +59,7 @@ LIGHT = (
     "written",
     "logs",
     "exits",
+    "pages",
     "results",
     "tables",
     "sweep",

@@ -112,7 +112,7 @@ def test_the_wheel_holds_every_file(wheel):
         for name in (
             "promptkd/configs/base.yaml",
             "promptkd/datasets/emoji_others.zip",
-            "promptkd/tables/report/page.css",
+            "promptkd/pages/page.css",
         ):
             assert archive.read(name) == shipped()[name].read_bytes()
 

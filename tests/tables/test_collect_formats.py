@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import statistics
 
 import pytest
@@ -10,6 +11,7 @@ from made_up import built, result, rows_of, write
 
 from promptkd.tables import command as collect
 from promptkd.tables import published
+from promptkd.tables.narrow import narrow
 from promptkd.tables.summaries import ALL, NOTHING, Method
 from promptkd.tables.table import Difference, Percentage
 
@@ -249,3 +251,35 @@ def test_terminal_rounds_and_keeps_notes(output, capsys):
     text = printed(output, "terminal", capsys)
     assert "81.50 +- 0.71" in text
     assert isinstance(built(output)[0].rows[0][3], Percentage)
+
+
+def test_a_table_fits_a_terminal_of_80_columns(tmp_path, capsys, monkeypatch):
+    """Student and teacher in two columns, deviations below; as it is where the terminal has room."""
+    for seed in (1, 2):
+        write(tmp_path / f"kd{seed}", result("PromptKD", "Emoji", seed, 80.0 + seed, 70.0, settings={"OPTIM.LR": 0.1}))
+        write(tmp_path / f"two{seed}", result("PromptKD", "Emoji", seed, 60.0, 50.0, settings={"OPTIM.LR": 0.2}))
+        write(tmp_path / f"src{seed}", result("PromptSRC_KDPL", "Emoji", seed, 70.0, 50.0))
+    monkeypatch.setenv("COLUMNS", "80")
+    assert collect.main([str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80 and "Emoji" in shown.splitlines()[1]
+    lines = shown[shown.index("TRANSDUCTIVE") :].splitlines()
+    assert lines[3].split() == ["method", "teacher", "shots", "base", "new", "HM", "seeds"]
+    rows = [re.split(r" {2,}", line) for line in lines[5:8]]
+    assert rows[0][:4] == ["PromptKD", "PromptSRC", "all", "81.50"] and rows[0][-1] == "2"
+    assert rows[1][:3] == ["ViT-B/16", "ViT-L/14", "+- 0.71"] and rows[2] == ["(LR 0.1)"]
+    monkeypatch.setenv("COLUMNS", "200")
+    assert collect.main([str(tmp_path)]) == 0
+    assert "PromptKD ViT-B/16 <- PromptSRC ViT-L/14 (LR 0.1)" in capsys.readouterr().out
+
+
+def test_published_numbers_and_data_sets_stand_below_where_there_is_no_room():
+    headers = ["method", "data set", "shots", "base", "paper", "diff", "seeds"]
+    rows = [["CoOp R", name, "16", value, "80.00", "+1.50", "1 (lacks 2)"] for name, value in
+            (("DescribableTextures", "81.50 +- 0.71"), ("EuroSAT", "81.50"))]  # fmt: skip
+    title, text = narrow("t", headers, rows)
+    assert title == "t"
+    first = [line.split() for line in text.splitlines()[5:9]]
+    assert first == [["CoOp", "16", "81.50", "1"], ["R", "+-", "0.71", "(lacks", "2)"],
+                     ["DescribableTextures", "80.00"], ["+1.50"]]  # fmt: skip
+    assert [line.split() for line in text.splitlines()[9:13]][1:3] == [["R", "(lacks", "2)"], ["EuroSAT", "80.00"]]

@@ -13,10 +13,10 @@ import torch
 from made_up import result, write
 from PIL import Image
 
+from promptkd.pages.pictures import thumbnail
 from promptkd.results.predictions import COLUMNS, Predictions, read_rows
 from promptkd.tables import command as collect
 from promptkd.tables.report import page
-from promptkd.tables.report.details import thumbnail
 
 NAMES = ["=HYPERLINK(1)", "+1", "-2", "@x", "\x1b]0;title\x07", "a\nforged | 99.9", "\u202egpj", "[a](http://b)"]
 

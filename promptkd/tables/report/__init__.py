@@ -8,20 +8,17 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from promptkd import files
+from promptkd import files, pages
 from promptkd.tables.attacked import attacked_tables
 from promptkd.tables.build import build
-from promptkd.tables.report.details import details
+from promptkd.tables.report.details import details, values_of
 from promptkd.tables.report.figures import figures
 from promptkd.tables.summaries import METRICS, Method, Summaries, Summary
 from promptkd.tables.table import Difference, Percentage, Table, TableCell
-from promptkd.texts import plain
 
-HERE = Path(__file__).parent
+SCRIPT = Path(__file__).with_name("page.js")
 FEW = 12  # runs that are not folded away
 WIDE = 10  # columns, beyond which a table with a column for each data set is set smaller, and printed across the page
-# Nothing but what the page holds may be loaded.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 def write(
@@ -64,15 +61,7 @@ def page(summaries: Summaries, left_out: Sequence[str], sources: Sequence[str], 
         f"<h2>Left out</h2><ul>{skipped}</ul>" if skipped else "",
         "</main>",
     ]
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    content = plain("".join(body), lines=True)  # names turn no text around, and hide none
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Results</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
-        f'content="light dark"><link rel="icon" href="data:,"><style>{style}</style></head><body>'
-        f"{content}<script>{script}</script></body></html>\n"
-    )
+    return pages.document("Results", "".join(body), SCRIPT.read_text(encoding="utf-8"))
 
 
 def _table(table: Table) -> str:
@@ -108,12 +97,20 @@ def _lines(table: Table) -> list[tuple[str, list[str], list[str]]]:
                     lines[-1][2][i] += f"<small>{escape(str(row[0]).strip())} {_text(cell)}</small>"
         else:
             words = " ".join(cell for cell in row if isinstance(cell, str))
-            lines.append((words.lower(), [_cell(cell) for cell in row], [""] * len(row)))
+            taught = [_taught(str(row[0])), *map(_cell, row[1:])]
+            lines.append((words.lower(), taught, [""] * len(row)))
     return lines
 
 
+def _taught(method: str) -> str:
+    """The cell of a method; its teacher stands below it."""
+    student, arrow, teacher = method.partition(" <- ")
+    below = f'<small class="teacher">← {escape(teacher)}</small>' if arrow else ""
+    return f"<td>{escape(student)}{below}</td>"
+
+
 def _runs(summaries: Summaries, gallery: int) -> str:
-    """Every run: folded by protocol, data set and method, open where they are few."""
+    """Every run: folded by protocol, data set and method, open where they are few; a name stands on one level only."""
     opened = _number_of_runs(summaries) <= FEW
     protocols: dict[str, dict[str, dict[Method, Summary]]] = {}
     for method, row in summaries.items():
@@ -122,28 +119,31 @@ def _runs(summaries: Summaries, gallery: int) -> str:
             protocols.setdefault(kind, {}).setdefault(dataset, {})[method] = summary
     parts = []
     for protocol, datasets in protocols.items():
-        inner = []
+        inner, numbers = {}, {}
         for dataset, methods in sorted(datasets.items()):
-            rows = [_method(method, summary, gallery, opened) for method, summary in methods.items()]
-            number = sum(len(summary.runs) for summary in methods.values())
-            inner.append(_fold(dataset, "".join(rows), number, opened))
-        number = sum(len(summary.runs) for methods in datasets.values() for summary in methods.values())
-        parts.append(_fold(protocol, "".join(inner), number, opened))
+            inner[dataset] = "".join(_method(method, summary, gallery, opened) for method, summary in methods.items())
+            numbers[dataset] = sum(len(summary.runs) for summary in methods.values())
+        if len(inner) == 1:
+            (dataset,) = inner
+            parts.append(_fold(f"{protocol}, {dataset}", inner[dataset], numbers[dataset], opened))
+        else:
+            folds = "".join(_fold(dataset, text, numbers[dataset], opened) for dataset, text in inner.items())
+            parts.append(_fold(protocol, folds, sum(numbers.values()), opened))
     return "".join(parts)
 
 
 def _method(method: Method, summary: Summary, gallery: int, opened: bool) -> str:
-    means = {name: summary.mean(name) for name in METRICS}
-    values = ", ".join(f"{METRICS[name]} {mean:.2f}" for name, mean in means.items() if mean is not None)
+    """The runs of a method on a data set: one is shown by itself, several below their mean."""
     runs = sorted(summary.runs, key=lambda run: run.record.seed)
+    if len(runs) == 1:
+        return details(method, runs[0], gallery, alone=True)
+    values = values_of({name: summary.mean(name) for name in METRICS})
     content = "".join(details(method, run, gallery) for run in runs)
     return _fold(f"{method.described}: {values}", content, len(runs), opened)
 
 
 def _fold(title: str, content: str, runs: int = 0, opened: bool = False) -> str:
-    number = f" <span>{runs} {'run' if runs == 1 else 'runs'}</span>" if runs else ""
-    state = " open" if opened else ""
-    return f'<details class="fold"{state}><summary>{escape(title)}{number}</summary>{content}</details>'
+    return pages.fold(title, content, f"{runs} {'run' if runs == 1 else 'runs'}" if runs else "", opened)
 
 
 def _number_of_runs(summaries: Summaries) -> int:

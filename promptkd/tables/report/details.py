@@ -2,46 +2,40 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import io
-import os
 import shlex
-import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any, BinaryIO
+from typing import Any
 
+from promptkd.pages import charts
+from promptkd.pages.pictures import thumbnail
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
 from promptkd.results.predictions import read_rows
 from promptkd.results.record import RunRecord
 from promptkd.results.search import Run
-from promptkd.tables.report import charts
-from promptkd.tables.summaries import METRICS, Method
+from promptkd.tables.summaries import METRICS, ON_PAGE, Method
 from promptkd.texts import path_of
 
 MATRIX = 30  # classes up to which a confusion matrix is drawn; beyond, the most confused pairs are listed
 PAIRS = 15
 POINTS = 200  # of a training curve
-THUMBNAIL = 88  # pixels
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no format whose reader starts a program
-LARGEST_FILE = 64 * 2**20  # bytes of a picture that is shown
-LARGEST_PICTURE = 50_000_000  # its pixels
 
 
-def details(method: Method, run: Run, gallery: int) -> str:
+def details(method: Method, run: Run, gallery: int, alone: bool = False) -> str:
     """A folded section.
 
     Args:
         method: the run's row.
         run: a run that counts.
         gallery: how many errors are shown with their images.
+        alone: whether it stands below no heading that has its method's name.
     """
     rows, problem = _predictions(run)
     record = run.record
-    values = ", ".join(f"{METRICS[name]} {value:.2f}" for name, value in record.accuracies.items())
-    title = f"{method.described}, {record.dataset}, {record.protocol}, seed {record.seed}"
+    title = f"{method.described}, seed {record.seed}" if alone else f"seed {record.seed}"
+    words = f"{method.described} {record.dataset} {record.protocol} seed {record.seed} {run.path}".lower()
     parts = [_facts(run), _per_class(record)]
     groups = [group for group in record.metrics if any(row["group"] == group for row in rows)]
     parts += [_confusion(group, [row for row in rows if row["group"] == group]) for group in groups]
@@ -49,9 +43,14 @@ def details(method: Method, run: Run, gallery: int) -> str:
     if problem:
         parts.append(f"<p>{escape(problem)}</p>")
     return (
-        f'<details class="run" data-f="{escape(f"{title} {run.path}".lower())}"><summary><b>{escape(title)}</b> '
-        f"<span>{escape(values)}</span></summary>{''.join(parts)}</details>"
+        f'<details class="run" data-f="{escape(words)}"><summary><b>{escape(title)}</b> '
+        f"<span>{escape(values_of(record.accuracies))}</span></summary>{''.join(parts)}</details>"
     )
+
+
+def values_of(accuracies: Mapping[str, float | None]) -> str:
+    """Percentages as a text, what sums up the others first: `HM 60.06, base 61.28, new 58.88`."""
+    return ", ".join(f"{METRICS[name]} {value:.2f}" for name in ON_PAGE if (value := accuracies.get(name)) is not None)
 
 
 def _facts(run: Run) -> str:
@@ -158,55 +157,6 @@ def _gallery(record: RunRecord, rows: Sequence[dict[str, str]], number: int) -> 
         return ""
     head = f"<h4>The most confident of {len(errors)} errors <small>(class, prediction, its probability)</small></h4>"
     return f'{head}<div class="gallery">{"".join(figures)}</div>'
-
-
-def thumbnail(root: str, path: str) -> str:
-    """A small JPEG as a data URI; "" where it is no image that may be shown and can be read.
-
-    predictions.csv may come from elsewhere, and the page may go elsewhere: what is shown are pictures below the data
-    root alone, regular files of a size that fits in memory.
-
-    Args:
-        root: the folder of the data sets.
-        path: below it; an absolute one, or one that leads out of it, by a link too, is not opened.
-    """
-    from PIL import Image
-
-    try:
-        file = _opened_below(root, path)
-        with file, Image.open(file, formats=FORMATS) as image:
-            if image.width * image.height > LARGEST_PICTURE:
-                return ""
-            image.draft("RGB", (2 * THUMBNAIL, 2 * THUMBNAIL))
-            small = image.convert("RGBA")
-            small.thumbnail((THUMBNAIL, THUMBNAIL))
-    except Exception:  # decoders of damaged files raise what they like, and the page is of more than one picture
-        return ""
-    white = Image.new("RGBA", small.size, "white")
-    white.alpha_composite(small)
-    small_file = io.BytesIO()
-    white.convert("RGB").save(small_file, "JPEG", quality=75)
-    return f"data:image/jpeg;base64,{base64.b64encode(small_file.getvalue()).decode()}"
-
-
-def _opened_below(root: str, path: str) -> BinaryIO:
-    """A regular file below a folder, opened.
-
-    Raises:
-        OSError, ValueError: it is none, leads out of the folder, or is too large.
-    """
-    top = os.path.realpath(os.path.expanduser(root))
-    real = os.path.realpath(os.path.join(top, path))
-    if os.path.isabs(path) or os.path.commonpath([top, real]) != top:
-        raise ValueError("not below the data root")
-    # Neither a device nor a pipe without a writer holds up a page: opening does not wait, and then it is looked at.
-    descriptor = os.open(real, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
-    file = os.fdopen(descriptor, "rb")
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE:
-        file.close()
-        raise ValueError("no regular file, or too large")
-    return file
 
 
 def _curves(run: Run) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 
+from promptkd.pages import charts
 from promptkd.tables import published
-from promptkd.tables.report import charts
-from promptkd.tables.summaries import ALL, METRICS, NOTHING, Average, Method, Summaries, Summary
+from promptkd.tables.summaries import ALL, METRICS, NOTHING, ON_PAGE, Average, Method, Summaries, Summary
 
 SHOWN = 4  # data sets up to which all charts of a protocol are seen at once
 
@@ -50,8 +50,8 @@ def _bars(summaries: Mapping[Method, Summary], name: str, label: str) -> str:
     groups = []
     for method, summary in summaries.items():
         bars = []
-        for metric, heading in METRICS.items():
-            mean = summary.mean(metric)
+        for metric in ON_PAGE:
+            heading, mean = METRICS[metric], summary.mean(metric)
             if mean is not None:
                 bars.append(charts.Bar(heading, mean, summary.std(metric), _published(method, summary, name, metric)))
         groups.append((method.described, bars))

@@ -30,33 +30,37 @@ class Line:
     paper: Sequence[tuple[float, float]] = ()
 
 
-WIDTH = 420  # of every chart
-_LEFT, _RIGHT, _ROW = 64, 42, 14  # of a bar chart: margins for names and numbers, height of a bar with its gap
+WIDTH = 360  # of every chart: its letters are of their size on a phone
+_LEFT, _RIGHT, _ROW = 56, 36, 14  # of a bar chart: margins for names and numbers, height of a bar with its gap
 _SCALE = (WIDTH - _LEFT - _RIGHT) / 100  # length of one percentage point
 
 
 def bars(groups: Sequence[tuple[str, Sequence[Bar]]], label: str) -> str:
-    """Horizontal bars from 0 to 100 %, in named groups; a tick marks a published number.
+    """Horizontal bars from 0 to 100 %, in named groups, each a chart; they stand side by side where there is room.
 
     Args:
-        groups: (heading, bars); bars of one name have one colour in every group.
+        groups: (heading, bars); bars of one name have one colour in every group. A tick marks a published number.
         label: what the chart shows, for those who cannot see it.
     """
     names = list(dict.fromkeys(bar.name for _, members in groups for bar in members))
-    parts, y = [], 4
+    parts = []
     for heading, members in groups:
-        parts.append(f'<text x="0" y="{y + 10}" class="head">{escape(_short(heading, 66))}</text>')
-        y += 16
-        for bar in members:
-            parts.append(_bar(heading, bar, y, names.index(bar.name) % COLOURS))
-            y += _ROW
-        y += 5
-    grid = "".join(
+        drawn = "".join(
+            _bar(heading, bar, 2 + _ROW * row, names.index(bar.name) % COLOURS) for row, bar in enumerate(members)
+        )
+        y = 2 + _ROW * len(members)
+        chart = _svg(WIDTH, y + 15, f"{label}, {heading}", _grid(y) + drawn)
+        parts.append(f"<div><h5>{escape(heading)}</h5>{chart}</div>")
+    return f'<div class="groups">{"".join(parts)}</div>'
+
+
+def _grid(y: float) -> str:
+    """Vertical lines at 0, 25, ... 100 % down to a height, and their numbers below it."""
+    return "".join(
         f'<line x1="{_LEFT + tick * _SCALE:.1f}" x2="{_LEFT + tick * _SCALE:.1f}" y1="0" y2="{y}" class="grid"/>'
         f'<text x="{_LEFT + tick * _SCALE:.1f}" y="{y + 11}" text-anchor="middle">{tick}</text>'
         for tick in (0, 25, 50, 75, 100)
     )
-    return _svg(WIDTH, y + 15, label, grid + "".join(parts))
 
 
 def _bar(heading: str, bar: Bar, y: int, colour: int) -> str:
@@ -193,9 +197,3 @@ def _ticks(low: float, high: float, about: int) -> list[float]:
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw)
     first, last = math.floor(low / step), math.ceil(high / step)
     return [round(number * step, 10) for number in range(first, last + 1)]
-
-
-def _short(text: str, length: int) -> str:
-    """Cut in the middle: what tells two rows of one method apart stands last."""
-    half = length // 2
-    return text if len(text) <= length else f"{text[: length - half - 1]}…{text[-half:]}"
