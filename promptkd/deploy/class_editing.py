@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptkd.bounded import clipped, named, shown
+from promptkd.deploy.export_folder import is_export
 
 if TYPE_CHECKING:  # imported where it is used: nothing of this package loads PyTorch by being imported
     from torch import Tensor
@@ -160,6 +161,8 @@ def _checked(directory: str | Path) -> Path:
     folder = Path(directory)
     if not folder.is_dir():
         raise FileNotFoundError(f"{named(folder)} is no folder: give the directory of a finished run")
+    if is_export(folder):
+        raise ValueError(f"{named(folder)} is an export, whose files are hashed: edit its run, and export that again")
     return folder
 
 

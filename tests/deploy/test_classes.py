@@ -12,8 +12,9 @@ from PIL import Image
 from tiny_runs import KD, SRC
 from torch.nn.functional import normalize
 
-from promptkd.deploy import class_editing, classes, export
+from promptkd.deploy import class_editing, classes, export, opening
 from promptkd.deploy.classifier import Classifier
+from promptkd.deploy.exporting import published
 from promptkd.model.class_edits import EDITED_NAME, vectors_in_use
 from promptkd.model.class_vectors import FILE_NAME, ClassVectors
 from promptkd.teacher.teacher import load_teacher
@@ -83,8 +84,8 @@ def test_an_evaluation_keeps_the_classes_that_were_trained(student, run, folder)
 
 def test_teachers_of_each_kind_encode(student, run, clips, folder):
     """A published file, which says neither its CLIP nor its words; a CLIP's name with a template; the run itself."""
-    published = export.export(folder / "teacher", folder / "published")
-    taught = ["TRAINER.PROMPTKD.TEACHER", str(published), "TRAINER.PROMPTKD.TEACHER_NAME", clips["teacher"]]
+    file = published.write(folder / "teacher", folder / "published")
+    taught = ["TRAINER.PROMPTKD.TEACHER", str(file), "TRAINER.PROMPTKD.TEACHER_NAME", clips["teacher"]]
     taught += ["TRAINER.PROMPTKD.EVALUATE_TEACHER", "False"]
     run("PromptKD", folder / "of_published", *KD, *taught, epochs=1)
     template = ["TEMPLATE", "art of | a {}.", "TRAINER.PROMPTKD.EVALUATE_TEACHER", "False"]
@@ -144,6 +145,14 @@ def test_what_does_not_fit_is_one_line_and_changes_nothing(student, run, clips, 
     assert "without class vectors for any class" in capsys.readouterr().err
     assert classes.main([str(folder / "nothing")]) == 1
     assert "is no folder" in capsys.readouterr().err
+
+
+def test_an_export_has_the_edited_classes_and_is_not_edited_itself(student, folder, capsys):
+    assert classes.main([str(student), "--add", "lynx"]) == 0
+    assert export.main([str(student), str(folder / "exported"), "--format", "safetensors"]) == 0
+    assert Classifier(student).classnames == opening.load(folder / "exported").classnames == (*CLASSES, "lynx")
+    assert classes.main([str(folder / "exported"), "--add", "puma"]) == 1
+    assert "edit its run, and export that again" in capsys.readouterr().err
 
 
 def test_a_teacher_that_moved_is_asked_for(student, folder, capsys):
