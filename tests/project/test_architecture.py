@@ -42,7 +42,7 @@ ARROWS = """
   teacher     | home files logs texts distributed model data results dassl engine bounded tensors |
   tables      | home files logs texts pages results bounded |
   sweep       | home files logs texts results tables exits bounded written | data engine guests
-  deploy      | home files logs texts pages results bounded exits | model data engine teacher guests dassl tensors tables
+  deploy | home files logs texts pages results bounded exits | model data engine teacher guests dassl tensors tables
   clip        | files model bounded tensors |
   datasets    | home files logs texts data dassl bounded |
   trainers    | home files logs texts distributed model data engine teacher dassl face |
