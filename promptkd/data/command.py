@@ -5,6 +5,7 @@
 {command} check office_home --root data        every domain, or --domain art
 {command} check Folder --root my_images        your own images, see datasets/folder.py
 {command} download dtd --root data             never over files that are there
+{command} look eurosat --root data --teacher ViT-L/14 --student ViT-B/16 --out look.html     before training, on a page
 {command} fewshot dtd --root data --shots 4 --seed 1 --out dtd_4shot.json
 {command} unpack EXPORT --out my_images         Parquet files of Hugging Face (pip install pyarrow)
 """
@@ -146,7 +147,8 @@ def parser() -> argparse.ArgumentParser:
     get.add_argument("--keep", action="store_true", help="keep the archives")
     get.add_argument("--again", action="store_true", help="also get what is there, and add the files that it lacks")
     shots = add("fewshot", "write a few-shot list")
-    for sub in (check, shots):
+    page = add("look", "a page of classes, prompts, augmented views, and the models' first guesses")
+    for sub in (check, shots, page):
         for key in USER_OPTIONS:
             flag = f"--{key.lower().replace('_', '-')}"
             sub.add_argument(flag, default="", help=f"DATASET.{key}, for your own images")
@@ -156,6 +158,14 @@ def parser() -> argparse.ArgumentParser:
     shots.add_argument("--shots", type=int, required=True)
     shots.add_argument("--seed", type=int, default=1)
     shots.add_argument("--out", type=_path, help="where to; in this folder where not given")
+    page.add_argument("--teacher", default="", type=expanded, help="a run, a published .pth.tar, or a CLIP's name")
+    page.add_argument("--student", default="", type=expanded, help="a CLIP's name, zero-shot")
+    page.add_argument("--config-file", default="", help="a recipe, whose views and sizes are shown")
+    page.add_argument("--template", default="", help='in the place of the data set\'s own, as "a photo of a {}."')
+    page.add_argument("--views", type=int, default=3, help="of an image of each class")
+    page.add_argument("--sample", type=int, default=60, help="images that the models guess")
+    page.add_argument("--seed", type=int, default=1)
+    page.add_argument("--out", type=_path, help="the page; <name>.html in this folder where not given")
     unpack = commands.add_parser("unpack", help="write the images in Parquet files as class folders")
     unpack.add_argument("export", type=_path, help="a Parquet file, or a folder of them")
     unpack.add_argument("--out", type=_path, required=True, help="where to; then: --root OUT with the data set Folder")
@@ -178,6 +188,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run_unpack(args)
     if args.command == "fewshot":
         return _run_fewshot(args)
+    if args.command == "look":
+        return _run_look(args)
     return _run_check(args)
 
 
@@ -196,6 +208,23 @@ def _run_fewshot(args: argparse.Namespace) -> int:
     name, _, domain = resolve(args.name).partition("-")
     options = _options(args) | ({"DOMAIN": domain} if domain else {})
     print(fewshot(name, config(args.root, args.seed, NUM_SHOTS=args.shots, **options), args.out))
+    return 0
+
+
+def _run_look(args: argparse.Namespace) -> int:
+    from promptkd.deploy import looking
+
+    for flag, most in (("views", 12), ("sample", 1000)):
+        if not 1 <= getattr(args, flag) <= most:
+            raise ValueError(f"--{flag} {getattr(args, flag)}: give 1 to {most}")
+    name, _, domain = resolve(args.name).partition("-")
+    out = args.out or Path(f"{name}.html")
+    options = _options(args) | ({"DOMAIN": domain} if domain else {})
+    cfg = looking.configuration(name, args.root, args.seed, args.config_file, args.template, options)
+    for guesses in looking.look(cfg, out, args.teacher, args.student, args.views, args.sample):
+        if guesses.problem:
+            print(f"{guesses.role}: {guesses.problem}", file=sys.stderr)
+    print(out)
     return 0
 
 

@@ -36,7 +36,7 @@ ARROWS = """
   __main__    |                                                             | __init__ exits logs
   model       | home files logs texts bounded tensors |
   distributed | model logs                                                  |
-  data        | home files logs texts distributed dassl bounded | guests
+  data        | home files logs texts distributed dassl bounded | guests deploy
   results     | home files logs texts bounded |
   engine | home files logs texts distributed model data results dassl exits bounded tensors written | guests
   teacher     | home files logs texts distributed model data results dassl engine bounded tensors |
