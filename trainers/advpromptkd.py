@@ -33,6 +33,8 @@ class AdvOptions(AttackOptions):
     )
 
     def check(self, cfg: CfgNode) -> None:
+        if cfg.TRAINER.PROMPTKD.STUDENT_IN_LOOP:
+            raise ValueError("TRAINER.PROMPTKD.STUDENT_IN_LOOP True: AdvPromptKD's teacher stays as it is, set False")
         if cfg.TRAINER.PROMPTKD.PREC not in ("fp32", "amp"):
             raise ValueError(
                 f"TRAINER.PROMPTKD.PREC {cfg.TRAINER.PROMPTKD.PREC}: an attack needs frozen weights in float32 (in "
@@ -59,10 +61,10 @@ class AdvPromptKD(PromptTrainer):
         """`KD_WEIGHT mean_kl(p_S(x'), p_T(x))`; the attack leads p_S(x') away from p_T(x)."""
         assert self.teaching is not None
         attack = read_section(AdvOptions, "ADV", self.cfg)
-        teacher = self.teaching.logits(batch)  # (B, C)
-        attacked = attacked_images(model, batch.images, attack, lambda logits: away_from(logits, teacher))
+        vectors, teacher = self.teaching.targets(batch)  # of K concepts (K, D), or None for C classes; (B, K)
+        attacked = attacked_images(model, batch.images, attack, lambda logits: away_from(logits, teacher), vectors)
         weight, share, warmth = self.options.kd_weight, attack.clean_share, self.options.temperature
-        parts = {"loss_kd_adv": (1 - share) * weight * mean_kl(model.logits(attacked), teacher, warmth)}
+        parts = {"loss_kd_adv": (1 - share) * weight * mean_kl(model.logits(attacked, vectors), teacher, warmth)}
         if share:
-            parts["loss_kd"] = share * weight * mean_kl(model.logits(batch.images), teacher, warmth)
+            parts["loss_kd"] = share * weight * mean_kl(model.logits(batch.images, vectors), teacher, warmth)
         return parts

@@ -15,12 +15,14 @@ from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.batch import Batch
+from promptkd.engine.callbacks import Callback
 from promptkd.engine.losses import mean_kl
 from promptkd.engine.options import DEEPEST, LARGEST_WEIGHT, MOST_TOKENS, option
 from promptkd.engine.task import Supervision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
+from promptkd.teacher.in_loop import StudentInLoop
 from promptkd.teacher.options import TeacherOptions
 
 from .base import PromptTrainer
@@ -63,6 +65,16 @@ class PromptKD(PromptTrainer):
     registered_name = "VLPromptLearner"
     needs_text = False
     taught = True
+    loop: StudentInLoop | None = None
+
+    def prepare(self) -> None:
+        options = self.options
+        if options.student_in_loop:
+            weights = (options.loop_coef, options.loop_floor, options.loop_lr, options.loop_pull)
+            self.loop = StudentInLoop(self.teaching, self.task, self.cfg, *weights)  # type: ignore[arg-type]
+
+    def callbacks(self) -> list[Callback]:
+        return [self.loop] if self.loop else []
 
     @staticmethod
     def supervision(cfg: CfgNode) -> Supervision:
@@ -86,6 +98,10 @@ class PromptKD(PromptTrainer):
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
         """Equation 3, weighted: the KL divergence between the teacher's and the student's class probabilities."""
         assert self.teaching is not None
+        if self.loop:
+            student = model.logits(batch.images)  # (B, C)
+            teacher, parts = self.loop.teach(batch.images, student)
+            return {"loss_kd": self.options.kd_weight * mean_kl(student, teacher, self.options.temperature)} | parts
         vectors, teacher = self.teaching.targets(batch)  # of K concepts (K, D), or None for C classes; (B, K)
         student = model.logits(batch.images, vectors)  # (B, K)
         return {"loss_kd": self.options.kd_weight * mean_kl(student, teacher, self.options.temperature)}

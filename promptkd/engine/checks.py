@@ -13,7 +13,7 @@ from promptkd import distributed
 from promptkd.data.loading import decoding, device_crops
 from promptkd.engine.keys import FINAL_MODELS, KEYS
 from promptkd.engine.options import read_all
-from promptkd.engine.robust import autoattack
+from promptkd.engine.robust import autoattack, shift
 from promptkd.engine.trackers import check_installed
 from promptkd.model.templates import check_template
 
@@ -102,6 +102,7 @@ def check_config(cfg: CfgNode, final_models: Sequence[str]) -> None:
         check_installed(cfg.LOGGER)
     _check_optimiser(cfg.OPTIM)
     _check_images(cfg)
+    shift.kinds_of(cfg)
     if cfg.TEST.ROBUST.ATTACK == "autoattack":
         autoattack.check_installed()
     if not cfg.EVAL_ONLY:

@@ -15,13 +15,14 @@ from yacs.config import CfgNode
 from dassl.evaluation import build_evaluator
 from promptkd import exits
 from promptkd.data.loading.pipeline import classified
+from promptkd.engine.confidence import Confidence, fit_temperature
 from promptkd.engine.task import Task
 from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import shape_of
 from promptkd.model.zoo import image_statistics
+from promptkd.results.numbers import harmonic_mean
 from promptkd.results.predictions import Predictions
-from promptkd.results.record import harmonic_mean
 
 log = logging.getLogger(__name__)
 Classifier = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> logits (B, C)
@@ -59,6 +60,23 @@ class Evaluator:
         names = self.task.classnames
         groups = {"val": list(range(len(names)))}
         return self._measure(classify, self.task.manager.val_loader, groups, names)["val"]["accuracy"]
+
+    @torch.no_grad()
+    def temperature(self, classify: Classifier) -> dict[str, Any]:
+        """The temperature of a classifier of the training classes, fitted on the validation images.
+
+        Raises:
+            ValueError: there are none.
+        """
+        loader, names = self.task.manager.val_loader, self.task.classnames
+        if loader is None:
+            raise ValueError("TEST.TEMPERATURE True: there are no validation images to fit it on, set it to False")
+        with self.precision.autocast():
+            parts = [
+                (logits, labels)
+                for _, labels, logits in classified(loader, classify, len(names), self.precision.device)
+            ]
+        return fit_temperature(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
     def on_first_group(self, classify: Classifier) -> float:
         """Accuracy (percent) on the TEST images of the first class group, by which the published PromptKD chooses."""
@@ -139,8 +157,8 @@ def measure(
         predictions: gathers the likeliest classes of each image, where that is wanted.
 
     Returns:
-        group -> accuracy, error_rate, macro_f1 (percent), classes, images; with predictions also per_class, the
-        accuracy of each class (percent).
+        group -> accuracy, error_rate, macro_f1 (percent), classes, images; ece, brier and auroc_outside (see
+        promptkd.engine.confidence); with predictions also per_class, the accuracy of each class (percent).
 
     Raises:
         FloatingPointError: a logit is infinite or no number.
@@ -151,6 +169,7 @@ def measure(
         place[name][labels] = torch.arange(len(labels))
         evaluators[name] = build_evaluator(cfg, lab2cname={i: classnames[label] for i, label in enumerate(labels)})
     counts = dict.fromkeys(groups, 0)
+    confidence = {name: Confidence() for name in groups}
     results = classified(loader, classify, len(classnames), device)
     for files, given, logits in tqdm(results, desc="Evaluate", total=len(loader), disable=None):
         check_logits(files, logits)
@@ -160,15 +179,19 @@ def measure(
             if inside.any():
                 among = logits[inside][:, labels]  # (b, classes of the group)
                 evaluators[name].process(among, index[inside])
+                confidence[name].add(among, index[inside])
                 counts[name] += int(inside.sum())
                 if predictions is not None:
                     paths = [path for path, kept in zip(files, inside.tolist(), strict=True) if kept]
                     predictions.add(name, [classnames[label] for label in labels], paths, index[inside], among)
+            if not inside.all():
+                confidence[name].add_outside(logits[~inside][:, labels])
     measured: dict[str, dict[str, Any]] = {}
     for name, evaluator in evaluators.items():
         log.debug("%s: %d classes, %d images", name, len(groups[name]), counts[name])
         values: dict[str, Any] = {key: float(value) for key, value in evaluator.evaluate().items()}
         measured[name] = values | {"classes": len(groups[name]), "images": counts[name]}
+        measured[name] |= confidence[name].measures()
         if predictions is not None:
             measured[name]["per_class"] = predictions.per_class(name)
     return measured

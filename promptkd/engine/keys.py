@@ -91,6 +91,9 @@ OURS: dict[str, Key] = {
     "MODEL.COMPILE": _ours(
         False, "torch.compile of the frozen image encoders, which costs a minute at the start"
     ),
+    "TEST.TEMPERATURE": _ours(
+        False, "a temperature is fitted on the validation images, and divides the logits of predictions"
+    ),
     "TEST.ROBUST.ATTACK": _ours(
         "", 'accuracy under attack is measured too: pgd, or autoattack (and pgd beside it); "": none',
         choices=("", "pgd", "autoattack"), hint='choose pgd, autoattack or "" (none)',
@@ -108,6 +111,15 @@ OURS: dict[str, Key] = {
     ),
     "TEST.ROBUST.CHECK": _ours(
         False, "measure also what shows masked gradients: one step, 100 steps, a radius of 16/255"
+    ),
+    "TEST.CORRUPT.KINDS": _ours(
+        "", 'accuracy on corrupted images is measured too: all, or kinds separated by commas (docs/robustness.md)'
+    ),
+    "TEST.CORRUPT.SEVERITIES": _ours(
+        (1, 2, 3, 4, 5), "strengths of each corruption", entry=int, filled=True, least=1, most=5
+    ),
+    "TEST.CORRUPT.IMAGES": _ours(
+        1000, "test images of each class group that are corrupted, as many of each class; 0: all", least=0
     ),
     "TRAINER.MODAL": _ours(
         "base2novel", "PromptKD: base2novel (evaluates base and new) or cross (evaluates all classes)",

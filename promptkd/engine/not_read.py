@@ -140,6 +140,8 @@ def _reasons(cfg: CfgNode, trainer: type) -> dict[str, str]:
     if not cfg.TEST.ROBUST.ATTACK:
         others = [key for key in cfg.TEST.ROBUST if key != "ATTACK"]
         reasons |= {f"TEST.ROBUST.{key}": "TEST.ROBUST.ATTACK is empty" for key in others}
+    if not cfg.TEST.CORRUPT.KINDS:
+        reasons |= {f"TEST.CORRUPT.{key}": "TEST.CORRUPT.KINDS is empty" for key in ("SEVERITIES", "IMAGES")}
     for options in read_all(trainer, cfg.TRAINER.NAME, cfg):
         reasons |= options.not_read(cfg)
     return reasons

@@ -9,7 +9,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from yacs.config import CfgNode
 from promptkd import distributed
 from promptkd.engine.evaluator import Classifier, Evaluator
 from promptkd.engine.progress import Progress
-from promptkd.engine.robust.measuring import RobustOptions, measure_robustness
+from promptkd.engine.robust.recorded import fitted_temperature, measure_changed, table_of_changed
 from promptkd.engine.task import Task
 from promptkd.engine.trackers import Trackers
 from promptkd.engine.trackers.pictures import pictures_of
@@ -55,7 +55,8 @@ def describe(
     progress: Progress | None = None,
     seconds: float = 0.0,
     seen: dict[str, Any] | None = None,
-    robustness: dict[str, Any] | None = None,
+    changed: Mapping[str, dict[str, Any]] | None = None,
+    temperature: dict[str, Any] | None = None,
 ) -> RunRecord:
     """The record of a finished run; docs/results.md says what each field means.
 
@@ -68,7 +69,8 @@ def describe(
         progress: time and images of training; None where nothing was trained.
         seconds: time that the evaluation took.
         seen: what is known of images that it learned from without labels.
-        robustness: what was measured under attack.
+        changed: fields of what was measured on attacked and corrupted images.
+        temperature: fitted on validation images.
     """
     progress = progress or Progress()
     train_images = len(task.train_loader.dataset)
@@ -96,7 +98,9 @@ def describe(
         selection=SELECTION[cfg.TEST.FINAL_MODEL],
         eval_only=cfg.EVAL_ONLY,
         metrics=metrics,
-        robustness=robustness,
+        temperature=temperature,
+        robustness=(changed or {}).get("robustness"),
+        corruptions=(changed or {}).get("corruptions"),
         learned_parameters=sum(parameter.numel() for parameter in model.prompts.parameters()),
         train_seconds=progress.seconds,
         train_images_per_second=progress.images / max(progress.seconds, 1e-9),
@@ -140,15 +144,15 @@ def write_results(
         log.info("The training images are classified too" if task.evaluation_loader else alone)
         evaluator.predict_training_images(classify, predictions)
     about = seen()  # of all processes
-    seconds, attacked = time.time() - start, None
-    if metrics and cfg.TEST.ROBUST.ATTACK:
-        attacked = measure_robustness(task, model, classify, RobustOptions.of(cfg))
+    seconds = time.time() - start
+    changed = measure_changed(cfg, task, model, classify) if metrics else {}
+    temperature = fitted_temperature(cfg, task, model, classifier or model.classifier)
     if metrics:
         log.info("%s", table(metrics, (teacher or {}).get("metrics")))
-    if attacked:
-        log.info("%s", table_under_attack(attacked))
+    for found in changed.values():
+        log.info("%s", table_of_changed(found))
     if distributed.is_main():
-        record = describe(cfg, task, model, metrics, teacher, progress, seconds, about, attacked)
+        record = describe(cfg, task, model, metrics, teacher, progress, seconds, about, changed, temperature)
         directory = Path(cfg.OUTPUT_DIR)
         write_text(directory / PREDICTIONS, predictions.text())
         if not model.conditional and classifier is None:
@@ -231,13 +235,6 @@ def table(metrics: dict[str, Any], teacher: dict[str, Any] | None = None) -> str
             value = teacher.get(row[0])
             row.append(value["accuracy"] if isinstance(value, dict) else value)
     return tabulate(rows, headers=heads, floatfmt=".2f")
-
-
-def table_under_attack(robustness: dict[str, Any]) -> str:
-    """Accuracies without attack and under each, as a small table; percentages."""
-    rows = [{"group": group} | values for group, values in robustness["groups"].items()]
-    rows += [{"group": "hm"} | robustness["hm"]] if "hm" in robustness else []
-    return tabulate(rows, headers="keys", floatfmt=".2f")
 
 
 def log_learned(module: nn.Module, method: str, required: bool) -> int:

@@ -25,7 +25,7 @@ from promptkd.engine.checkpoints import BEST
 from promptkd.engine.evaluator import Classifier, Evaluator
 from promptkd.engine.progress import Progress
 from promptkd.engine.recording import log_learned, write_results
-from promptkd.engine.robust.measuring import RobustOptions, measure_robustness
+from promptkd.engine.robust.recorded import measure_changed
 from promptkd.engine.step import Losses, Step, scaled_rate
 from promptkd.engine.task import Task
 from promptkd.engine.trackers import Trackers
@@ -207,19 +207,17 @@ class Training:
             return self.evaluation.on_validation(self.model.classifier(self.task.classnames))
         return self.evaluation.on_first_group(self.model.classifier(self.task.all_classnames))
 
-    def under_attack(self, options: RobustOptions) -> dict[str, Any]:
-        """Accuracy under attack of what was learned; see measure_robustness.
+    def on_changed_images(self, cfg: CfgNode) -> dict[str, dict[str, Any]]:
+        """Fields of the record: accuracy under attack and on corrupted images, as a configuration's TEST asks for.
 
         Raises:
             ValueError: there are no labelled test images.
         """
         if self.task.evaluation_loader is None or not self.task.labelled:
-            raise ValueError(
-                f"{self.cfg.DATASET.NAME} has no labelled test images: nothing can be measured under attack"
-            )
+            raise ValueError(f"{self.cfg.DATASET.NAME} has no labelled test images: nothing can be measured on them")
         self.model.prompts.eval()
         classify = (self.classifier or self.model.classifier)(self.task.all_classnames)
-        return measure_robustness(self.task, self.model, classify, options)
+        return measure_changed(cfg, self.task, self.model, classify)
 
     def results(
         self, teacher: dict[str, Any] | None = None, seen: Callable[[], dict[str, Any] | None] = lambda: None

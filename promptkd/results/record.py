@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import typing
-from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -17,20 +16,22 @@ from typing import Any
 
 from promptkd import bounded, files
 from promptkd.results import origins
+from promptkd.results.numbers import (
+    GROUPS,
+    check_changed,
+    check_metrics,
+    check_teacher,
+    check_temperature,
+    harmonic_mean,
+)
 
 log = logging.getLogger(__name__)
 
 FILE_NAME = "results.json"
 ASIDE = "results.json.damaged"  # where one goes that could not be read
 FORMAT = 1
-GROUPS = ("base", "new", "all")  # class groups, in the order of tables
 # An evaluation does not know these: in the directory of the run that it evaluates, training's stay.
 _OF_TRAINING = ("teacher", "seen", "train_seconds", "train_images_per_second", "eval_only")
-
-
-def harmonic_mean(base: float, new: float) -> float:
-    """`2 b n / (b + n)` of two accuracies in percent, 0 where either is 0 (CoCoOp, arXiv 2203.05557, section 4.1)."""
-    return 2 * base * new / (base + new) if base > 0 and new > 0 else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,9 @@ class RunRecord:
     selection: str
     eval_only: bool
     metrics: dict[str, Any]  # class group -> accuracy, macro_f1, ..., per_class; "hm" -> harmonic mean of base and new
+    temperature: dict[str, Any] | None = None  # fitted on validation images: "value", and what it changed
     robustness: dict[str, Any] | None = None  # accuracy under attack: the attack, class group -> accuracies, "hm"
+    corruptions: dict[str, Any] | None = None  # accuracy on corrupted images: class group -> accuracies, "hm"
     learned_parameters: int | None = None
     train_seconds: float | None = None
     train_images_per_second: float | None = None
@@ -103,9 +106,11 @@ class RunRecord:
             if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
                 raise ValueError(f"broken: {name} is {bounded.shown(value)}")
         if needs_metrics or known["metrics"]:
-            _check_metrics(known["metrics"])
-        _check_teacher(known["teacher"] or {})
-        _check_robustness(known.get("robustness") or {})
+            check_metrics(known["metrics"])
+        check_teacher(known["teacher"] or {})
+        check_temperature(known.get("temperature") or {"value": 1.0})
+        check_changed("robustness", known.get("robustness") or {})
+        check_changed("corruptions", known.get("corruptions") or {})
         return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
@@ -147,11 +152,16 @@ class RunRecord:
 
     @property
     def under_attack(self) -> dict[str, float]:
-        """The percentages of `robustness`: those of "base/clean", "base/pgd10_eps1", ..., and of "hm/..."."""
+        """The percentages of `robustness` and the mean of `corruptions`: "base/clean", "hm/pgd10_eps1", ..."""
+        shifted = (self.corruptions or {}).get("groups", {})
+        percent = {f"{group}/corrupted": float(values["corrupted"]) for group, values in shifted.items()}
+        if {"base", "new"} <= shifted.keys():
+            percent["hm/corrupted"] = harmonic_mean(percent["base/corrupted"], percent["new/corrupted"])
         measured = self.robustness or {}
         parts = measured.get("groups", {}) | ({"hm": measured["hm"]} if "hm" in measured else {})
-        return {f"{group}/{name}": float(value) for group, values in parts.items() for name, value in values.items()
-                if name != "images"}  # fmt: skip
+        for group, values in parts.items():
+            percent |= {f"{group}/{name}": float(value) for name, value in values.items() if name != "images"}
+        return percent
 
 
 def check_result(directory: str | Path, *hashes: str) -> RunRecord | None:
@@ -209,46 +219,3 @@ def _types() -> dict[str, tuple[type, ...]]:
         plain = [typing.get_origin(choice) or choice for choice in choices]
         allowed[name] = (*plain, int) if float in plain else tuple(plain)
     return allowed
-
-
-def _check_metrics(metrics: Mapping[str, Any]) -> None:
-    if not metrics:
-        raise ValueError("predictions only: it had no labelled test images")
-    groups = [group for group in GROUPS if group in metrics]
-    if not groups:
-        raise ValueError(f"partial: metrics have none of {', '.join(GROUPS)}")
-    for group in groups:
-        values = metrics[group]
-        accuracy = values.get("accuracy") if isinstance(values, dict) else None
-        if not isinstance(accuracy, (int, float)) or isinstance(accuracy, bool):
-            raise ValueError(f"partial: no accuracy of {group}")
-        if not _is_percentage(accuracy):
-            raise ValueError(f"broken: accuracy of {group} is {bounded.shown(accuracy)}, no percentage")
-    if {"base", "new"} <= metrics.keys() and "hm" in metrics:
-        hm = harmonic_mean(metrics["base"]["accuracy"], metrics["new"]["accuracy"])
-        if not _is_percentage(metrics["hm"]) or not abs(metrics["hm"] - hm) < 0.01:
-            raise ValueError(f"broken: hm is {bounded.shown(metrics['hm'])}, but that of its base and new is {hm:.2f}")
-    for group, values in metrics.items():
-        classes = values.get("per_class", {}) if isinstance(values, dict) else {}
-        if not isinstance(classes, dict) or not all(map(_is_percentage, classes.values())):
-            raise ValueError(f"broken: per_class of {group} is no mapping of classes to percentages")
-
-
-def _check_teacher(teacher: Mapping[str, Any]) -> None:
-    metrics = teacher.get("metrics") or {}
-    groups = [value for value in metrics.values() if isinstance(value, dict)] if isinstance(metrics, dict) else [{}]
-    if not all(_is_percentage(group.get("accuracy")) for group in groups):
-        raise ValueError("broken: teacher.metrics is no mapping of class groups to their accuracies")
-
-
-def _check_robustness(measured: Mapping[str, Any]) -> None:
-    groups, hm = measured.get("groups", {}), measured.get("hm", {})
-    parts = [*groups.values(), hm] if isinstance(groups, dict) and isinstance(hm, dict) else [None]
-    for values in parts:
-        percent = [value for name, value in values.items() if name != "images"] if isinstance(values, dict) else [None]
-        if not all(map(_is_percentage, percent)):
-            raise ValueError("broken: robustness is no mapping of class groups to percentages")
-
-
-def _is_percentage(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 100  # NaN is none

@@ -17,13 +17,18 @@ _WITHOUT_EFFECT = {
 }  # fmt: skip
 # Options that came later -> the value by which a run is as before.
 _AS_IT_WAS = {"POOL.IMBALANCE": 1.0, "POOL.DROP_CLASSES": 0, "POOL.FOREIGN_SHARE": 0.0,
-              "TRAINER.PROMPTKD.CLASS_AGNOSTIC": False}  # fmt: skip
+              "TRAINER.PROMPTKD.CLASS_AGNOSTIC": False, "TRAINER.PROMPTKD.STUDENT_IN_LOOP": False,
+              "TEST.ROBUST.ATTACK": "", "TEST.CORRUPT.KINDS": "", "TEST.TEMPERATURE": False}  # fmt: skip
 # Option -> others that say nothing where it is off.
-_SWITCHED = {"POOL.FOREIGN_SHARE": ("POOL.FOREIGN_FROM",),
+_SWITCHED = {"TRAINER.PROMPTKD.STUDENT_IN_LOOP": tuple(f"TRAINER.PROMPTKD.LOOP_{name}"
+                                                       for name in ("LR", "COEF", "FLOOR", "PULL")),
+             "TEST.ROBUST.ATTACK": tuple(f"TEST.ROBUST.{name}" for name in (
+                 "EPS", "STEPS", "ALPHA", "RANDOM_START", "IMAGES", "CHECK")),
+             "TEST.CORRUPT.KINDS": ("TEST.CORRUPT.SEVERITIES", "TEST.CORRUPT.IMAGES"),
+             "POOL.FOREIGN_SHARE": ("POOL.FOREIGN_FROM",),
              "DATASET.DOMAIN": ("DATASET.DOMAIN", "DATASET.DOMAIN_TEST"),
              "TRAINER.PROMPTKD.CLASS_AGNOSTIC": ("TRAINER.PROMPTKD.CONCEPTS", "TRAINER.PROMPTKD.K_MAX")}  # fmt: skip
 _CACHE = ("TRAINER.PROMPTKD.TEACHER_CACHE", "TRAINER.PROMPTKD.CACHE_VIEWS")
-_ATTACK = "TEST.ROBUST."
 
 
 def node_of(trainer: str) -> str:
@@ -87,8 +92,6 @@ def relevant(cfg: CfgNode) -> dict[str, Any]:
             flat = {name: value for name, value in flat.items() if name not in names}
     if flat.get(_CACHE[0]) != "views":  # else the teacher cache changes no number
         flat = {name: value for name, value in flat.items() if name not in _CACHE}
-    if not flat.get(f"{_ATTACK}ATTACK"):  # else what is measured is another thing
-        flat = {name: value for name, value in flat.items() if not name.startswith(_ATTACK)}
     return flat
 
 

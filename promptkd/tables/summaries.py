@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from promptkd.results.record import harmonic_mean
+from promptkd.results.numbers import harmonic_mean
 from promptkd.results.search import Run
 
 METRICS = {"base": "base", "new": "new", "hm": "HM", "all": "accuracy"}  # as in RunRecord.accuracies -> heading

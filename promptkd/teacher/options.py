@@ -54,7 +54,20 @@ class TeacherOptions(ConceptOptions):
         hint='give more than 0, or TEACHER_CACHE "" for no cache',
     )  # fmt: skip
 
+    student_in_loop: bool = option(False, "an experiment: the teacher's visual prompts are tuned with the student")
+    loop_lr: float = option(0.0005, "of STUDENT_IN_LOOP: learning rate of the teacher's prompts", above=0, most=100)
+    loop_coef: float = option(
+        1.0, "of STUDENT_IN_LOOP: weight that holds the teacher to itself, at the start", least=0, most=1e6
+    )
+    loop_floor: float = option(0.1, "of STUDENT_IN_LOOP: share of LOOP_COEF that is left at the end", least=0, most=1)
+    loop_pull: bool = option(True, "of STUDENT_IN_LOOP: the student's prediction pulls the teacher; False: a control")
+
     def check(self, cfg: CfgNode) -> None:
+        if self.student_in_loop and (self.teacher_cache or self.class_agnostic or cfg.TRAIN.ACCUMULATE != 1):
+            raise ValueError(
+                'TRAINER.PROMPTKD.STUDENT_IN_LOOP True: the teacher changes at every step, so set TEACHER_CACHE "", '
+                "CLASS_AGNOSTIC False and TRAIN.ACCUMULATE 1"
+            )
         if self.teacher_cache and cfg.SEED < 0:
             raise ValueError(
                 f"TRAINER.PROMPTKD.TEACHER_CACHE needs views that come again: give --seed, 0 or more ({cfg.SEED})"
@@ -66,6 +79,9 @@ class TeacherOptions(ConceptOptions):
             reasons = {name: "TEACHER_CACHE is off" for name in ("CACHE_VIEWS", "CACHE_DIR", "CACHE_GB")}
         elif self.teacher_cache != "views":
             reasons = {"CACHE_VIEWS": f"TEACHER_CACHE is {self.teacher_cache}"}
+        if not self.student_in_loop:
+            loop = ("LOOP_LR", "LOOP_COEF", "LOOP_FLOOR", "LOOP_PULL")
+            reasons |= {name: "STUDENT_IN_LOOP is False" for name in loop}
         reasons |= {name: "the teacher's checkpoint tells it" for name in ("N_CTX_TEXT", "PROMPT_DEPTH_TEXT")}
         if Path(self.teacher, "config.yaml").is_file():
             reasons |= {name: "the teacher is a run, which tells it" for name in ("TEACHER_NAME", "CTX_INIT")}

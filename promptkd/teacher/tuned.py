@@ -53,7 +53,7 @@ class TunedTeacher(Callback):
 
     def learn(self, loss: Tensor) -> None:
         """One step of its prompts on a loss; gradients are means over the processes of the run."""
-        parameters = list(self.model.prompts.parameters())
+        parameters = [value for value in self.model.prompts.parameters() if value.requires_grad]
         gradients = torch.autograd.grad(loss, parameters)
         flat = distributed.mean({"gradients": torch.cat([one.flatten() for one in gradients])})["gradients"]
         for value, part in zip(parameters, flat.split([one.numel() for one in parameters]), strict=True):

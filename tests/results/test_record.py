@@ -14,7 +14,8 @@ from yacs.config import CfgNode
 
 from promptkd.home import ROOT
 from promptkd.results.directory import check_directory, dataset_of, read_configuration, take_directory
-from promptkd.results.record import FORMAT, RunRecord, check_result, harmonic_mean
+from promptkd.results.numbers import harmonic_mean
+from promptkd.results.record import FORMAT, RunRecord, check_result
 from promptkd.results.settings import as_dict, fingerprint, relevant
 
 STORED = json.loads((ROOT / "tests" / "recorded" / "fingerprints.json").read_text())

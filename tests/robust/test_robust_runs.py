@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import result
-from tiny_runs import BASE, KD, METHODS
+from tiny_runs import BASE, KD, METHODS, learned, same_bits
 
 from dassl.engine import TRAINER_REGISTRY, build_trainer
 from promptkd.engine.robust.attacks import Attack
@@ -149,3 +149,42 @@ def test_apd_is_what_it_stands_between(argv, tmp_path: Path):
     assert teacher and all(torch.equal(still[name], no_kd[name]) for name in teacher)
     # what is trained on labels alone, of the same images, from the same start, is the same as its teacher
     assert not torch.equal(still["ctx"], no_kd["ctx"])
+
+
+def test_a_teacher_that_follows_its_student_goes_on_to_the_same_bits(run, tmp_path: Path, monkeypatch):
+    run("IVLP", tmp_path / "teacher", *METHODS["IVLP"].words("IVLP"), *BASE)
+    kd = "TRAINER.PROMPTKD."
+    words = [*KD, f"{kd}TEACHER", str(tmp_path / "teacher"), f"{kd}STUDENT_IN_LOOP", "True", f"{kd}LOOP_LR", "0.01"]
+    run("PromptKD", tmp_path / "whole", *words)
+    found = result(tmp_path / "whole")
+    assert found["teacher"]["metrics_in_loop"].keys() == found["teacher"]["metrics"].keys()
+    kind = TRAINER_REGISTRY.get("PromptKD")
+    step, steps = kind.forward_backward, iter(range(1000))
+    per_epoch = found["train_images"] // 4
+
+    def stop_in_the_second_epoch(self, batch):
+        if next(steps) == per_epoch + 1:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    monkeypatch.setattr(kind, "forward_backward", stop_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        run("PromptKD", tmp_path / "halved", *words)
+    monkeypatch.setattr(kind, "forward_backward", step)
+    run("PromptKD", tmp_path / "halved", *words)
+    assert same_bits(learned(tmp_path / "halved", 2), learned(tmp_path / "whole", 2))
+    # the control without the student's pull leaves the teacher where it was: its regulariser is 0 there
+    run("PromptKD", tmp_path / "control", *words, f"{kd}LOOP_PULL", "False")
+    control = result(tmp_path / "control")["teacher"]
+    assert control["metrics_in_loop"]["hm"] == control["metrics"]["hm"]
+    run("PromptKD", tmp_path / "plain", *KD, f"{kd}TEACHER", str(tmp_path / "teacher"))
+    assert not same_bits(learned(tmp_path / "plain", 2), learned(tmp_path / "whole", 2))
+
+
+def test_a_teacher_in_the_loop_needs_prompts_to_tune(run, tmp_path: Path, clips):
+    kd = "TRAINER.PROMPTKD."
+    with pytest.raises(ValueError, match="no visual prompts"):
+        run("PromptKD", tmp_path, *KD, f"{kd}TEACHER", clips["teacher"], f"{kd}STUDENT_IN_LOOP", "True")
+    with pytest.raises(ValueError, match="TEACHER_CACHE"):
+        words = [f"{kd}STUDENT_IN_LOOP", "True", f"{kd}TEACHER_CACHE", "exact"]
+        run("PromptKD", tmp_path, *KD, f"{kd}TEACHER", clips["teacher"], *words)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from promptkd.engine.losses import gaussian_weights, mean_kl
-from promptkd.results.record import harmonic_mean
+from promptkd.results.numbers import harmonic_mean
 
 
 def naive_kl(student, teacher, temperature):

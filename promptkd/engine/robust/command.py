@@ -1,9 +1,11 @@
-"""Measures what a finished run withstands: its test images under attack.
+"""Measures what a finished run withstands: its test images under attack, and corrupted.
 
     promptkd robust RUN [--root DATA] [--attack pgd] [--eps 1 4] [--steps 10] [--images 1000] [--check]
+    promptkd robust RUN --corrupt all
 
-The run's results.json gets a field `robustness`; everything else in it stays. Radii are in 1/255. An attack takes
-`steps` passes with gradients over each image: --images 200 gives a first look. docs/robustness.md says more.
+The run's results.json gets the fields `robustness` and `corruptions`; everything else in it stays. Radii are in 1/255.
+An attack takes `steps` passes with gradients over each image: --images 200 gives a first look. docs/robustness.md says
+more.
 """
 
 from __future__ import annotations
@@ -27,22 +29,34 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("run", metavar="RUN", help="directory of a finished run")
     p.add_argument("--root", default="", help="folder that holds the data sets, where it is not the run's")
-    p.add_argument("--attack", default="pgd", help="pgd, or autoattack (and pgd beside it)")
+    p.add_argument("--attack", default="", help="pgd (default), autoattack (and pgd beside it), or none")
     p.add_argument("--eps", nargs="+", help="radii in 1/255")
     p.add_argument("--steps", help="of pgd")
     p.add_argument("--alpha", help="length of a step in 1/255; 0: a quarter of the radius")
     p.add_argument("--random-start", action="store_true", help="start anywhere in the ball")
     p.add_argument("--images", help="of each class group, class-balanced; 0: all")
+    p.add_argument("--corrupt", nargs="+", metavar="KIND", help="measure corrupted images too: all, or kinds")
+    p.add_argument("--severities", nargs="+", metavar="N", help="1 to 5, of --corrupt")
     p.add_argument("--check", action="store_true", help="measure also what shows masked gradients")
     return p
 
 
 def pairs(args: argparse.Namespace) -> list[str]:
     """The flags as KEY VALUE words of train.py."""
-    eps = f"({', '.join(args.eps)},)" if args.eps else None
-    given = {"ATTACK": args.attack, "EPS": eps, "STEPS": args.steps, "ALPHA": args.alpha, "IMAGES": args.images}
-    given |= {"RANDOM_START": "True" if args.random_start else None, "CHECK": "True" if args.check else None}
-    return [word for key, value in given.items() if value is not None for word in (f"TEST.ROBUST.{key}", value)]
+    attack = args.attack or ("none" if args.corrupt else "pgd")
+    given = {
+        "ROBUST.ATTACK": "" if attack == "none" else attack,
+        "ROBUST.EPS": f"({', '.join(args.eps)},)" if args.eps else None,
+        "ROBUST.STEPS": args.steps,
+        "ROBUST.ALPHA": args.alpha,
+        "ROBUST.IMAGES": args.images,
+        "ROBUST.RANDOM_START": "True" if args.random_start else None,
+        "ROBUST.CHECK": "True" if args.check else None,
+        "CORRUPT.KINDS": ",".join(args.corrupt) if args.corrupt else None,
+        "CORRUPT.SEVERITIES": f"({', '.join(args.severities)},)" if args.severities else None,
+        "CORRUPT.IMAGES": args.images if args.corrupt else None,
+    }
+    return [word for key, value in given.items() if value is not None for word in (f"TEST.{key}", value)]
 
 
 def measure(args: argparse.Namespace) -> Path:
@@ -54,16 +68,15 @@ def measure(args: argparse.Namespace) -> Path:
     from dassl.engine import build_trainer
     from promptkd import distributed, logs
     from promptkd.engine import command
-    from promptkd.engine.recording import table_under_attack
-    from promptkd.engine.robust.measuring import RobustOptions
+    from promptkd.engine.robust.recorded import table_of_changed
     from promptkd.results import record
     from promptkd.results.directory import CONFIGURATION
 
     run = Path(expanded(args.run))
     if not (run / CONFIGURATION).is_file():
         raise FileNotFoundError(f"{run} holds no run: there is no {CONFIGURATION}")
-    if args.attack not in ("pgd", "autoattack"):
-        raise ValueError(f"--attack {args.attack!r}: choose pgd or autoattack")
+    if args.attack not in ("", "pgd", "autoattack", "none"):
+        raise ValueError(f"--attack {args.attack!r}: choose pgd or autoattack, or none with --corrupt")
     before = record.RunRecord.read(run / record.FILE_NAME)
     words = [
         "--config-file",
@@ -85,11 +98,12 @@ def measure(args: argparse.Namespace) -> Path:
                 f"{cfg.TRAINER.NAME} was written for upstream: it is none of those that can be attacked here"
             )
         trainer.load_model(cfg.MODEL_DIR, epoch=cfg.LOAD_EPOCH if cfg.LOAD_EPOCH >= 0 else None)
-        measured = trainer.training.under_attack(RobustOptions.of(cfg))
-        log.info("%s", table_under_attack(measured))
+        measured = trainer.training.on_changed_images(cfg)
+        for found in measured.values():
+            log.info("%s", table_of_changed(found))
         path = run / record.FILE_NAME
         if distributed.is_main():
-            log.info("Results: %s", replace(before, robustness=measured).write(run))
+            log.info("Results: %s", replace(before, **measured).write(run))
         return path
 
 

@@ -19,7 +19,7 @@ from promptkd.engine.robust.autoattack import auto_attack
 from promptkd.engine.robust.samples import balanced_sample
 from promptkd.engine.task import Task
 from promptkd.model.prompted_clip import PromptedClip
-from promptkd.results.record import harmonic_mean
+from promptkd.results.numbers import harmonic_mean
 
 log = logging.getLogger(__name__)
 Classifier = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> logits (B, C)
@@ -142,10 +142,12 @@ def accuracies(
     attacks: Mapping[str, Perturb],
     space: PixelSpace,
     title: str = "Attack",
+    lost: bool = True,
 ) -> dict[str, Any]:
     """Percent of images that are right without attack and under each of several; those of all processes together.
 
-    An image that is wrong without attack is not attacked, and counts as lost.
+    An image that is wrong without attack is not attacked, and counts as lost; with `lost` False each is changed, and
+    may become right.
 
     Args:
         classify: images (B, 3, H, W) -> logits (B, C).
@@ -154,6 +156,7 @@ def accuracies(
         attacks: name -> what gives the perturbation.
         space: of the pixels.
         title: of the bar.
+        lost: whether an image that is wrong without attack stays so.
     """
     counts = dict.fromkeys(["images", "clean", *attacks], 0)
     place = {label: number for number, label in enumerate(labels)}
@@ -169,7 +172,8 @@ def accuracies(
             right = logits(pixels).argmax(dim=-1) == wanted
         counts["images"] += len(pixels)
         counts["clean"] += int(right.sum())
-        pixels, wanted = pixels[right], wanted[right]
+        if lost:
+            pixels, wanted = pixels[right], wanted[right]
         for name, perturb in attacks.items() if len(pixels) else ():
             delta = perturb(logits, pixels, wanted)
             with torch.no_grad():

@@ -1,0 +1,57 @@
+"""What a run records of its classifier beside accuracy: under attack, on corrupted images, its temperature."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tabulate import tabulate
+from yacs.config import CfgNode
+
+from promptkd.engine.evaluator import Classifier, Evaluator
+from promptkd.engine.robust.measuring import RobustOptions, measure_robustness
+from promptkd.engine.robust.shift import measure_corruptions
+from promptkd.engine.task import Task
+from promptkd.model.prompted_clip import PromptedClip
+
+log = logging.getLogger(__name__)
+WIDEST = 8  # columns of a table that fit a terminal
+
+
+def fitted_temperature(
+    cfg: CfgNode, task: Task, model: PromptedClip, classifier: Callable[[Sequence[str]], Classifier]
+) -> dict[str, Any] | None:
+    """The temperature that TEST.TEMPERATURE asks for; None for none. See `fit_temperature`.
+
+    Args:
+        cfg, task, model: of the run.
+        classifier: gives what classifies images among some names.
+    """
+    if not cfg.TEST.TEMPERATURE:
+        return None
+    found = Evaluator(task, model.precision).temperature(classifier(task.classnames))
+    ece = (found["ece_before"], found["ece_after"])
+    log.info("Temperature: %.3f; ECE on the validation images: %.1f %%, with it %.1f %%", found["value"], *ece)
+    return found
+
+
+def measure_changed(cfg: CfgNode, task: Task, model: PromptedClip, classify: Classifier) -> dict[str, dict[str, Any]]:
+    """Fields of the record of what TEST.ROBUST and TEST.CORRUPT ask for; {} for nothing."""
+    found = {}
+    if cfg.TEST.ROBUST.ATTACK:
+        found["robustness"] = measure_robustness(task, model, classify, RobustOptions.of(cfg))
+    if cfg.TEST.CORRUPT.KINDS:
+        found["corruptions"] = measure_corruptions(task, model, classify, cfg)
+    return found
+
+
+def table_of_changed(found: dict[str, Any]) -> str:
+    """Accuracies on images as they are and on changed ones, as a small table; percentages."""
+    rows = [{"group": group} | values for group, values in found["groups"].items()]
+    if len(rows[0]) > WIDEST:  # kinds of corruptions are lines, then
+        names = [name for name in rows[0] if name != "group"]
+        rows = [{"": name} | {row["group"]: row[name] for row in rows} for name in names]
+    else:
+        rows += [{"group": "hm"} | found["hm"]] if "hm" in found else []
+    return tabulate(rows, headers="keys", floatfmt=".2f")

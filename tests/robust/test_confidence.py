@@ -1,0 +1,57 @@
+"""Confidence: ECE, Brier, the AUROC of unknown classes, and the temperature; each against a naive loop."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import result
+from tiny_runs import BASE, METHODS
+
+from promptkd.engine.confidence import Confidence, fit_temperature
+
+
+def test_measures_are_those_of_naive_loops():
+    torch.manual_seed(0)
+    logits, labels, outside = 3 * torch.randn(60, 4), torch.randint(4, (60,)), torch.randn(40, 4)
+    found = Confidence()
+    for part in range(0, 60, 25):  # in batches
+        found.add(logits[part : part + 25], labels[part : part + 25])
+    found.add_outside(outside)
+    measures = found.measures()
+    brier, bins, inside_scores = 0.0, {}, []
+    for row, label in zip(logits.softmax(-1).tolist(), labels.tolist(), strict=True):
+        brier += sum((p - (c == label)) ** 2 for c, p in enumerate(row))
+        best = max(row)
+        inside_scores.append(best)
+        bins.setdefault(math.ceil(best * 15) - 1, []).append((best, row.index(best) == label))
+    ece = sum(abs(sum(b for b, _ in one) - sum(r for _, r in one)) for one in bins.values()) / 60
+    assert measures["brier"] == pytest.approx(brier / 60, rel=1e-5)
+    assert measures["ece"] == pytest.approx(100 * ece, rel=1e-5)
+    outside_scores = [max(row) for row in outside.softmax(-1).tolist()]
+    wins = sum((a > b) + 0.5 * (a == b) for a in inside_scores for b in outside_scores)
+    assert measures["auroc_outside"] == pytest.approx(100 * wins / (60 * 40), rel=1e-6)
+    assert Confidence().measures() == {}
+
+
+def test_the_temperature_is_the_best_of_a_grid():
+    torch.manual_seed(1)
+    labels = torch.randint(5, (400,))
+    logits = 6 * (torch.nn.functional.one_hot(labels, 5) + 1.2 * torch.randn(400, 5))  # far too sure
+    found = fit_temperature(logits, labels)
+    grid = [0.1 * step for step in range(5, 200)]
+    entropies = [float(torch.nn.functional.cross_entropy(logits / t, labels)) for t in grid]
+    assert found["value"] == pytest.approx(grid[entropies.index(min(entropies))], abs=0.06)
+    assert found["images"] == 400 and found["nll_after"] <= min(entropies) + 1e-4 < found["nll_before"]
+    assert found["ece_after"] < found["ece_before"]
+
+
+def test_a_run_records_them(run, tmp_path: Path):
+    words = [*BASE, *METHODS["CoOp"].words("CoOp")]
+    run("CoOp", tmp_path, *words, "TEST.TEMPERATURE", "True")
+    found = result(tmp_path)
+    for group in ("base", "new"):
+        assert {"ece", "brier", "auroc_outside"} <= found["metrics"][group].keys()
+    assert 0.05 <= found["temperature"]["value"] <= 20 and found["temperature"]["images"] > 0
