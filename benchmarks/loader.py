@@ -28,7 +28,7 @@ import train
 from dassl.utils import set_random_seed
 from promptkd.data.loading import decoding, device_crops, views
 from promptkd.engine.task import loaders
-from promptkd.exits import describe
+from promptkd.errors import describe
 from promptkd.home import ROOT
 
 

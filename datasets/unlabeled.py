@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from promptkd.data.folders import LeftOut, list_folders, walk_images
 from promptkd.data.layout import Layout, refuse_two_classes
 from promptkd.data.loading.user_images import UserImages
 from promptkd.data.splits import Item, Listing, subsample_classes
+from promptkd.texts import closest
 
 from .folder import refuse_empty_files, root_of
 
@@ -79,8 +79,8 @@ class Unlabeled(BenchmarkDataset):
         items = []
         for name in list_folders(folder, left):
             if clip_name(name) not in labels:
-                close = difflib.get_close_matches(clip_name(name), labels, n=1)
-                hint = f"; did you mean {self.class_list[labels[close[0]]]!r}?" if close else ""
+                close = closest(clip_name(name), labels)
+                hint = f"; did you mean {self.class_list[labels[close]]!r}?" if close else ""
                 raise ValueError(f"Unlabeled: folder {folder / name} is no class of the class list{hint}")
             label = labels[clip_name(name)]
             files = walk_images(folder / name, left)

@@ -33,7 +33,6 @@ if __name__ == "__main__":
     leave_start_folder()
 
 from collections.abc import Sequence  # noqa: E402
-from difflib import get_close_matches  # noqa: E402
 from importlib import import_module  # noqa: E402
 
 COMMANDS = {  # name -> its module, and what it does
@@ -74,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"promptkd {__version__}")
         return 0
     if words[0] not in COMMANDS:
-        close = get_close_matches(words[0], COMMANDS, n=1)
-        hint = f"; closest: {close[0]}" if close else ""
+        close = import_module("promptkd.texts").closest(words[0], COMMANDS)
+        hint = f"; closest: {close}" if close else ""
         print(f"error: no command {words[0]!r}{hint}. There are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     try:

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from promptkd.texts import one_line
+from promptkd.texts import clipped, plain
 
 SMALL = 2**20  # bytes of a configuration, a recipe, a plan, a spec
 RECORD = 2**24  # bytes of a run's record, with its measures of each class
@@ -28,15 +28,9 @@ SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one,
 _DIGITS = 400  # of a number; YAML's numbers of base 60 take time that grows with the square of their length
 
 
-def clipped(text: object, most: int = 200) -> str:
-    """A text on one line of at most so many characters, its control and other invisible characters escaped."""
-    line = one_line(str(text)[: 4 * most])
-    return line if len(line) <= most else f"{line[: most - 3]}..."
-
-
 def named(path: str | Path) -> str:
     """A path for a message: whole, on one line."""
-    return one_line(path)
+    return plain(path)
 
 
 def shown(value: object) -> str:

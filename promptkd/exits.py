@@ -3,60 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import multiprocessing
 import os
-import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from promptkd import files
-from promptkd.texts import one_line
+from promptkd.errors import describe
 
 log = logging.getLogger(__name__)
 
 INTERRUPTED = "interrupted: the same command goes on from the last finished epoch"
-# Errors of the system whose remedy is the same for every file.
-_ANYWHERE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE)
-# What an error's text tells of its cause, where the error itself has no number of the system's.
-_CAUSES = [
-    (
-        r"Too many open files|received 0 items of ancdata",
-        "raise the limit of open files (ulimit -n 4096), or set DATALOADER.NUM_WORKERS 0",
-    ),
-    (
-        r"Bus error|insufficient shared memory|torch_\S*>?: No space left|(allocate|write to) shared memory|/dev/shm",
-        "shared memory is full: make /dev/shm larger (docker run --shm-size 8g), or set DATALOADER.NUM_WORKERS 0",
-    ),
-    (r"DataLoader worker .* killed by signal: Killed", "memory is full: set a lower DATALOADER.NUM_WORKERS"),
-    (r"[Cc]ould not determine home directory", "set the environment variable HOME, or write the folder in full"),
-    (r"Cannot allocate memory|can't start new thread", "memory is full: set a lower DATALOADER.NUM_WORKERS"),
-]
-
-
-def describe(error: BaseException) -> str:
-    """An error's message on one line, whole, and what to do where that is known.
-
-    Of an error that a loader's worker raised it is what comes after the worker's traceback.
-    """
-    text = str(error).strip()
-    if "Original Traceback" in text:
-        text = text.splitlines()[-1].partition(": ")[2] or text.splitlines()[-1]  # "OSError: cannot read ..."
-    text = one_line(text) or type(error).__name__
-    remedy = ""
-    if isinstance(error, OSError) and error.strerror and error.errno in _ANYWHERE:
-        remedy = files.REMEDIES[error.errno]
-    for pattern, advice in _CAUSES:
-        if re.search(pattern, text):
-            remedy = advice
-            break
-    return f"{text}: {remedy}" if remedy and remedy not in text else text
-
-
 _active = False  # whether processes that are forked now are to ignore SIGINT
 _installed = False
 _forking = False  # within the hooks of a fork, out of which no exception comes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 # C0 and C1 controls, line and paragraph separators, marks and overrides of writing direction, lone surrogates (bytes
 # of file names that are no UTF-8).
@@ -13,6 +15,8 @@ _CONTROL_IN_LINES = re.compile(rf"(?![\n\t])[{_HIDDEN}]")
 _FORMULA = re.compile(
     r"'*\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]"
 )  # what a spreadsheet would run, full-width forms too
+_LONGEST_WORD = 500  # characters
+_LONGEST_NAME = 200  # of which names are compared: the time grows with the square
 _JOINERS = "\u200c\u200d"  # letters of some scripts, and emoji, are joined by these
 
 
@@ -43,12 +47,29 @@ def one_line(text: object) -> str:
     return plain(" ".join(str(text).split()))
 
 
-def shortened(text: str, most: int) -> str:
-    """The beginning of a text of words, whole words only, with ... behind it; a longer first word stays whole."""
-    if len(text) <= most:
-        return text
-    kept = text[: most + 1].rpartition(" ")[0] or text.partition(" ")[0]
-    return f"{kept} ..." if len(kept) < len(text) else text
+def clipped(text: object, most: int = 200) -> str:
+    """A text on one line of some `most` characters, its invisible characters written out.
+
+    A longer one ends with a whole word and "...", so that no address or hash is cut; a first word that is longer stays
+    whole up to 500 characters.
+    """
+    line = one_line(str(text)[: 4 * most + _LONGEST_WORD])
+    if len(line) <= most:
+        return line
+    kept = line[: most + 1].rpartition(" ")[0] or line.partition(" ")[0][:_LONGEST_WORD]
+    return f"{kept} ..." if len(kept) < len(line) else line
+
+
+def closest(word: object, choices: Iterable[object], least: float = 0.6) -> str:
+    """The choice that a word is most like, for a message; "" where none is like it.
+
+    Args:
+        word: as it was typed, or as a file has it.
+        choices: texts.
+        least: likeness of a choice that counts, from 0 to 1.
+    """
+    close = get_close_matches(str(word)[:_LONGEST_NAME], [str(one) for one in choices], n=1, cutoff=least)
+    return close[0] if close else ""
 
 
 def cell(text: str) -> str:

@@ -291,7 +291,7 @@ def judged(format: Format, error: Exception | None, seconds: float, grown: int) 
         return ""
     text = str(error)
     if not isinstance(error, (ValueError, OSError)):
-        return f"a {type(error).__name__}"
+        return f"traceback: {type(error).__name__}"
     if format.name.rpartition(".")[0] not in text or len(text) > 2000:
         return "the file is not named, or the line has no end"
     return "control characters" if "\x1b" in text or "\u202e" in text else ""

@@ -83,7 +83,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 
 def test_a_line_shows_no_control_characters() -> None:
-    assert "\x1b" not in bounded.clipped("a\x1b[31m\nb") and len(bounded.clipped("x" * 10_000)) == 200
+    assert "\x1b" not in bounded.clipped("a\x1b[31m\nb") and len(bounded.clipped("x" * 10_000)) < 600
     assert len(bounded.shown(["x" * 10**6] * 1000)) <= 80
     assert bounded.whole_number(3, "epoch", 0, 5) == 3
     for wrong in (True, 1.0, "3", None, -1, 6, 10**5000):

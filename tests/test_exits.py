@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from promptkd import files
-from promptkd.exits import describe
+from promptkd.errors import describe
 from promptkd.home import ROOT
 
 

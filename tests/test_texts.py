@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from promptkd import logs
-from promptkd.texts import cell, one_line, plain, shortened, uncelled
+from promptkd.texts import cell, clipped, one_line, plain, uncelled
 
 LOG = logging.getLogger("promptkd.test")
 
@@ -51,9 +51,9 @@ def test_other_names_are_their_cells(name):
 
 def test_nothing_is_cut_inside_a_word():
     url = f"https://example.org/{'a' * 70}"
-    assert shortened(f"no such file {url} at all", 40) == "no such file ..."
-    assert shortened(f"{url} is gone", 20) == f"{url} ..."
-    assert shortened("short", 20) == "short" and shortened(url, 5) == url
+    assert clipped(f"no such file {url} at all", 40) == "no such file ..."
+    assert clipped(f"{url} is gone", 20) == f"{url} ..."
+    assert clipped("short", 20) == "short" and clipped(url, 5) == url
 
 
 def test_a_name_forges_no_line_of_the_log(tmp_path, capsys):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from promptkd.bounded import named, shown, texts
 from promptkd.data.checks import clip_name
 from promptkd.data.reading import read_json
+from promptkd.texts import closest
 
 LONGEST_TEXT = 1000  # characters
 
@@ -38,8 +38,8 @@ def read_class_texts(path: Path, classnames: Sequence[str]) -> list[list[str]]:
         known[clip_name(name)] = described
     missing = [name for name in classnames if clip_name(name) not in known]
     if missing:
-        close = get_close_matches(clip_name(missing[0]), known, n=1)
-        hint = f"; closest: {shown(close[0])}" if close else ""
+        close = closest(clip_name(missing[0]), known)
+        hint = f"; closest: {shown(close)}" if close else ""
         count = f"{len(missing)} of {len(classnames)} classes"
         raise ValueError(f"{named(path)} has no texts of {count}, first {shown(missing[0])}{hint}")
     return [list(known[clip_name(name)]) for name in classnames]

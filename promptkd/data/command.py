@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptkd.home import ROOT, expanded, shown_command
+from promptkd.texts import closest
 
 # Everything that brings torch is imported in the functions below, so that --help answers at once.
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def resolve(name: str) -> str:
     known = names()
     if name.lower() in known:
         return known[name.lower()]
-    close = difflib.get_close_matches(name.lower(), known, n=1)
+    close = closest(name.lower(), known)
     registered = sorted({name.partition("-")[0] for name in known.values()})
-    hint = f"did you mean {known[close[0]]}?" if close else f"choose one of {', '.join(registered)}"
+    hint = f"did you mean {known[close]}?" if close else f"choose one of {', '.join(registered)}"
     raise ValueError(f"no data set is called {name!r}; {hint}")
 
 
@@ -284,9 +284,9 @@ def command_line(argv: Sequence[str] | None = None) -> int:
     try:
         return main(argv)
     except (OSError, ValueError) as error:
-        from promptkd.data.errors import one_line
+        from promptkd.errors import describe
 
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {describe(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; what was downloaded is kept, to go on from", file=sys.stderr)

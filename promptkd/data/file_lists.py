@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptkd.bounded import clipped, shown
+from promptkd.bounded import shown
 from promptkd.data.part_names import PARTS, plain_part
 from promptkd.data.reading import read_json, read_json_lines, read_table
 from promptkd.data.splits import Listing, read_split
 from promptkd.home import shown_command
-from promptkd.texts import path_of
+from promptkd.texts import clipped, path_of
 
 COLUMNS = {  # what is read -> names of its column; the first that a file has counts
     "path": (

@@ -17,10 +17,10 @@ from promptkd.data.benchmark import USER_DATASETS, BenchmarkDataset
 from promptkd.data.domains import DomainDataset
 from promptkd.data.download.parts import advice, is_present
 from promptkd.data.download.sources import PARTS
-from promptkd.data.errors import one_line
 from promptkd.data.images import bad_images
 from promptkd.data.layout import missing_files
 from promptkd.data.splits import Listing
+from promptkd.errors import describe
 from promptkd.home import shown_command
 from promptkd.texts import path_text
 
@@ -67,7 +67,7 @@ def check(name: str, cfg: CfgNode, decode: bool = False) -> Report:
             (_check_users if name in USER_DATASETS else _check_published)(kind, cfg, report, decode)
         except Exception as error:  # one data set must not keep the others from being checked
             readable = not isinstance(error, PermissionError)
-            report.problems.append(one_line(error))
+            report.problems.append(describe(error))
     report.notes += messages
     report.ok = not report.problems
     report.whole = report.ok and report.counts == (report.published or report.counts)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from promptkd.bounded import clipped, shown, whole_number
+from promptkd.bounded import shown, whole_number
+from promptkd.texts import clipped
 
 if TYPE_CHECKING:  # imported where it is used: nothing of this package loads PyTorch by being imported
     import numpy as np

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from promptkd import exits
+from promptkd.errors import describe
 from promptkd.home import ROOT, expanded
 from promptkd.written import pairs_of, whole_number
 
@@ -268,6 +269,6 @@ def command_line(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("PROMPT_TRACEBACK"):
             raise
         if _tells_error():
-            print(f"error: {exits.describe(error)} (PROMPT_TRACEBACK=1 shows where)", file=sys.stderr)
+            print(f"error: {describe(error)} (PROMPT_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     return 0

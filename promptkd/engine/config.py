@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from promptkd.engine.options import defaults_of, kinds_of
 from promptkd.engine.published_options import OPTIONS, SECTIONS
 from promptkd.engine.values import as_default
 from promptkd.results.settings import node_of
+from promptkd.texts import closest
 from promptkd.written import Written, listed, number, pairs_of, read_yaml, switch, value_of
 
 log = logging.getLogger(__name__)
@@ -102,12 +102,12 @@ def _closest_file(path: Path) -> str:
     """What lies where a file was looked for, as the end of a message."""
     if not path.parent.is_dir() and path.parent.parent.is_dir():
         folders = sorted(folder.name for folder in path.parent.parent.iterdir() if folder.is_dir())
-        close = get_close_matches(path.parent.name, folders, n=1, cutoff=0.3) or [", ".join(folders) or "nothing"]
-        return f"; closest to {path.parent.name}: {close[0]}"
+        close = closest(path.parent.name, folders, 0.3) or ", ".join(folders) or "nothing"
+        return f"; closest to {path.parent.name}: {close}"
     beside = sorted(file.name for file in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-    close = get_close_matches(path.name, beside, n=1, cutoff=0.3)
+    close = closest(path.name, beside, 0.3)
     if close:
-        return f"; closest in {path.parent}: {close[0]}"
+        return f"; closest in {path.parent}: {close}"
     return f"; {path.parent} holds {', '.join(beside) or 'no recipe'}"
 
 
@@ -149,9 +149,9 @@ def merge(
 
 def _closest_key(cfg: CfgNode, key: str, prefix: str) -> str:
     """What keys there are, as the end of a message."""
-    close = get_close_matches(str(key), list(cfg), n=1, cutoff=0.5)
+    close = closest(key, cfg, 0.5)
     if close:
-        return f"; closest: {prefix}{close[0]}"
+        return f"; closest: {prefix}{close}"
     return f"; {prefix or 'the top level'} has {', '.join(sorted(cfg))}"
 
 

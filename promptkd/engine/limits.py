@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 
 from promptkd.bounded import shown
+from promptkd.texts import closest
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ class Limits:
         return next((self._not_chosen(word) for word in words if word not in self.choices), "")
 
     def _not_chosen(self, value: str) -> str:
-        close = get_close_matches(value, [str(choice) for choice in self.choices], n=1)
+        close = closest(value, self.choices)
         names = ", ".join(repr(choice) if choice == "" else str(choice) for choice in self.choices)
-        return f"choose {names}" + (f"; closest: {close[0]}" if close and len(self.choices) > 4 else "")
+        return f"choose {names}" + (f"; closest: {close}" if close and len(self.choices) > 4 else "")
 
     def _low(self) -> str:
         zero = "0, or " if self.or_zero else ""

@@ -17,10 +17,10 @@ from yacs.config import CfgNode
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import set_random_seed
 from promptkd import distributed, exits
-from promptkd.bounded import clipped, shown, whole_number
+from promptkd.bounded import shown, whole_number
 from promptkd.data.loading import views
 from promptkd.engine.callbacks import Callback
-from promptkd.engine.checkpointer import Checkpointer, not_finite
+from promptkd.engine.checkpointer import ANOTHER, Checkpointer, not_finite
 from promptkd.engine.checkpoints import BEST
 from promptkd.engine.evaluator import Classifier, Evaluator
 from promptkd.engine.progress import Progress
@@ -30,6 +30,7 @@ from promptkd.engine.step import Losses, Step, scaled_rate
 from promptkd.engine.task import Task
 from promptkd.engine.trackers import Trackers
 from promptkd.model.prompted_clip import PromptedClip
+from promptkd.texts import clipped
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Training:
             self._take_back(run)
         except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, ValueError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else error
-            raise ValueError(f"{folder}: 'run' of its newest checkpoint is damaged ({clipped(reason)})") from error
+            raise ValueError(f"{folder}: 'run' of its newest checkpoint: {clipped(reason)}: {ANOTHER}") from error
         if self.cfg.TEST.FINAL_MODEL != "last_step" and self.best > float("-inf"):
             self.checkpointer.bring_best(folder)
         return epochs

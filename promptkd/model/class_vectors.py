@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptkd.bounded import clipped, named, parse_json, shown, texts
+from promptkd.bounded import named, parse_json, shown, texts
 from promptkd.files import replacing
 from promptkd.model.parts import Clip
 from promptkd.model.prompting import takes_text_prompts
@@ -22,6 +21,7 @@ from promptkd.model.templates import check_template
 from promptkd.model.text import encode_texts
 from promptkd.model.tokens import class_prompt, embed
 from promptkd.tensors import read_safetensors
+from promptkd.texts import clipped, closest
 
 FILE_NAME = "class_vectors.safetensors"
 KINDS = ("unit", "mean")
@@ -55,8 +55,8 @@ class ClassVectors:
         rows = {name: row for row, name in reversed(list(enumerate(self.classnames)))}
         missing = [name for name in classnames if name not in rows]
         if missing:
-            close = get_close_matches(missing[0], self.classnames, n=1)
-            hint = f"; closest: {close[0]!r}" if close else ""
+            close = closest(missing[0], self.classnames)
+            hint = f"; closest: {close!r}" if close else ""
             raise ValueError(
                 f"no class vector for {len(missing)} of {len(classnames)} classes, first {missing[0]!r}{hint}: "
                 f"they hold {len(self.classnames)} classes, by {self.source.get('made_by', 'an unknown teacher')}"

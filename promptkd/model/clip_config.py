@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from promptkd.bounded import clipped, named, read_json, shown, whole_number
+from promptkd.bounded import named, read_json, shown, whole_number
+from promptkd.texts import clipped
 
 LONGEST_TEXT = 4096  # tokens
 # Largest whole number of each size; a list is checked number by number (a ResNet's layers, an image's sides).

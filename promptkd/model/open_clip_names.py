@@ -26,12 +26,13 @@ from open_clip.pretrained import (
 from safetensors.torch import save_file
 from torch import Tensor
 
-from promptkd.bounded import clipped, named, shown
+from promptkd.bounded import named, shown
 from promptkd.model.clip_config import read_config
 from promptkd.model.parts import Clip
 from promptkd.model.weights import NUMBERS, read_state
 from promptkd.tensors import check_finite
 from promptkd.tensors.numpy_files import read_numpy
+from promptkd.texts import clipped
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
 CONFIG_FILE = "open_clip_config.json"

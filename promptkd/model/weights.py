@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from promptkd.bounded import clipped, named, shown
+from promptkd.bounded import named, shown
 from promptkd.model.clip_config import LONGEST_TEXT
 from promptkd.tensors import check_finite, read_weights, without_wrapper
+from promptkd.texts import clipped
 
 # Beginnings of the names in a CLIP's state dict, without what a wrapper puts in front; and entries that are no weights.
 CLIP_NAMES = ("visual.", "logit_scale", "text_projection", "positional_embedding", "token_embedding.", "text.")

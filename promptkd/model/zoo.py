@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -16,12 +15,13 @@ from open_clip.model import CLIP, build_model_from_openai_state_dict
 from open_clip.pretrained import get_pretrained_url, list_pretrained_models_by_tag
 from torch import Tensor
 
-from promptkd.bounded import clipped, named
+from promptkd.bounded import named, shown
 from promptkd.home import ROOT
 from promptkd.model.clip_config import is_plain, read_config
 from promptkd.model.open_clip_names import from_open_clip
 from promptkd.model.parts import Clip
 from promptkd.model.weights import check_values, read_state
+from promptkd.texts import clipped, closest
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +70,10 @@ def load_clip(name: str, text: bool = True) -> Clip:
     elif name.startswith("hf-hub:") or name.partition(":")[0].replace("/", "-") in open_clip.list_models():
         model = from_open_clip(name)
     else:
-        close = get_close_matches(name, [*available_models(), *open_clip.list_models()], n=1, cutoff=0.4)
+        close = closest(name, [*available_models(), *open_clip.list_models()], 0.4)
         raise ValueError(
-            f"no CLIP model {name!r}"
-            + (f"; closest: {close[0]!r}" if close else "")
+            f"no CLIP model {shown(name)}"
+            + (f"; closest: {close!r}" if close else "")
             + f". Choose one of {', '.join(available_models())}, open_clip's architecture:tag, hf-hub:... or a file"
         )
     if not text:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from promptkd.home import shown_command
 from promptkd.results.record import FILE_NAME, RunRecord
+from promptkd.texts import closest
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ def where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
         values = [_text_of(content, key) for content in contents]
         if runs and all(value is None for value in values):
             names = sorted({name for content in contents for name in content})
-            close = get_close_matches(key, names, n=1, cutoff=0.5)
-            hint = f"closest: {close[0]}" if close else f"there are {', '.join(names)}"
+            close = closest(key, names, 0.5)
+            hint = f"closest: {close}" if close else f"there are {', '.join(names)}"
             raise ValueError(f"--where {condition!r}: no run has an entry {key}; {hint}")
         runs = [run for run, value in zip(runs, values, strict=True) if value in accepted]
     return list(runs)

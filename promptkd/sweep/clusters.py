@@ -17,7 +17,7 @@ from promptkd.sweep.execute import execute
 from promptkd.sweep.jobs import Job, Outcome
 from promptkd.sweep.lock import holder
 from promptkd.sweep.progress import Progress
-from promptkd.texts import one_line, shortened
+from promptkd.texts import clipped, one_line
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _collect_ray(ray: Any, jobs: Sequence[Job], references: dict[str, Any], prog
                 except ray.exceptions.RayError as error:
                     # The cluster lost it, more often than it tries again; nothing is known against the run itself.
                     message = one_line(error) or repr(error)
-                    outcomes[name] = Outcome(name, "lost", f"Ray: {shortened(message, 200)}")
+                    outcomes[name] = Outcome(name, "lost", f"Ray: {clipped(message)}")
                 progress.ended(outcomes[name])
             for job in jobs:  # Ray decides when a run starts: it has when its directory is locked
                 if job.name not in outcomes and not progress.is_running(job) and holder(job.directory):

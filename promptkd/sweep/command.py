@@ -31,7 +31,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptkd.exits import describe, say_interrupted
+from promptkd.bounded import named
+from promptkd.errors import describe
+from promptkd.exits import say_interrupted
 from promptkd.results import record
 from promptkd.sweep import clusters, engines
 from promptkd.sweep.expand import jobs_of
@@ -39,7 +41,7 @@ from promptkd.sweep.jobs import LOG, Job, Outcome, failure_of, now, refuse_taken
 from promptkd.sweep.plan import read_plan
 from promptkd.sweep.progress import Foreground, Progress
 from promptkd.tables import command as collect
-from promptkd.texts import shortened
+from promptkd.texts import clipped
 from promptkd.written import whole_number
 
 ENGINES = ("local", "ray", "slurm")
@@ -92,7 +94,12 @@ def jobs_from(args: argparse.Namespace) -> list[Job]:
     given = {name: getattr(args, name) for name in names}
     given["set"] = _by_key("--set", [pair for words in args.set for pair in zip(words[::2], words[1::2], strict=True)])
     given["grid"] = _by_key("--grid", [(words[0], words[1:]) for words in args.grid])
-    return jobs_of(read_plan(args.plan, given))
+    try:
+        return jobs_of(read_plan(args.plan, given))
+    except ValueError as error:
+        if not args.plan or named(args.plan) in str(error):
+            raise
+        raise ValueError(f"{named(args.plan)}: {error}") from error
 
 
 def _by_key(option: str, entries: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -110,7 +117,7 @@ def listing(jobs: Sequence[Job], states: Mapping[str, tuple[str, str]]) -> str:
     """The jobs and their states as a table, and the number of each state."""
     from tabulate import tabulate
 
-    rows = [[states[job.name][0], job.name, shortened(states[job.name][1], 100)] for job in jobs]
+    rows = [[states[job.name][0], job.name, clipped(states[job.name][1], 100)] for job in jobs]
     text = tabulate(rows, headers=["state", "run", ""], disable_numparse=True)
     return f"{text}\n{_counts([states[job.name][0] for job in jobs])}"
 

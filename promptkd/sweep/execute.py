@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from promptkd import bounded
-from promptkd.exits import describe
+from promptkd.errors import describe
 from promptkd.results import record
 from promptkd.results.record import RunRecord
 from promptkd.sweep.jobs import FAILURE, LOG, Job, Outcome, failure_of, now, record_failure, result_of

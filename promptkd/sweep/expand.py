@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from promptkd import home
-from promptkd.bounded import clipped, shown
+from promptkd.bounded import shown
 from promptkd.results.settings import node_of
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
 from promptkd.sweep.plan import Plan
 from promptkd.sweep.recipes import FULL_DATA, LEARNS_NOTHING, PSEUDO_LABELLED, SHARED, SHOTS, STUDENTS, belongs
+from promptkd.texts import clipped
 from promptkd.written import Written, number, value_of
 
 MOST_RUNS = 20_000  # of one plan; the benchmark of all methods, protocols, shots and seeds has some 6,000

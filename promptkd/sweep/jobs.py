@@ -14,7 +14,7 @@ from promptkd.results.directory import read_configuration
 from promptkd.results.record import RunRecord
 from promptkd.results.settings import fingerprint
 from promptkd.sweep.lock import holder
-from promptkd.texts import plain, shortened
+from promptkd.texts import clipped
 
 LOG = "run.log"  # the run's output
 FAILURE = "sweep.json"  # the run's last failure
@@ -59,7 +59,7 @@ class Job:
             wanted, value = hints.get(key), list(value) if isinstance(value, tuple) else value
             texts = not isinstance(value, list) or all(isinstance(one, str) and "\0" not in one for one in value)
             if wanted is None or type(value) is not wanted or not texts or (isinstance(value, str) and "\0" in value):
-                raise ValueError(f"{shortened(plain(key), 40)} of a job is wrong")
+                raise ValueError(f"{clipped(key, 40)} of a job is wrong")
         if lacking := [key for key in ("name", "directory", "command", "config_hash") if not entries.get(key)]:
             raise ValueError(f"a job lacks {', '.join(lacking)}")
         lists = {key: tuple(entries[key]) for key in ("command", "needs") if key in entries}

@@ -36,7 +36,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from promptkd.exits import describe, say_interrupted
+from promptkd.errors import describe
+from promptkd.exits import say_interrupted
 from promptkd.sweep import command as sweep
 from promptkd.sweep import own_images
 from promptkd.sweep.expand import jobs_of

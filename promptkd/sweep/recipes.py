@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from promptkd.bounded import shown
 from promptkd.home import ROOT
 from promptkd.results.settings import sections_of
+from promptkd.texts import closest
 from promptkd.written import number
 
 CONFIGS = ROOT / "configs"
@@ -231,6 +231,6 @@ def whole(name: str, word: str) -> int:
 def check(name: str, choices: list[str], what: str) -> None:
     """Raises ValueError where a name is none of the choices, with the closest."""
     if name not in choices:
-        close = get_close_matches(name, choices, n=1, cutoff=0.4)
-        hint = f"; closest: {close[0]}" if close else ""
+        close = closest(name, choices, 0.4)
+        hint = f"; closest: {close}" if close else ""
         raise ValueError(f"no {what} {shown(name)}{hint}. There are {', '.join(sorted(choices))}")

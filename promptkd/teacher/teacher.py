@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from promptkd.model.spec import PromptSpec
 from promptkd.model.templates import DEFAULT
 from promptkd.model.zoo import load_clip
 from promptkd.results.settings import dataset_name
+from promptkd.texts import closest
 
 
 def load_teacher(
@@ -80,8 +80,8 @@ def class_note(source: str, classnames: Sequence[str]) -> str:
         return ""
     shown = []
     for name in strange[:5]:
-        close = get_close_matches(clip_name(name), known, n=1, cutoff=0.8)
-        shown.append(f"{name!r}" + (f" (did you mean {known[close[0]]!r}?)" if close else ""))
+        close = closest(clip_name(name), known, 0.8)
+        shown.append(f"{name!r}" + (f" (did you mean {known[close]!r}?)" if close else ""))
     return (
         f"{len(strange)} of {len(classnames)} classes are none of the {len(known)} of the teacher's data set: "
         f"{', '.join(shown)}{', ...' if len(strange) > 5 else ''}; it knows them by their names alone"

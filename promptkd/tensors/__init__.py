@@ -13,10 +13,11 @@ from typing import Any
 
 from torch import Tensor
 
-from promptkd.bounded import clipped, named
+from promptkd.bounded import named
 from promptkd.tensors.archives import Archive, is_archive
 from promptkd.tensors.legacy import read_legacy
 from promptkd.tensors.plain import read_safetensors
+from promptkd.texts import clipped
 
 __all__ = [
     "check_finite",

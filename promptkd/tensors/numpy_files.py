@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as numpy_format
 
-from promptkd.bounded import clipped, named, shown
+from promptkd.bounded import named, shown
 from promptkd.tensors.archives import check_index, check_sizes
+from promptkd.texts import clipped
 
 
 def read_numpy(path: str | Path) -> dict[str, np.ndarray]:

@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from promptkd.bounded import clipped, named, parse_json, shown
+from promptkd.bounded import named, parse_json, shown
+from promptkd.texts import clipped
 
 _LONGEST_HEADER = 2**24  # bytes
 _DTYPES = {

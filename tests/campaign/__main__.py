@@ -26,11 +26,13 @@ from campaign.bench import Bench  # noqa: E402
 from campaign.cases import KINDS_OF_END, Tally, run_case  # noqa: E402
 from campaign.kills import KILLS  # noqa: E402
 from campaign.kinds import KINDS  # noqa: E402
+from campaign.reads import through_readers  # noqa: E402
 
 from promptkd.home import ROOT  # noqa: E402
 
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- campaign -->", "<!-- end of campaign -->"
+READERS = "all formats, through their readers"
 SLOW = ("kill -9: a sweep", "kill -9: torchrun with two processes")
 
 
@@ -42,7 +44,9 @@ def run(bench: Bench, names: Sequence[str], kills: int) -> dict[str, Tally]:
     tallies = {}
     for name in names:
         tally, start = tallies.setdefault(name, Tally()), time.monotonic()
-        if name in KILLS:
+        if name == READERS:
+            through_readers(bench, tally)
+        elif name in KILLS:
             KILLS[name](bench, tally, kills)
         else:
             for case in KINDS[name](bench):
@@ -75,12 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few cases, and no page")
-    parser.add_argument("--kinds", nargs="+", default=[], choices=[*KINDS, *KILLS], metavar="KIND")
+    parser.add_argument("--kinds", nargs="+", default=[], choices=[READERS, *KINDS, *KILLS], metavar="KIND")
     parser.add_argument("--kills", type=int, default=20, help="of each kind of kill -9")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-page", action="store_true", help="print the table alone")
     args = parser.parse_args(argv)
-    names = args.kinds or [name for name in (*KINDS, *KILLS) if not (args.quick and name in SLOW)]
+    names = args.kinds or [name for name in (READERS, *KINDS, *KILLS) if not (args.quick and name in SLOW)]
     folder, start = Path(tempfile.mkdtemp(prefix="campaign-")), time.monotonic()
     try:
         bench = Bench(folder, 0.08 if args.quick else 1.0, args.seed)

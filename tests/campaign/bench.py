@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,6 @@ class Bench:
     seed: int = 0
     clips: dict[str, str] = field(init=False)
     root: str = field(init=False)
-    _places: int = 0
 
     def __post_init__(self) -> None:
         for name in ("clips", "data"):
@@ -48,11 +48,8 @@ class Bench:
         return max(2, round(full * self.share))
 
     def place(self) -> Path:
-        """A new folder."""
-        self._places += 1
-        place = self.folder / f"case{self._places}"
-        place.mkdir()
-        return place
+        """A new folder, also of a process that was forked from this one."""
+        return Path(tempfile.mkdtemp(prefix="case", dir=self.folder))
 
     def words(self, trainer: str, output: Path, *more: str, epochs: int = 2) -> list[str]:
         """Words of train.py for a tiny run."""
@@ -113,4 +110,4 @@ def numbers(output: Path) -> Any:
     return json.loads((output / "results.json").read_text())["metrics"]
 
 
-__all__ = ["Bench", "command", "in_a_fork", "learned", "made_up", "numbers", "train"]
+__all__ = ["Bench", "command", "in_a_fork", "learned", "made_up", "numbers", "promptkd", "train"]

@@ -18,6 +18,7 @@ import torch
 from campaign import damage
 from campaign.bench import Bench, command, learned, made_up, train
 from campaign.cases import Case
+from campaign.reads import through_commands
 
 from promptkd.engine import checkpoints
 from promptkd.engine.step import Step
@@ -281,6 +282,7 @@ def _is_whole(path: Path) -> bool:
 
 
 KINDS: dict[str, Callable[[Bench], Iterator[Case]]] = {
+    "all formats, through commands": through_commands,
     "results.json in tables": damaged_results,
     "results.json of a run": damaged_results_of_a_run,
     "checkpoints to go on from": damaged_checkpoints,

@@ -12,8 +12,8 @@ from promptkd import logs
 from promptkd.data.benchmark import BenchmarkDataset
 from promptkd.data.download.fetch import fetch
 from promptkd.data.download.sources import PARTS, Part
-from promptkd.data.errors import one_line
 from promptkd.data.layout import missing_files
+from promptkd.errors import describe
 
 log = logging.getLogger(__name__)
 
@@ -105,5 +105,5 @@ def _download_part(part: Part, kind: type[BenchmarkDataset], root: Path, keep: b
             log.info("%s: %s files added under %s", name, f"{fetch(source, root, keep):,}", root / source.to)
             return True
         except (OSError, ValueError) as error:
-            log.warning("%s: %s", name, one_line(error))
+            log.warning("%s: %s", name, describe(error))
     return False

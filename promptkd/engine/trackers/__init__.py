@@ -21,10 +21,10 @@ import torch
 from yacs.config import CfgNode
 
 from promptkd import distributed
-from promptkd.bounded import clipped
 from promptkd.engine.trackers.tracker import Picture, Scalar, Start, Tracker
 from promptkd.results.record import RunRecord
 from promptkd.results.settings import relevant
+from promptkd.texts import clipped
 
 log = logging.getLogger(__name__)
 
