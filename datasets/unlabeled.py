@@ -47,7 +47,7 @@ class Unlabeled(BenchmarkDataset):
                 f"Unlabeled: no class list; put classnames.txt, one name a line, into {root}, or set DATASET.CLASSNAMES"
             )
         self.class_list = read_class_list(path)
-        check_classnames("Unlabeled", self.class_list)
+        check_classnames(f"Unlabeled: {path.name}", self.class_list)
         warn_of_folder_names(root, path.name, self.class_list)
         layout, left = Layout(root, root, root), LeftOut()
         test: list[Item] = []

@@ -7,8 +7,9 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
+from promptkd.bounded import shown
 from promptkd.data.splits import Listing
-from promptkd.texts import is_utf8, path_text
+from promptkd.texts import clipped, is_utf8, path_text
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +48,8 @@ def check_listing(
         raise ValueError(f"{name}: labels are not 0..{len(names) - 1}; first odd one: {gaps[0]}")
     for part, items in (("train", listing.train), ("test", listing.test)):
         if items and (absent := sorted(set(names) - {label for _, label, _ in items})):
-            shown = ", ".join(repr(names[label]) for label in absent[:10])
-            text = f"{name}: {len(absent)} of {len(names)} classes have no {part} images: {shown}"
+            few = ", ".join(repr(names[label]) for label in absent[:10])
+            text = f"{name}: {len(absent)} of {len(names)} classes have no {part} images: {few}"
             if part == "train" or not test_gaps_allowed:
                 raise ValueError(text)
             log.warning(text)
@@ -63,14 +64,18 @@ def check_classnames(name: str, classnames: Sequence[str], same_names_allowed: b
     """
     check_utf8(name, classnames)
     if len(classnames) < 2:
-        raise ValueError(f"{name}: {len(classnames)} class ({', '.join(classnames)}); a classifier needs two at least")
+        raise ValueError(
+            f"{name}: {len(classnames)} class ({clipped(', '.join(classnames), 80)}); a classifier needs two at least"
+        )
     if "" in map(str.strip, classnames):
         raise ValueError(f"{name}: class {[c.strip() for c in classnames].index('')} has an empty name")
     if same := same_names(classnames):
-        shown = "; ".join(" = ".join(map(repr, group)) for group in same[:5])
+        several = "; ".join(" = ".join(map(shown, group[:3])) for group in same[:5])
         if not same_names_allowed:
-            raise ValueError(f"{name}: class names that CLIP cannot tell apart: {shown}; give each class its own name")
-        log.info("%s: class names that CLIP cannot tell apart, as published: %s", name, shown)
+            raise ValueError(
+                f"{name}: class names that CLIP cannot tell apart: {several}; give each class its own name"
+            )
+        log.info("%s: class names that CLIP cannot tell apart, as published: %s", name, several)
 
 
 def check_utf8(name: str, classnames: Sequence[str]) -> None:

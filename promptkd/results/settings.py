@@ -8,6 +8,8 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from promptkd.texts import is_utf8, path_text
+
 # Keys that change where or how fast a run computes, not what: two runs that differ in these alone are the same run.
 _WITHOUT_EFFECT = {
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "EVAL_ONLY", "MODEL_DIR", "STRICT", "LOGGER", "DATASET.ROOT",
@@ -61,11 +63,16 @@ def dataset_name(cfg: CfgNode) -> str:
 
 
 def as_dict(cfg: CfgNode) -> dict[str, Any]:
-    """A configuration as plain nested dictionaries, tuples as lists."""
-    return {
-        key: as_dict(value) if isinstance(value, CfgNode) else list(value) if isinstance(value, tuple) else value
-        for key, value in cfg.items()
-    }
+    """A configuration as plain nested dictionaries, tuples as lists; a path that is not UTF-8 as `path_text` has it."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, CfgNode):
+            return as_dict(value)
+        if isinstance(value, str) and not is_utf8(value):
+            return path_text(value)
+        return list(value) if isinstance(value, tuple) else value
+
+    return {key: plain(value) for key, value in cfg.items()}
 
 
 def relevant(cfg: CfgNode) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import Tensor
 
 from promptkd.bounded import named, parse_json, shown
-from promptkd.texts import clipped
+from promptkd.texts import clipped, is_utf8
 
 _LONGEST_HEADER = 2**24  # bytes
 _DTYPES = {
@@ -38,7 +38,8 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
         if fault := _fault(entry, length):
             raise ValueError(f"{named(path)}: tensor {shown(name)} has {fault}")
     try:
-        return load_file(path), texts
+        # safetensors maps a file into memory where it can write the path in UTF-8.
+        return load_file(path) if is_utf8(str(path)) else load(path.read_bytes()), texts
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError, MemoryError) as error:
         raise ValueError(f"{named(path)} is no safetensors file that can be read ({clipped(error)})") from error
 

@@ -45,7 +45,7 @@ class Bench:
 
     def count(self, full: int) -> int:
         """The number of cases in place of the full one."""
-        return max(2, round(full * self.share))
+        return max(1, round(full * self.share))
 
     def place(self) -> Path:
         """A new folder, also of a process that was forked from this one."""
