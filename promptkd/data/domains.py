@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +18,7 @@ from promptkd.data.benchmark import BenchmarkDataset, option
 from promptkd.data.folders import innermost, list_folders, list_images
 from promptkd.data.layout import Layout
 from promptkd.data.splits import Item, Listing, by_label, random_split
+from promptkd.texts import closest
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ class DomainDataset(BenchmarkDataset):
         known = {_plain(name): domain for domain, names in cls.places.items() for name in (domain, *names)}
         if domain := known.get(_plain(word)):
             return domain
-        close = get_close_matches(_plain(word), known, n=1)
-        hint = f"did you mean {known[close[0]]}? " if close else ""
+        close = closest(_plain(word), known)
+        hint = f"did you mean {known[close]}? " if close else ""
         raise ValueError(f"DATASET.DOMAIN {shown(word)} is no domain of {cls.__name__}: {hint}There are {names}")
 
     @classmethod

@@ -18,13 +18,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptkd import exits, files
-from promptkd.bounded import clipped, named, read_text
+from promptkd import files
+from promptkd.bounded import named, read_text
 from promptkd.deploy import card_text
+from promptkd.errors import describe
 from promptkd.home import expanded
 from promptkd.results.record import FILE_NAME as RESULT
 from promptkd.results.record import RunRecord
 from promptkd.results.search import Run
+from promptkd.texts import clipped
 
 if TYPE_CHECKING:
     from promptkd.tables.summaries import Summary
@@ -125,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         directory = Path(expanded(args.run))
         file = write(directory, Path(expanded(args.file)) if args.file else directory / FILE_NAME)
     except (OSError, ValueError) as error:
-        print(f"error: {exits.describe(error)}", file=sys.stderr)
+        print(f"error: {describe(error)}", file=sys.stderr)
         return 1
     print(f'{file}: fill in the licences, marked "{card_text.FILL_IN}"')
     return 0

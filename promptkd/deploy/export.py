@@ -19,9 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptkd.bounded import clipped
 from promptkd.home import expanded
-from promptkd.texts import one_line
+from promptkd.texts import clipped, one_line
 
 if TYPE_CHECKING:
     from promptkd.deploy.exporting.forms import Form

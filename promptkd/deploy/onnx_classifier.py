@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptkd import bounded
 from promptkd.deploy.onnx_file import OnnxDescription, read_checked
 from promptkd.deploy.ranking import likeliest, softmax
+from promptkd.texts import closest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,8 +78,8 @@ class OnnxClassifier:
         """
         for name in classnames:
             if name not in self._all:
-                close = get_close_matches(name, self._all, n=1)
-                hint = f"; closest: {close[0]!r}" if close else ""
+                close = closest(name, self._all)
+                hint = f"; closest: {close!r}" if close else ""
                 raise ValueError(f"{bounded.shown(name)} is none of the {len(self._all)} classes of the export{hint}")
         self._names = tuple(classnames)
         self._columns = [self._all.index(name) for name in classnames]

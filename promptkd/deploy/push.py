@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from promptkd import bounded, exits
+from promptkd import bounded
 from promptkd.deploy import export_folder, hub
 from promptkd.deploy.card import FILE_NAME as CARD
 from promptkd.deploy.card_text import FILL_IN, PLACE
+from promptkd.errors import describe
 from promptkd.home import expanded
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         address = push(name, content, args.private, args.update)
     except (OSError, ValueError, ImportError) as error:
-        print(f"error: {exits.describe(error)}", file=sys.stderr)
+        print(f"error: {describe(error)}", file=sys.stderr)
         return 1
     print(f'{address}: load it with promptkd.load("hf-hub:{name}")')
     return 0

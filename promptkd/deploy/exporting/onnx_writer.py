@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptkd import files
-from promptkd.bounded import clipped
 from promptkd.deploy.onnx_file import KEY, LARGEST, OnnxDescription, with_hash
+from promptkd.texts import clipped
 
 if TYPE_CHECKING:
     from promptkd.deploy.classifier import Classifier

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptkd import files
-from promptkd.bounded import clipped
 from promptkd.deploy.exporting.onnx_writer import module_of
+from promptkd.texts import clipped
 
 if TYPE_CHECKING:
     import numpy as np

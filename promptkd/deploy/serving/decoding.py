@@ -8,8 +8,8 @@ from functools import cache
 
 from PIL import Image
 
-from promptkd.bounded import clipped
 from promptkd.deploy.serving.limits import RefusalError
+from promptkd.texts import clipped
 
 # Others (TIFF, PSD, fonts, films ...) have decoders that few people look at.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "HEIF", "AVIF")

@@ -9,8 +9,9 @@ import base64
 import binascii
 from email.message import Message
 
-from promptkd.bounded import clipped, parse_json
+from promptkd.bounded import parse_json
 from promptkd.deploy.serving.limits import RefusalError
+from promptkd.texts import clipped
 
 FIELD = "image"  # of a form, and of JSON
 PARTS = 8  # of a form, that are looked at

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from promptkd import exits
+from promptkd.errors import describe
 from promptkd.home import expanded
 
 log = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with exits.interruptible():
             measure(args)
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"error: {exits.describe(error)}", file=sys.stderr)
+        print(f"error: {describe(error)}", file=sys.stderr)
         return 1
     return 0
 
