@@ -52,6 +52,7 @@ def run(bench: Bench, names: Sequence[str], kills: int) -> dict[str, Tally]:
             for case in KINDS[name](bench):
                 run_case(case, tally, bench.folder)
         print(f"{name}: {sum(tally.ends.values())} cases in {time.monotonic() - start:.0f} s", flush=True)
+        print(table({name: tally}).splitlines()[-1], flush=True)  # what a campaign that is stopped has shown
         for fault in tally.faults:
             print(f"  {fault}", flush=True)
     return tallies
