@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptkd.bounded import clipped, named, shown
+from promptkd.bounded import named, shown
 from promptkd.deploy.export_folder import is_export
+from promptkd.texts import clipped, closest
 
 if TYPE_CHECKING:  # imported where it is used: nothing of this package loads PyTorch by being imported
     from torch import Tensor
@@ -137,8 +137,8 @@ def check_changes(
         known = list(present) if kind == "rename" else [rename.get(name, name) for name in present]
         for name in asked:
             if name not in known:
-                close = get_close_matches(name, known, n=1)
-                hint = f"closest: {close[0]!r}" if close else f"it has {len(known)}, first {shown(known[0])}"
+                close = closest(name, known)
+                hint = f"closest: {close!r}" if close else f"it has {len(known)}, first {shown(known[0])}"
                 raise ValueError(f"no class {shown(name)} to {kind}; {hint}")
     left = [rename.get(name, name) for name in present]
     left = [name for name in left if name not in set(remove)] + list(add)

@@ -37,23 +37,13 @@ ARROWS = """
   __main__    |                                                             | __init__ exits logs texts
   model       | home files logs texts bounded tensors |
   distributed | model logs                                                  |
-<<<<<<< HEAD
-  data        | home files logs texts distributed dassl bounded | guests deploy
-=======
-  data        | home files logs texts distributed dassl bounded errors | guests
->>>>>>> 8eca6cb (One helper for the closest name, for a clipped text, and for an error as a line; what a resumed run takes back is checked in one place; commands are fuzzed in the campaign)
+  data        | home files logs texts distributed dassl bounded errors | guests deploy
   results     | home files logs texts bounded |
   engine | home files logs texts distributed model data results dassl exits errors bounded tensors written | guests
   teacher     | home files logs texts distributed model data results dassl engine bounded tensors |
-<<<<<<< HEAD
   tables      | home files logs texts pages results bounded |
-  sweep       | home files logs texts results tables exits bounded written | data engine guests
-  deploy | home files logs texts pages results bounded exits | model data engine teacher guests dassl tensors tables
-=======
-  tables      | home files logs texts results bounded |
-  sweep       | home files logs texts results tables exits errors bounded written | data engine guests
-  deploy      | home files logs texts results bounded exits errors | model data engine guests dassl tensors tables
->>>>>>> 8eca6cb (One helper for the closest name, for a clipped text, and for an error as a line; what a resumed run takes back is checked in one place; commands are fuzzed in the campaign)
+  sweep       | home files logs texts results tables exits bounded written errors | data engine guests
+ deploy|home files logs texts pages results bounded exits errors | model data engine teacher guests dassl tensors tables
   clip        | files model bounded tensors |
   datasets    | home files logs texts data dassl bounded |
   trainers    | home files logs texts distributed model data engine teacher dassl face |
@@ -70,11 +60,7 @@ LIGHT = (
     "written",
     "logs",
     "exits",
-<<<<<<< HEAD
     "pages",
-=======
-    "errors",
->>>>>>> 8eca6cb (One helper for the closest name, for a clipped text, and for an error as a line; what a resumed run takes back is checked in one place; commands are fuzzed in the campaign)
     "results",
     "tables",
     "sweep",
