@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 
 from promptkd.tables.summaries import METRICS, Summaries, Summary
-from promptkd.tables.table import Percentage, Table, TableCell
+from promptkd.tables.table import Papers, Percentage, Table, TableCell
 
 GROUPS = ("base", "new", "hm", "all")
 
 
-def attacked_tables(summaries: Summaries) -> list[Table]:
-    """A table for each protocol and way to learn: a row for each method, data set and class group."""
+def attacked_tables(summaries: Summaries, compare: bool = True) -> list[Table]:
+    """A table for each protocol and way to learn: a row for each method, data set and class group.
+
+    Args:
+        summaries: what is shown.
+        compare: whether published numbers stand below ours where there are any.
+    """
     tables = []
     rows = {method: row for method, row in summaries.items() if any(attacks_of(one) for one in row.values())}
     for kind in sorted({(method.protocol, method.transductive) for method in rows}):
         some = {method: row for method, row in rows.items() if (method.protocol, method.transductive) == kind}
-        tables.append(_table(kind, some))
+        tables.append(_table(kind, some, compare))
     return tables
 
 
@@ -32,7 +37,7 @@ def radius(name: str) -> float | None:
     return float(match[1]) if match else None
 
 
-def _table(kind: tuple[str, bool], rows: Summaries) -> Table:
+def _table(kind: tuple[str, bool], rows: Summaries, compare: bool) -> Table:
     protocol, transductive = kind
     learned = "TRANSDUCTIVE: learned from unlabelled images of the tested classes" if transductive else "inductive"
     names: list[str] = []
@@ -41,18 +46,21 @@ def _table(kind: tuple[str, bool], rows: Summaries) -> Table:
             names += [name for name in attacks_of(summary) if name not in names]
     names.sort(key=lambda name: (name != "clean", radius(name) or 0.0, name))
     lines: list[list[TableCell]] = []
+    papers = Papers(compare)
     for method, row in rows.items():
         for dataset, summary in row.items():
             for group in GROUPS:
                 values = [_cell(summary, f"{group}/{name}") for name in names]
                 if any(values):
                     lines.append([method.label, dataset, METRICS[group], *values, str(len(summary.seeds))])
+                    numbers = [papers.find(method, summary, dataset, f"{group}/{name}") for name in names]
+                    lines += papers.lines(["", "", ""], values, numbers)
     note = (
         "Percent, under attack on the same images as clean: l_inf in pixels, eps in 1/255; the attacker knows all. "
         "Rows compare where images and steps are the same (results.json, robustness)."
     )
     headers = ["method", "data set", "group", *names, "seeds"]
-    return Table(f"{protocol}, {learned}: accuracy under attack", headers, lines, [note])
+    return Table(f"{protocol}, {learned}: accuracy under attack", headers, lines, [note, *papers.notes()])
 
 
 def _cell(summary: Summary, metric: str) -> TableCell:

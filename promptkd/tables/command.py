@@ -50,7 +50,7 @@ def text_of(summaries: Summaries, left_out: Sequence[str], form: str, compare: b
         return render.json_text(summaries, left_out)
     if form == "csv":
         return render.csv_text(summaries)
-    tables = [*build.build(summaries, compare), *attacked_tables(summaries)]
+    tables = [*build.build(summaries, compare), *attacked_tables(summaries, compare)]
     if form == "terminal":  # the window's columns, or those of COLUMNS; any number where it goes to a file
         return render.terminal(tables, shutil.get_terminal_size((0, 0)).columns)
     return {"markdown": render.markdown, "latex": render.latex}[form](tables)

@@ -75,7 +75,7 @@ def find(
     Args:
         method: the row.
         datasets: one data set, or all of the row for their average, which must be those of the paper's average.
-        metric: "base", "new", "hm" or "all".
+        metric: "base", "new", "hm" or "all"; under attack "base/pgd100_eps1", ...
         settings: of all runs of the row; methods without labels are compared only where theirs are the published ones.
     """
     datasets = frozenset(datasets)
@@ -90,13 +90,24 @@ def find(
         return None
     if method.trainer.endswith("_KDPL") and method.teacher != _KDPL_TEACHER:
         return None
+    if method.trainer == "FAP" and (settings or {}).get("TRAINER.FAP.EPS") != 1.0:
+        return None
     called = _name(method, settings or {})
-    key = (called, method.backbone, method.protocol, name, {"all": "acc"}.get(metric, metric))
+    key = (called, method.backbone, method.protocol, name, _metric(metric))
     for shots in (method.shots, None):
         number = _numbers().get((*key, method.transductive, shots))
         if number:
             return number
     return None
+
+
+def _metric(name: str) -> str:
+    """The tables' name of a metric of ours: those under attack are of 100 steps and 1/255."""
+    group, _, attack = name.partition("/")
+    group = {"all": "acc"}.get(group, group)
+    if attack == "pgd100_eps1":
+        return "pgd100" if group == "acc" else f"{group}_pgd100"
+    return group if attack in ("", "clean") else name
 
 
 def _name(method: Method, settings: Mapping[str, Any]) -> str:
