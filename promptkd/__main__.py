@@ -39,6 +39,7 @@ COMMANDS = {  # name -> its module, and what it does
     "train": ("promptkd.engine.command", "one run: train, evaluate, results.json"),
     "launch": ("promptkd.sweep.launch", "a method by one protocol, with what it needs first; what scripts/ call"),
     "sweep": ("promptkd.sweep.command", "many runs: methods x data sets x protocols x shots x seeds"),
+    "foreign": ("promptkd.host.command", "somebody's repository in the manner of CoOp, as it is"),
     "collect": ("promptkd.tables.command", "tables and a report of finished runs"),
     "predict": ("promptkd.deploy.predict", "classify images with a finished run"),
     "classes": ("promptkd.deploy.classes", "add, remove or rename the classes of a finished run"),

@@ -12,15 +12,17 @@ A plain name is ours where Python itself would find our folder under it, and onl
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.abc
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from promptkd.home import INSTALLED, ROOT
 
@@ -35,9 +37,86 @@ def register() -> None:
 
 
 def register_datasets() -> None:
-    """Imports every data set: each file of the folder is one."""
-    for name in sorted(module.name for module in pkgutil.iter_modules([str(ROOT / "datasets")])):
+    """Imports every data set: each file of the folder is one, those that have a configuration first.
+
+    A file that was dropped in comes after them, so that the names of its classes are those that are still free.
+    """
+    configured = {path.stem for path in (ROOT / "configs" / "datasets").glob("*.yaml")}
+    names = [module.name for module in pkgutil.iter_modules([str(ROOT / "datasets")])]
+    for name in sorted(names, key=lambda name: (name not in configured, name)):
         importlib.import_module(f"promptkd.datasets.{name}")
+
+
+def import_file(path: str | Path, package: str = "trainers") -> ModuleType:
+    """Imports a trainer or a data set that was written for upstream from anywhere, as if it lay in `package`.
+
+    A `clip/` beside the file is what `import clip` means for it, and for it alone. A class with one of our names is
+    registered as `<file>.<Name>`.
+
+    Args:
+        path: the file.
+        package: "trainers" or "datasets": what its relative imports are of.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    path = Path(path).expanduser().absolute()
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}: give a file of Python")
+    importlib.import_module(f"{_PREFIX}{package}")
+    name = f"{_PREFIX}{package}.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or name in sys.modules:
+        raise ImportError(f"{path}: {'no file of Python' if spec is None else f'there is a {name} already'}")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        with clip_beside(path.parent):
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+_beside: dict[Path, dict[str, ModuleType]] = {}  # folder -> the modules of the clip/ in it
+
+
+@contextlib.contextmanager
+def clip_beside(folder: Path) -> Iterator[None]:
+    """Lets `clip` be the one in a folder meanwhile, where there is one; everybody else's stays what it is."""
+    if not (folder / "clip").is_dir() or (folder / "clip").resolve() == (ROOT / "clip").resolve():
+        yield
+        return
+    others = _taken_out()
+    sys.modules.update(_beside.get(folder, {}))
+    finder = _ClipOf(folder)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        _beside[folder] = _taken_out()
+        sys.modules.update(others)
+
+
+def _taken_out() -> dict[str, ModuleType]:
+    """The modules of `clip`, which are no longer known."""
+    names = [name for name in sys.modules if name == "clip" or name.startswith("clip.")]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+class _ClipOf(importlib.abc.MetaPathFinder):
+    """Finds `clip` in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname.partition(".")[0] != "clip":
+            return None
+        return PathFinder.find_spec(fullname, [str(self.folder)] if path is None else list(path), target)
 
 
 def install_names() -> None:
@@ -68,7 +147,22 @@ class _TwoNames(importlib.abc.MetaPathFinder):
             spec = ModuleSpec(fullname, None, is_package=True)  # our folder alone, no other one of that name
             spec.submodule_search_locations = [str(place)]
             return spec
-        return PathFinder.find_spec(fullname, [str(place.parent)], target)
+        file = PathFinder.find_spec(fullname, [str(place.parent)], target)
+        if file is not None and file.loader is not None and (place.parent / "clip").is_dir() and guest != "clip":
+            _with_clip_beside(file, place.parent)
+        return file
+
+
+def _with_clip_beside(spec: ModuleSpec, folder: Path) -> None:
+    """Has a module executed while `clip` is the one beside its file."""
+    loader: Any = spec.loader
+    execute = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        with clip_beside(folder):
+            execute(module)
+
+    loader.exec_module = exec_module
 
 
 class _Alias(importlib.abc.Loader):

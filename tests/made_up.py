@@ -48,7 +48,7 @@ def result(
         "dataset": dataset, "protocol": "base2new" if accuracy is None else "fewshot", "transductive": kd,
         "template": "a photo of a {}.", "shots": 0 if kd else 16, "fewshot_sha256": None, "train_images": 160,
         "unlabelled_images": 160 if kd else 0, "seen": None,
-        "temperature": None, "robustness": None, "corruptions": None, "seed": seed, "epochs": 20,
+        "foreign": None, "temperature": None, "robustness": None, "corruptions": None, "seed": seed, "epochs": 20,
         "selection": "last epoch",
         "eval_only": False, "metrics": metrics, "learned_parameters": 0 if trainer.startswith("Zero") else 9216,
         "train_seconds": 10.0, "train_images_per_second": 16.0, "eval_images_per_second": 30.0,

@@ -49,6 +49,7 @@ class RunRecord:
     transductive: bool
     template: str | None = None
     learned_on: str | None = None
+    foreign: dict[str, Any] | None = None  # repository, commit, bridges of a run of somebody's code (docs/foreign.md)
     shots: int
     fewshot_sha256: str | None = None
     train_images: int | None = None

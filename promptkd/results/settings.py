@@ -36,14 +36,15 @@ _CACHE = ("TRAINER.PROMPTKD.TEACHER_CACHE", "TRAINER.PROMPTKD.CACHE_VIEWS")
 def node_of(trainer: str) -> str:
     """The name of the section of cfg.TRAINER with a method's options: its name in upper case, as in Dassl.
 
-    CoOp_KDPL has CoOp's section, as published: TRAINER.COOP; AdvPromptKD has PromptKD's.
+    CoOp_KDPL has CoOp's section, as published: TRAINER.COOP; AdvPromptKD has PromptKD's, and
+    `file.CoOp`, a class CoOp in somebody's file, CoOp's.
     """
     return sections_of(trainer)[0]
 
 
 def sections_of(trainer: str) -> tuple[str, ...]:
     """The sections of cfg.TRAINER that a trainer reads: its method's, of CoOp_KDPL also KDPL, of AdvPromptKD ADV."""
-    name = trainer.upper()
+    name = trainer.rpartition(".")[2].upper()
     if name == "ADVPROMPTKD":
         return ("PROMPTKD", "ADV")
     method = name.removesuffix("_KDPL")

@@ -44,7 +44,16 @@ def method_of(record: RunRecord) -> Method:
         record.selection,
         (record.learned_on or "") if record.protocol in ELSEWHERE else "",
         pool=", ".join(filter(None, [pool_of(record.settings), *seen_of(record)])),
+        foreign=foreign_of(record),
     )
+
+
+def foreign_of(record: RunRecord) -> str:
+    """The repository and commit of somebody's code that was run, as `CoOp@ff61507`; "" of a run of ours."""
+    about = record.foreign or {}
+    commit = str(about.get("commit") or about.get("digest", ""))[:7]
+    changed = "+" if about.get("changed") else ""
+    return f"{about.get('repository', '')}@{commit}{changed}" if about else ""
 
 
 def pool_of(settings: Mapping[str, Any]) -> str:

@@ -122,6 +122,7 @@ def _measurement(method: Method, dataset: str, summary: Summary, metric: str, la
     return {
         "protocol": method.protocol, "transductive": method.transductive, "trainer": method.trainer,
         "backbone": method.backbone, "teacher": method.teacher, "shots": method.images, "selection": method.selection,
+        "foreign": method.foreign or None,
         "learned_on": method.source or None, "settings": dict(method.variant),
         "dataset": dataset, "datasets": datasets, "metric": metric, "mean": mean,
         "std": summary.std(metric), "seeds": summary.seeds, "n_seeds": len(summary.seeds), "lacks": list(lacks),

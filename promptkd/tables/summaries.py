@@ -31,12 +31,14 @@ class Method:
     source: str = ""  # of cross and dg: the data set it learned on; "" where it learned nothing, or nobody knows
     variant: tuple[tuple[str, str], ...] = ()  # settings in which it differs from another row
     pool: str = ""  # how its unlabelled images differ from the benchmark's
+    foreign: str = ""  # of somebody's code: its repository and commit
     teaches: bool = False  # all its runs are teachers of students here: one seed serves theirs, and it is no rival
 
     @property
     def label(self) -> str:
         """`PromptKD ViT-B/16 <- PromptSRC ViT-L/14 (KD_WEIGHT 200)`."""
         text = f"{self.trainer} {self.backbone}" + (f" <- {self.teacher}" if self.teacher else "")
+        text = f"{text} [foreign: {self.foreign}]" if self.foreign else text
         notes = [f"{key.rpartition('.')[2]} {value}" for key, value in self.variant]
         notes += [self.pool] if self.pool else []
         notes += [] if self.selection == "last epoch" else [self.selection]

@@ -44,6 +44,7 @@ ARROWS = """
   tables      | home files logs texts pages results bounded |
   sweep       | home files logs texts results tables exits bounded written errors | data engine guests
  deploy|home files logs texts pages results bounded exits errors | model data engine teacher guests dassl tensors tables
+  host        | home files texts bounded written results tables sweep exits errors | model data engine guests dassl
   clip        | files model bounded tensors |
   datasets    | home files logs texts data dassl bounded |
   trainers    | home files logs texts distributed model data engine teacher dassl face |

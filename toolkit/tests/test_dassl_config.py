@@ -71,3 +71,18 @@ def test_clean_cfg_drops_other_trainers_only():
     cfg.TRAINER.PROMPTKD = CfgNode({"N_CTX_VISION": 4})
     clean_cfg(cfg, "PromptKD")
     assert sorted(cfg.TRAINER) == ["MODAL", "NAME", "PROMPTKD"]
+
+
+def test_files_set_keys_of_plain_nodes(tmp_path):
+    """As a trainer's extend_cfg adds them, yacs' own nodes in the tree."""
+    cfg = get_cfg_default()
+    cfg.TRAINER.MINE = CfgNode()
+    cfg.TRAINER.MINE.N_CTX = 16
+    cfg.TRAINER.MINE.INNER = CfgNode({"SCALE": 1.0})
+    file = tmp_path / "recipe.yaml"
+    file.write_text("TRAINER:\n  MINE:\n    N_CTX: 4\n    INNER:\n      SCALE: 2\n")
+    cfg.merge_from_file(str(file))
+    assert (cfg.TRAINER.MINE.N_CTX, cfg.TRAINER.MINE.INNER.SCALE) == (4, 2.0)
+    file.write_text("TRAINER:\n  MINE:\n    N_CTXS: 4\n")
+    with pytest.raises(ValueError, match="unknown configuration key TRAINER.MINE.N_CTXS; did you mean"):
+        cfg.merge_from_file(str(file))

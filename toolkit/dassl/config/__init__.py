@@ -18,5 +18,5 @@ def clean_cfg(cfg: CfgNode, trainer: str) -> None:
     Plain values (NAME, MODAL, ...) belong to no single trainer and stay.
     """
     for key, value in list(cfg.TRAINER.items()):
-        if isinstance(value, CfgNode) and key != trainer.upper():
+        if isinstance(value, CfgNode) and key != trainer.rpartition(".")[2].upper():
             cfg.TRAINER.pop(key)

@@ -21,6 +21,11 @@ class ConfigNode(CfgNode):
         _prepare_tree(cfg_other, self, self, [])
         super().merge_from_other_cfg(cfg_other)
 
+    @classmethod
+    def _decode_cfg_value(cls, value: Any) -> Any:
+        """A value as yacs reads it; a node stays of its own type, which `_prepare_tree` has chosen."""
+        return value if isinstance(value, CfgNode) else super()._decode_cfg_value(value)
+
     def merge_from_list(self, cfg_list: list[Any]) -> None:
         """Merge [key, value, key, value, ...] as a command line gives them.
 
@@ -53,7 +58,11 @@ def _prepare_tree(new: CfgNode, old: CfgNode, root: CfgNode, path: list[str]) ->
             if not old.is_new_allowed():
                 raise ValueError(_unknown(full_key, root))
         elif isinstance(value, CfgNode) and isinstance(old[key], CfgNode):
+            value = type(old[key])(
+                value
+            )  # yacs merges nodes of one type, and trainers add plain ones: cfg.TRAINER.X = CN()
             _prepare_tree(value, old[key], root, [*path, key])
+            dict.__setitem__(new, key, value)
         else:
             dict.__setitem__(new, key, _as_float(value, old[key]))
 

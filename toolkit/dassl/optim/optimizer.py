@@ -43,6 +43,7 @@ def build_optimizer(
 
     common = {"lr": optim_cfg.LR, "weight_decay": optim_cfg.WEIGHT_DECAY}
     betas = (optim_cfg.ADAM_BETA1, optim_cfg.ADAM_BETA2)
+    eps = optim_cfg.get("EPS", 1e-8)  # a key of forks
     if optim_cfg.NAME == "sgd":
         return torch.optim.SGD(
             params,
@@ -54,10 +55,10 @@ def build_optimizer(
     if optim_cfg.NAME == "rmsprop":
         return torch.optim.RMSprop(params, momentum=optim_cfg.MOMENTUM, alpha=optim_cfg.RMSPROP_ALPHA, **common)
     if optim_cfg.NAME == "radam":
-        return RAdam(params, betas=betas, **common)
+        return RAdam(params, betas=betas, eps=eps, **common)
     if optim_cfg.NAME == "adamw":
-        return torch.optim.AdamW(params, betas=betas, **common)
-    return torch.optim.Adam(params, betas=betas, amsgrad=optim_cfg.NAME == "amsgrad", **common)
+        return torch.optim.AdamW(params, betas=betas, eps=eps, **common)
+    return torch.optim.Adam(params, betas=betas, eps=eps, amsgrad=optim_cfg.NAME == "amsgrad", **common)
 
 
 def _staged_groups(model: Any, optim_cfg: CfgNode) -> list[dict[str, Any]]:

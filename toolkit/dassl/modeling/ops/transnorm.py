@@ -49,9 +49,9 @@ class _TransNorm(nn.Module):
             output = self._normalised(input, *self._running("t"))
             return output * self._scale(self._running("s"), self._running("t"))
         halves = dict(zip("st", input.split(len(input) // 2), strict=True))
-        found = {domain: self._statistics(half, domain) for domain, half in halves.items()}
-        output = torch.cat([self._normalised(half, *found[domain]) for domain, half in halves.items()])
-        return output * self._scale(found["s"], found["t"])
+        statistics = {domain: self._statistics(half, domain) for domain, half in halves.items()}
+        output = torch.cat([self._normalised(half, *statistics[domain]) for domain, half in halves.items()])
+        return output * self._scale(statistics["s"], statistics["t"])
 
     def _running(self, domain: str) -> tuple[Tensor, Tensor]:
         return getattr(self, f"running_mean_{domain}"), getattr(self, f"running_var_{domain}")

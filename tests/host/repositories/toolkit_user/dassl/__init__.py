@@ -1,0 +1,1 @@
+raise ImportError("this copy of Dassl pins an old PyTorch")
