@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from promptkd import home
-from promptkd.host import plan as plans
 from promptkd.host.plan import ForeignPlan
 from promptkd.host.repository import Repository
 from promptkd.sweep.jobs import Job
@@ -113,7 +112,7 @@ def _add(
     name = folder.as_posix()
     one = replace(one, directory=str(Path(wish.output).expanduser().absolute() / folder))
     if name not in jobs:
-        command = (*home.command("foreign"), "--job", str(Path(one.directory) / plans.FILE_NAME))
+        command = (*home.command("foreign"), "--job", one.text())
         jobs[name] = Job(name, Path(one.directory), command, one.config_hash(), needs, eval_only=bool(one.learned))
         made[name] = one
     return name

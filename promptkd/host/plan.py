@@ -68,6 +68,10 @@ class ForeignPlan:
         whole = json.dumps([self.settings(), text], sort_keys=True)
         return hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
+    def text(self) -> str:
+        """The plan as one word of a command line."""
+        return json.dumps(asdict(self))
+
     def write(self) -> Path:
         """Writes foreign.json and returns its path.
 
@@ -89,7 +93,16 @@ def read(path: str | Path) -> ForeignPlan:
         OSError: it cannot be read.
         ValueError: it is no such file.
     """
-    content = bounded.read_json(path)
+    return _plan_of(bounded.read_json(path), path)
+
+
+def parse(text: str) -> ForeignPlan:
+    """The plan that `ForeignPlan.text` wrote. Raises ValueError for another text."""
+    return _plan_of(bounded.parse_json(text, "--job"), "--job")
+
+
+def _plan_of(content: Any, path: str | Path) -> ForeignPlan:
+    """The plan of parsed JSON; `path` is for messages."""
     kinds = {one.name: one for one in fields(ForeignPlan)}
     if not isinstance(content, dict) or not kinds.keys() >= content.keys():
         raise ValueError(f"{bounded.named(path)} is no plan of a run: write it anew by promptkd foreign")

@@ -30,13 +30,14 @@ class ChildError(ValueError):
     """The repository's code did not get to its end; the message is one line that says why and where its log is."""
 
 
-def run_job(path: str | Path) -> Path:
-    """Runs what a foreign.json says, and returns the path of its results.json.
+def run_job(text: str) -> Path:
+    """Runs what a plan says, in the form of `ForeignPlan.text`, and returns the path of its results.json.
 
     Raises:
         OSError, ValueError: it cannot be started, or failed; the message says why and where the log is.
     """
-    one = plans.read(path)
+    one = plans.parse(text)
+    one.write()
     directory = Path(one.directory)
     log = directory / LOG
     started = time.time()

@@ -13,7 +13,7 @@ from promptkd.bounded import shown
 from promptkd.results.settings import node_of
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
-from promptkd.sweep.plan import Plan
+from promptkd.sweep.plan import Plan, is_foreign
 from promptkd.sweep.recipes import FULL_DATA, LEARNS_NOTHING, PSEUDO_LABELLED, SHARED, SHOTS, STUDENTS, belongs
 from promptkd.texts import clipped
 from promptkd.written import Written, number, value_of
@@ -29,7 +29,8 @@ def jobs_of(plan: Plan) -> list[Job]:
     """
     check_number(plan)
     builder = _Builder(plan)
-    for protocol, dataset, trainer in itertools.product(plan.protocols, plan.datasets, plan.trainers):
+    ours = [trainer for trainer in plan.trainers if not is_foreign(trainer)]
+    for protocol, dataset, trainer in itertools.product(plan.protocols, plan.datasets, ours):
         # It has no random numbers, but what is drawn into a pool has.
         drawn = any(key.startswith("POOL.") for key in {*plan.set, *plan.grid})
         nothing = trainer in LEARNS_NOTHING and not (drawn and trainer in FULL_DATA)
@@ -38,10 +39,35 @@ def jobs_of(plan: Plan) -> list[Job]:
             for seed in plan.seeds[:1] if nothing else plan.seeds:
                 for point in _points(plan.grid, trainer):
                     builder.run(protocol, dataset, trainer, shots, seed, point)
+    for trainer in filter(is_foreign, plan.trainers):
+        builder.jobs |= _foreign_jobs(plan, trainer)
     depth = {name: 0 for name in builder.jobs}
     for job in builder.jobs.values():  # a job is added after those that it needs
         depth[job.name] = 1 + max((depth[name] for name in job.needs), default=-1)
     return sorted(builder.jobs.values(), key=lambda job: depth[job.name])
+
+
+def _foreign_jobs(plan: Plan, trainer: str) -> dict[str, Job]:
+    """The jobs of a trainer of somebody's repository, FOLDER:NAME, by name.
+
+    USE_CUDA False in the plan means that it runs without a GPU; `promptkd foreign` has more options.
+    """
+    from promptkd.host import jobs, repository
+
+    folder, _, name = trainer.rpartition(":")
+    theirs = repository.find(home.expanded(folder))
+    made: dict[str, Job] = {}
+    for protocol in plan.protocols:
+        for shots, point in itertools.product(
+            plan.shots or list(SHOTS.get(protocol, ()) or (16,)), _points(plan.grid, name)
+        ):
+            options = {key: as_word(value) for key, value in (plan.set | point).items()}
+            cpu = options.pop("USE_CUDA", "True").lower() == "false"
+            words = [word for pair in options.items() for word in pair]
+            wish = jobs.Wish(theirs, name, plan.datasets, protocol, plan.seeds, shots, plan.recipe, words,
+                             plan.data, plan.output, plan.source, cpu)  # fmt: skip
+            made |= {job.name: job for job in jobs.jobs_of(wish)[0]}
+    return made
 
 
 def check_number(plan: Plan) -> None:

@@ -59,7 +59,7 @@ class Plan:
                 raise ValueError(f"the plan names {', '.join(map(str, sorted(twice)[:10]))} twice in {key}")
         for protocol in self.protocols:
             recipes.check(protocol, list(recipes.PROTOCOLS), "protocol")
-        for trainer in self.trainers:
+        for trainer in filter(lambda name: not is_foreign(name), self.trainers):
             for dataset in [*self.datasets, *([self.source] if {"cross", "dg"} & set(self.protocols) else [])]:
                 recipes.recipe(trainer, dataset)
         if keys := _SET_BY_PLAN & {*self.set, *self.grid}:
@@ -104,6 +104,12 @@ class Plan:
                     raise ValueError(
                         f"{where} {key} is {shown(value_of(value))}: write options with dots, as {key}.KEY: VALUE"
                     )
+
+
+def is_foreign(trainer: str) -> bool:
+    """Whether a plan's trainer is one of somebody's repository, written FOLDER:NAME."""
+    folder, colon, _ = trainer.rpartition(":")
+    return bool(colon) and Path(home.expanded(folder)).is_dir()
 
 
 def read_plan(path: str | Path, given: Mapping[str, Any]) -> Plan:

@@ -17,7 +17,7 @@ from promptkd.host.bridges.data import difference
 from promptkd.host.command import read_words
 from promptkd.host.copy import copy_of
 from promptkd.host.explain import explain
-from promptkd.host.plan import ForeignPlan, read
+from promptkd.host.plan import ForeignPlan, parse, read
 
 
 def python(code: str, folder: Path) -> str:
@@ -226,7 +226,7 @@ def test_explanations(tmp_path, code, reason):
 def test_plan_is_kept_and_damage_is_named(tmp_path):
     plan = ForeignPlan("/r", "r", None, [], "d", "CoOp", "dtd", "all", 16, 1, "/data", str(tmp_path / "run"))
     path = plan.write()
-    assert read(path) == plan and plan.config_hash() == read(path).config_hash()
+    assert read(path) == plan == parse(plan.text()) and plan.config_hash() == read(path).config_hash()
     other = ForeignPlan(**{**vars(plan), "options": ["OPTIM.LR", "1"]})
     assert other.config_hash() != plan.config_hash()
     with pytest.raises(ValueError, match="holds another run"):

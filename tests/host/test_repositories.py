@@ -19,6 +19,7 @@ from open_clip.model import CLIP as OpenClip
 
 from promptkd.home import ROOT
 from promptkd.host import bridges
+from promptkd.host.plan import parse
 from promptkd.tables import command as collect
 
 REPOSITORIES = Path(__file__).parent / "repositories"
@@ -103,6 +104,19 @@ def test_user_of_the_toolkit_has_no_train_py_and_a_dassl_of_its_own(tmp_path, da
     record = result(tmp_path / "out")
     assert record["metrics"]["all"]["images"] == 15 and record["protocol"] == "all"
     assert {"its_dassl", "our_train"} <= set(record["foreign"]["bridges"])
+
+
+def test_a_sweep_has_their_trainers_beside_ours(tmp_path, data_root, capsys, monkeypatch):
+    from promptkd.sweep import command as sweep
+
+    monkeypatch.chdir(tmp_path)
+    words = ["--trainers", f"{REPOSITORIES / 'context_fork'}:CoOp", "--datasets", "eurosat", "--seeds", "1", "2"]
+    options = ["--set", "USE_CUDA", "False", "--data", data_root, "--output", str(tmp_path / "out"), "--dry-run"]
+    assert sweep.main([*words, *options]) == 0
+    shown = capsys.readouterr().out
+    assert "2 runs: 2 missing" in shown and "base2new/eurosat/shots_16/CoOp@" in shown
+    (job, _) = sweep.jobs_from(sweep.parser().parse_args([*words, *options]))
+    assert parse(job.command[-1]).cpu and parse(job.command[-1]).config_hash() == job.config_hash
 
 
 BAD = [
