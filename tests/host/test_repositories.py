@@ -148,7 +148,7 @@ FAILING = {
                   "its code needs the package plotnine, which is not installed: pip install plotnine"),
     "weights": ("context_fork", ["--trainer", "CoOp", "MODEL.BACKBONE.NAME", "ViT-L/14"], "cannot fetch the weights"),
     "sizes": ("coupled_fork", ["--trainer", "MaPLe", "MODEL.BACKBONE.NAME", "ViT-T/16"],
-              "sizes that are typed in do not fit this CLIP: trainers/maple.py:22 asks for 64 (`self.proj"),
+              "sizes that are typed in do not fit this CLIP: trainers/maple.py:20 asks for 64 (`self.proj"),
     "a pickle": ("coupled_fork", ["--trainer", "MaPLe", "TRAINER.MAPLE.WORDS", "PICKLE"],
                  "holds more than tensors, and reading that runs what it says: name it by --trust"),
 }  # fmt: skip
