@@ -3,6 +3,7 @@
     promptkd predict RUN_OR_EXPORT IMAGE ... [--top 5] [--classes A B] [--json]
     promptkd predict RUN_OR_EXPORT FOLDER shard.tar @LIST - --batch 64 --out answers.csv
     promptkd predict RUN --reject energy --against dtd
+    promptkd predict RUN IMAGE ... --explain page.html
 
 In a checkout that is `python tools/predict.py`. RUN_OR_EXPORT is the directory of a run, a folder of `promptkd export`,
 or an .onnx file, which is opened without PyTorch.
@@ -23,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             model.restrict(args.classes)
         if not args.images and not args.list:
             return 0
+        if args.explain:
+            return explain(model, args)
         return classify(model, rejection, args)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         _complain(error)
@@ -70,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="cpu", help=DEVICES)
     add("--batch", type=int, default=64, help="images that are classified at a time (%(default)s)")
     add("--threads", type=int, default=0, help="threads that read images (one a core)")
+    add("--explain", type=Path, metavar="PAGE", help="write a page: the answers, where it looked, and its teacher")
     add("--json", action="store_true", help="a JSON line per image")
     add("--out", type=Path, metavar="FILE", help="write the answers to a .csv, .json or .parquet file")
     add("--reject", nargs="?", const="", choices=("", *MEASURES), help="say where an image is none of the classes")
@@ -97,6 +102,8 @@ def check_words(args: argparse.Namespace) -> None:
         raise ValueError("--keep and --against choose the threshold of --reject: give that, too")
     if args.reject is None and not args.images and not args.list:
         raise ValueError("no images: give files, folders, archives, @LIST, or - for standard input")
+    if args.explain and (args.out or args.json or args.reject is not None):
+        raise ValueError("--explain writes a page alone: leave --out, --json and --reject out")
     if args.out is not None:
         args.out = Path(expanded(str(args.out)))
         answers.check_file(args.out)
@@ -184,6 +191,20 @@ def classify(model: ImageClassifier, rejection: Rejection | None, args: argparse
         wrong = f", {failed:,} could not be read" if failed else ""
         print(f"{args.out}: {done:,} images, {rate:,.1f} a second{wrong}")
     return int(failed > 0)
+
+
+def explain(model: ImageClassifier, args: argparse.Namespace) -> int:
+    """Writes the page of --explain; returns 1 where an image could not be read. Raises what `explain_files` does."""
+    from promptkd.deploy.explaining import LARGEST_PAGE, explain_files
+    from promptkd.deploy.sources import pictures
+
+    page = Path(expanded(str(args.explain)))
+    chosen = list(islice(pictures(args.images, args.list), LARGEST_PAGE + 1))
+    failed = explain_files(expanded(args.run), model, chosen, page, args.top)
+    for line in failed:
+        print(f"error: {line}", file=sys.stderr)
+    print(page)
+    return int(bool(failed))
 
 
 def answer_of(

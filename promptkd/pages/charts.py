@@ -178,6 +178,76 @@ def legend(names: Sequence[str]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
+def scatter(points: Sequence[tuple[float, float, int]], marks: Sequence[tuple[float, float]], names: Sequence[str],
+            label: str) -> str:  # fmt: skip
+    """Images as dots and classes as crosses in a plane without units.
+
+    Args:
+        points: (x, y, number of the class).
+        marks: (x, y) of each class.
+        names: of the C classes.
+        label: what the chart shows.
+    """
+    every = [(x, y) for x, y, *_ in [*points, *marks]]
+    if not every:
+        return ""
+    low, high = ([one(axis) for axis in zip(*every, strict=True)] for one in (min, max))
+    spans = [max(h - b, 1e-9) for b, h in zip(low, high, strict=True)]
+    height = 300
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return 10 + (WIDTH - 20) * (x - low[0]) / spans[0], 10 + (height - 20) * (1 - (y - low[1]) / spans[1])
+
+    parts: list[str] = []
+    for x, y, number in points:
+        px, py = place(x, y)
+        tip = f"<title>{escape(names[number])}</title>"
+        dot = f'<circle cx="{px:.1f}" cy="{py:.1f}" r="2.6" class="dot s{number % COLOURS}"/>'
+        parts.append(f"<g>{tip}{dot}</g>")
+    for number, (x, y) in enumerate(marks):
+        px, py = place(x, y)
+        cross = f"M{px - 4:.1f} {py - 4:.1f}l8 8m0 -8l-8 8"
+        parts.append(f'<g><title>{escape(names[number])}</title><path d="{cross}" class="cross"/></g>')
+        if len(marks) <= 2 * COLOURS + 4:
+            side = ("end", -6) if px + 6 + 4.5 * len(names[number]) > WIDTH else ("start", 6)
+            parts.append(
+                f'<text x="{px + side[1]:.1f}" y="{py + 3:.1f}" text-anchor="{side[0]}">{escape(names[number])}</text>'
+            )
+    return _svg(WIDTH, height, label, "".join(parts))
+
+
+def reliability(diagram: Sequence[tuple[float, float, int, float, float]], label: str) -> str:
+    """Accuracy over confidence in bins, with the diagonal of a calibrated model; bars of more images are stronger.
+
+    Args:
+        diagram: (low, high, count, confidence, accuracy) of each bin, from 0 to 1.
+        label: what the chart shows.
+    """
+    left, side = 34, 240
+    most = max((count for _, _, count, _, _ in diagram), default=0) or 1
+
+    def px(x: float) -> float:
+        return left + side * x
+
+    def py(y: float) -> float:
+        return 6 + side * (1 - y)
+
+    parts = [f'<line x1="{px(0)}" y1="{py(0)}" x2="{px(1)}" y2="{py(1)}" class="diagonal"/>']
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(f'<line x1="{px(0)}" x2="{px(1)}" y1="{py(tick):.1f}" y2="{py(tick):.1f}" class="grid"/>')
+        parts.append(f'<text x="{px(tick):.1f}" y="{side + 20}" text-anchor="middle">{100 * tick:g}</text>')
+        parts.append(f'<text x="{left - 4}" y="{py(tick) + 3:.1f}" text-anchor="end">{100 * tick:g}</text>')
+    for low, high, count, confidence, accuracy in diagram:
+        if count:
+            tip = f"confidence {100 * confidence:.1f} %, right {100 * accuracy:.1f} % of {count}"
+            parts.append(
+                f'<g><title>{escape(tip)}</title><rect x="{px(low) + 0.5:.1f}" y="{py(accuracy):.1f}" width="{side * (high - low) - 1:.1f}" '
+                f'height="{side * accuracy:.1f}" class="s0" fill-opacity="{0.25 + 0.75 * count / most:.2f}"/></g>'
+            )
+    parts.append(f'<text x="{px(0.5)}" y="{side + 34}" text-anchor="middle">confidence %</text>')
+    return _svg(left + side + 10, side + 38, label, "".join(parts))
+
+
 def _whisker(x: float, y: float, spread: float, end: float) -> str:
     if not spread:
         return ""

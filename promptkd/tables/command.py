@@ -69,14 +69,41 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="also write a page with charts and every run in detail",
     )
+    p.add_argument(
+        "--explain",
+        action="store_true",
+        help="of --html: look at each run's test images once more, for maps of attention, occlusion and features, and "
+        "agreement with its teacher; kept as explanation.json beside the run",
+    )
     p.add_argument("--gallery", type=int, default=12, help="errors that the page shows of each run, with their images")
     p.add_argument("--no-published", action="store_true", help="no published numbers beside ours")
     return p
 
 
+def _explain(summaries: Summaries) -> None:
+    """Explains the runs that have no explanation of their configuration yet; says why where one has none."""
+    from promptkd.deploy.explaining import explain_run
+    from promptkd.results import explanation
+
+    for run in (run for row in summaries.values() for summary in row.values() for run in summary.runs):
+        try:
+            known = explanation.read(run.directory)
+        except ValueError:
+            known = None
+        if known and known["config_hash"] == run.record.config_hash:
+            continue
+        try:
+            explain_run(run.directory)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            print(f"not explained: {run.path}: {one_line(error)}", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 where there is nothing to show."""
     args = parser().parse_args(argv)
+    if args.explain and not args.html:
+        print("error: --explain is shown by a page: give --html FILE too", file=sys.stderr)
+        return 1
     try:
         summaries, left_out = collect(args.output, args.where)
     except (OSError, ValueError) as error:
@@ -91,6 +118,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(text_of(summaries, left_out, args.format, not args.no_published), end="")
     if args.html:
         from promptkd.tables import report
+
+        if args.explain:
+            _explain(summaries)
 
         try:
             report.write(args.html, summaries, left_out, args.output, args.gallery)

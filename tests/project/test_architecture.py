@@ -41,7 +41,7 @@ ARROWS = """
   results     | home files logs texts bounded |
   engine | home files logs texts distributed model data results dassl exits errors bounded tensors written | guests
   teacher     | home files logs texts distributed model data results dassl engine bounded tensors |
-  tables      | home files logs texts pages results bounded |
+  tables      | home files logs texts pages results bounded | deploy
   sweep       | home files logs texts results tables exits bounded written errors | data engine guests host
  deploy|home files logs texts pages results bounded exits errors | model data engine teacher guests dassl tensors tables
   host        | home files texts bounded written results tables sweep exits errors | model data engine guests dassl
