@@ -294,7 +294,7 @@ def flat_map(features: Tensor, vectors: Tensor) -> tuple[str, Grid, Grid]:
         _, _, directions = torch.linalg.svd(images, full_matrices=False)
         return "PCA", _rounded(images @ directions[:2].T), _rounded(classes @ directions[:2].T)
     both = torch.cat([images, classes]).numpy()
-    flat = torch.from_numpy(UMAP(random_state=0, n_neighbors=min(15, len(both) - 1)).fit_transform(both))
+    flat = torch.from_numpy(UMAP(random_state=0, n_jobs=1, n_neighbors=min(15, len(both) - 1)).fit_transform(both))
     return "UMAP", _rounded(flat[: len(images)]), _rounded(flat[len(images) :])
 
 

@@ -240,10 +240,10 @@ def reliability(diagram: Sequence[tuple[float, float, int, float, float]], label
     for low, high, count, confidence, accuracy in diagram:
         if count:
             tip = f"confidence {100 * confidence:.1f} %, right {100 * accuracy:.1f} % of {count}"
-            parts.append(
-                f'<g><title>{escape(tip)}</title><rect x="{px(low) + 0.5:.1f}" y="{py(accuracy):.1f}" width="{side * (high - low) - 1:.1f}" '
-                f'height="{side * accuracy:.1f}" class="s0" fill-opacity="{0.25 + 0.75 * count / most:.2f}"/></g>'
-            )
+            sizes = f'width="{side * (high - low) - 1:.1f}" height="{side * accuracy:.1f}"'
+            strength = f'fill-opacity="{0.25 + 0.75 * count / most:.2f}"'
+            bar = f'<rect x="{px(low) + 0.5:.1f}" y="{py(accuracy):.1f}" {sizes} class="s0" {strength}/>'
+            parts.append(f"<g><title>{escape(tip)}</title>{bar}</g>")
     parts.append(f'<text x="{px(0.5)}" y="{side + 34}" text-anchor="middle">confidence %</text>')
     return _svg(left + side + 10, side + 38, label, "".join(parts))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,28 @@ def test_a_run_is_explained_in_the_report_which_then_needs_no_model(student, fol
     finally:
         shutil.move(folder / "away", folder / "runs" / "teacher")
         (student / explanation.FILE_NAME).unlink()
+
+
+def test_a_flat_map_is_the_two_widest_directions(monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)  # as where it is not installed
+    spread = torch.tensor([3.0, 2.0, 0.01, 0.01])
+    features = torch.tensor([0.0, 0.0, 9.0, 0.0]) + spread * torch.randn(
+        50, 4, generator=torch.Generator().manual_seed(0)
+    )
+    kind, images, classes = explaining.flat_map(features, features[:5])
+    flat = torch.tensor(images)
+    whole = F.normalize(features, dim=1)
+    whole = whole - whole.mean(dim=0)
+    assert kind == "PCA" and flat.shape == (50, 2) and len(classes) == 5
+    assert float(flat.square().sum()) == pytest.approx(float(torch.linalg.svdvals(whole)[:2].square().sum()), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_umap_takes_its_place_where_it_is_installed():
+    pytest.importorskip("umap", reason="UMAP is an extra: pip install umap-learn")
+    features = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+    kind, images, classes = explaining.flat_map(features, features[:5])
+    assert kind == "UMAP" and len(images) == 40 and len(classes) == 5
 
 
 def test_a_damaged_explanation_is_said_and_made_anew(student, folder, capsys):
