@@ -60,6 +60,7 @@ def state(folder: Path) -> str:
     return whole.hexdigest()
 
 
+@pytest.mark.slow
 def test_fork_of_coop_trains_on_base_and_is_measured_on_new(tmp_path, data_root, store, capsys):
     before = state(REPOSITORIES)
     words = ["--trainer", "CoOp", "--dataset", "eurosat", "--seeds", "1", "--cpu", "--shots", "2"]

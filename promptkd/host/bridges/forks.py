@@ -60,7 +60,10 @@ def _tolerant(function: Any, crossing: Crossing) -> Any:
 
 def _defaults(original: Path) -> Iterator[Path]:
     """The defaults.py of the copies of Dassl in a repository, or beside the folder that is run."""
-    for folder in (original, original.parent):
+    beside = (
+        [original.parent] if (original.parent / ".git").exists() else []
+    )  # a folder of a repository that holds both
+    for folder in (original, *beside):
         yield from sorted(
             [*folder.glob("dassl/config/defaults.py"), *folder.glob("[Dd]assl*/dassl/config/defaults.py")]
         )
