@@ -70,6 +70,8 @@ METHODS = {
     ),
 }
 
+ATTACKED = ("AdvIVLP", "APD", "FAP")  # that attack the images they learn from, with float32 weights
+
 
 def learned(directory: Path, epoch: int) -> dict[str, torch.Tensor]:
     return checkpoints.read_checkpoint(directory / "VLPromptLearner" / f"model.pth.tar-{epoch}")["state_dict"]

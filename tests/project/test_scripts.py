@@ -14,6 +14,10 @@ from promptkd.home import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 METHODS = {
+    "advivlp": "AdvIVLP",
+    "advpromptkd": "AdvPromptKD",
+    "apd": "APD",
+    "fap": "FAP",
     "cocoop": "CoCoOp",
     "coop": "CoOp",
     "ivlp": "IVLP",

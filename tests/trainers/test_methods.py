@@ -9,7 +9,7 @@ import torch
 from conftest import CLASSES, SIZE, result, write_clip
 from open_clip.model import CustomTextCLIP
 from open_clip.tokenizer import HFTokenizer
-from tiny_runs import BASE, METHODS
+from tiny_runs import ATTACKED, BASE, METHODS
 
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine import checkpoints
@@ -75,12 +75,15 @@ def test_trains_resumes_to_the_same_bits_and_is_evaluated(run, tmp_path: Path, m
     assert result(tmp_path / "again")["metrics"] == found["metrics"]
     # the published habit: a second command for the new classes
     run(trainer, tmp_path / "new", *flags, *method.words(trainer), "DATASET.SUBSAMPLE_CLASSES", "new")
-    assert result(tmp_path / "new")["metrics"]["new"] == found["metrics"]["new"]
+    again = result(tmp_path / "new")["metrics"]["new"]
+    # of base images, beside whom the AUROC is measured, there are none; and batches are others, so that sums round
+    new = {key: value for key, value in found["metrics"]["new"].items() if key != "auroc_outside"}
+    assert again.pop("per_class") == new.pop("per_class") and again == pytest.approx(new, rel=1e-5)
 
 
 @EVERY
 def test_bf16_keeps_what_is_learned_in_float32(run, tmp_path: Path, trainer: str):
-    if trainer in ("AdvIVLP", "APD", "FAP"):
+    if trainer in ATTACKED:
         with pytest.raises(ValueError, match="an attack needs frozen weights in float32"):
             run(trainer, tmp_path, *BASE, *METHODS[trainer].words(trainer, PREC="bf16"), epochs=1)
         return
