@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from promptkd.model.prompted_clip import PromptedClip
+
 
 class Classifier:
     """Classifies images as the run's own evaluation does, without teacher, text encoder or data set.
@@ -70,6 +72,24 @@ class Classifier:
         if self.model.vectors is None:
             raise FileNotFoundError(f"{directory} has no class vectors: save the model with its class names")
         self.class_vectors = self.model.vectors
+
+    @classmethod
+    def of_model(cls, model: PromptedClip) -> Classifier:
+        """A classifier of a model with class vectors that is in memory already, such as one just trained.
+
+        Raises:
+            ValueError: it has no class vectors.
+        """
+        from promptkd.deploy.preprocessing import Preprocessing
+
+        if model.vectors is None:
+            raise ValueError("the model has no class vectors to classify with")
+        self = cls.__new__(cls)
+        self.model, self.class_vectors, self.rejection = model, model.vectors, None
+        self.preprocessing = Preprocessing.of_model(model)
+        self._transform = self.preprocessing.tensor
+        self.about = {key: str(value) for key, value in model.about.items()}
+        return self
 
     @property
     def classnames(self) -> tuple[str, ...]:
