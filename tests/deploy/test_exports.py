@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from tiny_runs import KD
 
 import promptkd
+from promptkd import files
 from promptkd.deploy import export, export_folder
 from promptkd.deploy.onnx_classifier import OnnxClassifier
 from promptkd.deploy.opening import open_classifier
@@ -109,3 +111,20 @@ def test_a_description_of_another_kind(student, tmp_path):
         (tmp_path / "f" / export_folder.DESCRIPTION).write_text(json.dumps(good | {field: value}))
         with pytest.raises(ValueError, match=message):
             promptkd.load(tmp_path / "f")
+
+
+def test_a_slim_folder_wants_the_weights_that_it_was_made_with(student, tmp_path):
+    assert export.main([str(student), str(tmp_path / "f"), "--format", "safetensors", "--slim"]) == 0
+    path = tmp_path / "f" / export_folder.DESCRIPTION
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"encoder": {"included": False, "weights": "0123456789abcdef"}}))
+    with pytest.raises(ValueError, match="is slim and wants the image encoder 0123456789abcdef"):
+        promptkd.load(tmp_path / "f")
+
+
+def test_a_folder_that_fails_half_way_is_not_there(tmp_path):
+    with pytest.raises(OSError, match="cannot write f in .*free space on that disk"):
+        with files.new_folder(tmp_path / "f") as folder:
+            (folder / "part").write_text("x")
+            raise OSError(errno.ENOSPC, "No space left on device", str(folder / "part"))
+    assert not list(tmp_path.iterdir())
