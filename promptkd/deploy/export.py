@@ -3,12 +3,13 @@
     promptkd export RUN [PLACE] --format safetensors     # a folder that promptkd.load opens; --slim: no encoder
     promptkd export RUN [PLACE] --format onnx            # one file for ONNX Runtime; --fp16, --int8, --dynamic-size
     promptkd export RUN [PLACE] --format torch           # a program of torch.export; --fp16
+    promptkd export RUN [PLACE] --format web             # one page that classifies dropped images in a browser
     promptkd export RUN [PLACE] --format published       # the checkpoint under the published key names
 
 (in a checkout: `python tools/export.py`). PLACE is in RUN where it is not given: RUN/safetensors, RUN/model.onnx,
-RUN/model.pt2, RUN/published. What is there is never overwritten. The first three are checked against the run before
-they get their name, on its test images and on pictures of other sizes and modes: where the answers differ, nothing is
-written. docs/deploy.md shows how each is used.
+RUN/model.pt2, RUN/page.html, RUN/published. What is there is never overwritten. All but the last are checked against
+the run before they get their name, on its test images and on pictures of other sizes and modes: where the answers
+differ, nothing is written. docs/deploy.md shows how each is used, docs/web.md the page.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from promptkd.deploy.exporting.forms import Form
     from promptkd.deploy.run_images import ImageList
 
-FORMATS = ("safetensors", "onnx", "torch", "published")
+FORMATS = ("safetensors", "onnx", "torch", "web", "published")
 CHECKED_IMAGES = 1000
 _ONLY_FOR = {  # option -> formats that it belongs to
-    "slim": ("safetensors",), "fp16": ("onnx", "torch"), "int8": ("onnx",), "dynamic_size": ("onnx",),
-    "opset": ("onnx",), "calibration": ("onnx",),
+    "slim": ("safetensors",), "fp16": ("onnx", "torch", "web"), "int8": ("onnx", "web"), "dynamic_size": ("onnx",),
+    "opset": ("onnx", "web"), "calibration": ("onnx", "web"), "runtime": ("web",),
 }  # fmt: skip
 
 
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--images", nargs="+", metavar="PATH", help="images or folders to check on, in place of the test images")
     add("--check-images", type=int, default=CHECKED_IMAGES, metavar="N", help="at most so many (%(default)s), 0: all")
     add("--least-agreement", type=float, metavar="PERCENT", help="of the images (100; fp16 99, int8 95)")
+    add("--runtime", metavar="FOLDER", help="web: of onnxruntime-web, where it is not in the usual place")
     return parser
 
 
@@ -104,6 +106,15 @@ def export(args: argparse.Namespace) -> str:
         file = published.write(run, Path(expanded(args.place)) if args.place else run / "published", args.epoch)
         epoch = file.name.rpartition("-")[2]
         return f"{file}: load it with --model-dir {file.parent.parent} --load-epoch {epoch}"
+
+    if args.format == "web":
+        from promptkd.deploy.web import writer
+
+        def write_onnx(path: Path) -> str:
+            return export(argparse.Namespace(**vars(args) | {"format": "onnx", "place": str(path)}))
+
+        folder = Path(expanded(args.runtime)) if args.runtime else None
+        return writer.write(run, Path(expanded(args.place)) if args.place else None, folder, write_onnx)
 
     from promptkd.deploy.exporting import onnx_writer
     from promptkd.deploy.exporting.forms import Form, write

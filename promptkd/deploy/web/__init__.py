@@ -1,0 +1,1 @@
+"""A page that classifies images in the browser: the model, its runtime and the page in one file, without a network."""
