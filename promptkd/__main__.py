@@ -45,6 +45,7 @@ COMMANDS = {  # name -> its module, and what it does
     "classes": ("promptkd.deploy.classes", "add, remove or rename the classes of a finished run"),
     "export": ("promptkd.deploy.export", "a finished run as a folder, an .onnx file, or in the published code's form"),
     "robust": ("promptkd.engine.robust.command", "accuracy under attack of a finished run"),
+    "demo": ("promptkd.deploy.demonstration.command", "a finished run on a local page: drop an image in"),
     "serve": ("promptkd.deploy.serving.command", "a finished run, or an export of it, over HTTP"),
     "card": ("promptkd.deploy.card", "a model card of a finished run"),
     "push": ("promptkd.deploy.push", "an exported folder to Hugging Face's hub"),
