@@ -1,7 +1,7 @@
 """Runs other people's repositories in the manner of CoOp or MaPLe, as they are, and keeps their results beside ours.
 
     promptkd foreign ../CoOp --trainer CoCoOp --dataset eurosat --protocol base2new --seeds 1 2 3 --cpu
-    promptkd foreign ../CoOp --trainer CoOp --dataset dtd --protocol fewshot --shots 4 --config vit_b16 \
+    promptkd foreign ../CoOp --trainer CoOp --dataset dtd --protocol fewshot --shots 1 4 --config vit_b16 \
         TRAINER.COOP.CSC True
 
 The repository's train.py runs in a process of its own, in a copy of its files, with this project's toolkit as `dassl`.
@@ -40,7 +40,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dataset", nargs="+", default=[], dest="datasets", help="files of configs/datasets, as eurosat")
     p.add_argument("--protocol", choices=foreign_jobs.PROTOCOLS, default="base2new")
     p.add_argument("--seeds", nargs="+", type=whole_number, default=[1, 2, 3])
-    p.add_argument("--shots", type=whole_number, default=16, help="images a class (DATASET.NUM_SHOTS)")
+    p.add_argument(
+        "--shots", nargs="+", type=whole_number, default=[16], help="images a class (DATASET.NUM_SHOTS): 16, or 1 2 4"
+    )
     p.add_argument("--config", default="", help="recipe: a file, or a name in its configs/trainers/TRAINER")
     p.add_argument("--root", default="", help="folder that holds the data sets")
     p.add_argument("--output", default="", help="where the runs go")

@@ -1,4 +1,4 @@
-"""The runs of somebody's trainer as jobs of a sweep: one for each data set, protocol and seed."""
+"""The runs of somebody's trainer as jobs of a sweep: one for each data set, number of shots, protocol and seed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Wish:
     datasets: Sequence[str]
     protocol: str = "base2new"
     seeds: Sequence[int] = (1, 2, 3)
-    shots: int = 16
+    shots: Sequence[int] = (16,)
     recipe: str = ""
     options: Sequence[str] = ()
     root: str = "data"
@@ -72,7 +72,7 @@ def jobs_of(wish: Wish) -> tuple[list[Job], dict[str, ForeignPlan]]:
     common = ForeignPlan(
         repository=str(repository.base), name=repository.name, commit=repository.commit,
         changed=list(repository.changed), digest=repository.digest(), trainer=wish.trainer, dataset="",
-        protocol=wish.protocol, shots=wish.shots, seed=0, root=str(Path(wish.root).expanduser().absolute()),
+        protocol=wish.protocol, shots=0, seed=0, root=str(Path(wish.root).expanduser().absolute()),
         directory="", recipe=str(recipe) if recipe else "", options=list(wish.options), cpu=wish.cpu, data=wish.data,
         trust=[str(Path(path).expanduser().absolute()) for path in wish.trust], paths=dict(wish.paths),
         patience=wish.patience, own_file="" if repository.train else str(trainer_file), subsample=subsample,
@@ -80,14 +80,15 @@ def jobs_of(wish: Wish) -> tuple[list[Job], dict[str, ForeignPlan]]:
     )  # fmt: skip
     jobs: dict[str, Job] = {}
     made: dict[str, ForeignPlan] = {}
-    for dataset, seed in itertools.product(wish.datasets, wish.seeds):
+    for dataset, shots, seed in itertools.product(wish.datasets, wish.shots, wish.seeds):
+        one = replace(common, dataset=dataset, shots=shots, seed=seed)
         if wish.protocol not in ("cross", "dg"):
-            _add(wish, replace(common, dataset=dataset, seed=seed), dataset, jobs, made)
+            _add(wish, one, dataset, jobs, made)
             continue
-        learning = replace(common, dataset=wish.source, seed=seed, protocol="cross")
+        learning = replace(one, dataset=wish.source, protocol="cross")
         first = _add(wish, learning, wish.source, jobs, made)
         if dataset != wish.source:
-            evaluated = replace(common, dataset=dataset, seed=seed, learned=made[first].directory)
+            evaluated = replace(one, learned=made[first].directory)
             _add(wish, evaluated, f"{wish.source}_to_{dataset}", jobs, made, (first,))
     return list(jobs.values()), made
 

@@ -64,7 +64,7 @@ def _foreign_jobs(plan: Plan, trainer: str) -> dict[str, Job]:
             options = {key: as_word(value) for key, value in (plan.set | point).items()}
             cpu = options.pop("USE_CUDA", "True").lower() == "false"
             words = [word for pair in options.items() for word in pair]
-            wish = jobs.Wish(theirs, name, plan.datasets, protocol, plan.seeds, shots, plan.recipe, words,
+            wish = jobs.Wish(theirs, name, plan.datasets, protocol, plan.seeds, [shots], plan.recipe, words,
                              plan.data, plan.output, plan.source, cpu)  # fmt: skip
             made |= {job.name: job for job in jobs.jobs_of(wish)[0]}
     return made

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import trees
 from conftest import tiny_config
 from open_clip.model import CLIP as OpenClip
 
@@ -118,6 +119,41 @@ def test_a_sweep_has_their_trainers_beside_ours(tmp_path, data_root, capsys, mon
     assert "2 runs: 2 missing" in shown and "base2new/eurosat/shots_16/CoOp@" in shown
     (job, _) = sweep.jobs_from(sweep.parser().parse_args([*words, *options]))
     assert parse(job.command[-1]).cpu and parse(job.command[-1]).config_hash() == job.config_hash
+
+
+def test_several_shots_are_several_runs(tmp_path, data_root, capsys):
+    from promptkd.host import command
+
+    words = ["--trainer", "CoOp", "--dataset", "eurosat", "--protocol", "fewshot", "--shots", "1", "2", "--seeds", "1"]
+    more = ["--root", data_root, "--output", str(tmp_path / "out"), "--dry-run"]
+    assert command.main([str(REPOSITORIES / "context_fork"), *words, *more]) == 0
+    shown = capsys.readouterr().out
+    assert "2 runs: 2 missing" in shown and "eurosat/shots_1/" in shown and "eurosat/shots_2/" in shown
+
+
+@pytest.mark.slow
+def test_what_dg_learned_is_measured_elsewhere_and_is_that_of_cross(tmp_path, data_root, store, capsys):
+    from promptkd.host import command
+
+    root, output = tmp_path / "data", tmp_path / "out"
+    trees.write_imagenet(root)
+    trees.write_sketch(root)
+    words = ["--trainer", "CoOp", "--seeds", "1", "--cpu", "--shots", "1", "MODEL.BACKBONE.NAME", "ViT-B/16"]
+    more = ["--protocol", "dg", "--dataset", "imagenet_sketch", *words]
+    ran = foreign("context_fork", output, str(root), store, *more)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    records = [json.loads(path.read_text()) for path in output.rglob("results.json")]
+    seen = {(one["protocol"], one["dataset"]): one for one in records}
+    assert seen.keys() == {("cross", "ImageNet"), ("dg", "ImageNetSketch")}
+    assert all(one["learned_on"] == "ImageNet" for one in records)
+    assert [seen[key]["metrics"]["all"]["images"] for key in sorted(seen)] == [8, 4]
+    assert [seen[key]["eval_only"] for key in sorted(seen)] == [False, True]
+    collect.main([str(output)])
+    assert "dg from ImageNet" in capsys.readouterr().out
+    more = ["--protocol", "cross", "--dataset", "imagenet", "eurosat", *words, "--dry-run"]
+    places = ["--root", str(root), "--output", str(output)]
+    assert command.main([str(REPOSITORIES / "context_fork"), *more, *places]) == 0
+    assert "2 runs: 1 done, 1 missing" in capsys.readouterr().out
 
 
 BAD = [
