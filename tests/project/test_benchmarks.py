@@ -112,3 +112,11 @@ def test_an_ensemble_beside_separate_runs(tmp_path, capsys):
 def test_no_gpu_is_one_line(capsys):
     assert steps.main(["--device", "cuda"]) == 1
     assert capsys.readouterr().err.startswith("error: --device cuda, but PyTorch sees no GPU")
+
+
+def test_a_step_on_attacked_images_is_timed(capsys):
+    from benchmarks.attacks import main as attacks
+
+    assert attacks(["--sizes", "small", "--batch", "2", "--steps", "1", "--repeats", "1"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[-2:]]
+    assert [row[0] for row in rows] == ["0", "1"] and all(float(row[3]) > 0 for row in rows)

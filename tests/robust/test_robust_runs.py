@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import result
+from conftest import SIZE, result
 from tiny_runs import BASE, KD, METHODS, learned, same_bits
 
 from dassl.engine import TRAINER_REGISTRY, build_trainer
@@ -188,3 +188,35 @@ def test_a_teacher_in_the_loop_needs_prompts_to_tune(run, tmp_path: Path, clips)
     with pytest.raises(ValueError, match="TEACHER_CACHE"):
         words = [f"{kd}STUDENT_IN_LOOP", "True", f"{kd}TEACHER_CACHE", "exact"]
         run("PromptKD", tmp_path, *KD, f"{kd}TEACHER", clips["teacher"], *words)
+
+
+def test_texts_are_encoded_once_whatever_the_steps_of_the_attack(clips, monkeypatch):
+    from types import SimpleNamespace
+
+    from promptkd.engine.batch import Batch
+    from promptkd.model.precision import Precision
+    from promptkd.model.prompted_clip import PromptedClip
+    from promptkd.model.prompts import Prompts
+    from promptkd.model.spec import PromptSpec
+    from promptkd.model.zoo import load_clip
+    from promptkd.trainers.advivlp import AdvIVLP, AdvIVLPOptions
+
+    spec = PromptSpec(n_text=2, depth_text=2, n_vision=2, depth_vision=2)
+    model = PromptedClip(load_clip(clips["student"]), spec, Precision.choose("fp32", torch.device("cpu")))
+    calls = {"text": 0, "image": 0}
+    for kind in calls:
+        original = getattr(Prompts, f"encode_{kind}")
+
+        def counted(self, *args, original=original, kind=kind):
+            calls[kind] += 1
+            return original(self, *args)
+
+        monkeypatch.setattr(Prompts, f"encode_{kind}", counted)
+    trainer = SimpleNamespace(options=AdvIVLPOptions(steps=4), task=SimpleNamespace(classnames=["a cat", "a dog"]))
+    labels = torch.tensor([0, 1])
+    images = torch.randn(2, 3, SIZE, SIZE)
+    parts = AdvIVLP.losses(trainer, model, Batch(images, labels, labels))
+    assert calls == {"text": 1, "image": 5}
+    assert model.prompts.ctx.grad is None
+    parts["loss_adv"].backward()
+    assert model.prompts.ctx.grad.any()
