@@ -18,6 +18,7 @@ from promptkd.engine.keys import OURS
 from promptkd.engine.options import defaults_of, kinds_of
 from promptkd.engine.published_options import OPTIONS, SECTIONS
 from promptkd.engine.values import as_default
+from promptkd.published_words import INSTEAD
 from promptkd.results.settings import node_of
 from promptkd.texts import closest
 from promptkd.written import Written, listed, number, pairs_of, read_yaml, switch, value_of
@@ -131,6 +132,8 @@ def merge(
         if key not in cfg and cfg.is_new_allowed():
             log.info(f"{source}: {name} is taken as given, no trainer here declares it")
             cfg[key] = CfgNode(new_allowed=True) if isinstance(value, Mapping) else _plain(value, f"{source}: {name}")
+        if key not in cfg and name in INSTEAD:
+            raise ValueError(f"{source}: {name} is a key of a published repository alone: {INSTEAD[name]}")
         if key not in cfg:
             raise ValueError(f"{source}: no configuration key {shown(name)[1:-1]}{_closest_key(cfg, key, prefix)}")
         if isinstance(cfg[key], CfgNode):

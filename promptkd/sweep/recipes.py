@@ -108,13 +108,16 @@ def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str
     """
     check(trainer, list(RECIPES), "method")
     check(protocol, list(PROTOCOLS), "protocol")
-    check(
-        dataset, [one for path in (CONFIGS / "datasets").glob("*.yaml") for one in with_domains(path.stem)], "data set"
-    )
+    check(dataset, [one for name in dataset_names() for one in with_domains(name)], "data set")
     if backbone.startswith("mini-") or (not backbone and dataset in MINI_DATASETS):
         return "mini"
     names = RECIPES[trainer]
     return next(names[key] for key in (f"{protocol}_{shots}", protocol, "base2new") if key in names)
+
+
+def dataset_names() -> list[str]:
+    """The data sets that there is a file of in configs/datasets, without their domains."""
+    return [path.stem for path in (CONFIGS / "datasets").glob("*.yaml")]
 
 
 def teacher_recipe(dataset: str, backbone: str = "") -> tuple[str, str]:
