@@ -96,7 +96,7 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
     """
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
-    from promptkd import guests, published_words
+    from promptkd import aliases, guests
     from promptkd.data.benchmark import DATASET_DEFAULTS
     from promptkd.engine import config
     from promptkd.engine.checks import check_run
@@ -104,7 +104,7 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
 
     guests.register()
     cfg = config.default_config(DATASET_DEFAULTS)
-    pairs = published_words.pairs_meant(pairs_of(args.opts))
+    pairs = aliases.pairs_meant(pairs_of(args.opts))
     recipe, of_dataset = expanded(args.config_file), expanded(args.dataset_config_file)
     config.admit(cfg, pairs.get("TRAINER.NAME") or args.trainer or config.trainer_named_in(recipe))
     given: dict[str, str] = {}
@@ -114,7 +114,7 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
         config.merge_file(cfg, of_dataset, given)
     per_dataset = config.merge_file(cfg, recipe, given) if recipe else {}
     datasets = DATASET_REGISTRY.registered_names()
-    name = published_words.dataset_meant(str(pairs.get("DATASET.NAME", cfg.DATASET.NAME)), datasets)
+    name = aliases.dataset_meant(str(pairs.get("DATASET.NAME", cfg.DATASET.NAME)), datasets)
     domain = config.domain_called(name, str(pairs.get("DATASET.DOMAIN", args.domain_name or cfg.DATASET.DOMAIN)))
     for one in (name, f"{name}-{domain}"):
         config.merge(cfg, per_dataset.get(one, {}), f"{recipe} PER_DATASET", given=given)
@@ -122,9 +122,9 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
         config.merge_value(cfg, key, value, given)
     cfg.DATASET.NAME = name
     config.settle_domain(cfg, domain)
-    cfg.TRAINER.NAME = named = published_words.trainer_meant(cfg.TRAINER.NAME, TRAINER_REGISTRY.registered_names())
+    cfg.TRAINER.NAME = named = aliases.trainer_meant(cfg.TRAINER.NAME, TRAINER_REGISTRY.registered_names())
     if args.training:
-        published_words.refuse_training(named == "TFUPT")
+        aliases.refuse_training(named == "TFUPT")
     known = TRAINER_REGISTRY.get(named) if named in TRAINER_REGISTRY.registered_names() else None
     learns = getattr(known, "learns", False)  # a trainer written for upstream says by itself what it misses
     if cfg.EVAL_ONLY and not cfg.MODEL_DIR and learns:
@@ -140,7 +140,8 @@ def _flags(args: argparse.Namespace) -> dict[str, Any]:
     """Dotted key -> value of the flags that are given; an empty one counts as none."""
     flags = {
         "DATASET.ROOT": args.root, "OUTPUT_DIR": args.output_dir, "RESUME": args.resume, "SEED": args.seed,
-        "DATASET.DOMAIN": args.domain_name, "DATASET.SOURCE_DOMAINS": args.source_domains, "DATASET.TARGET_DOMAINS": args.target_domains,
+        "DATASET.DOMAIN": args.domain_name,
+        "DATASET.SOURCE_DOMAINS": args.source_domains, "DATASET.TARGET_DOMAINS": args.target_domains,
         "INPUT.TRANSFORMS": args.transforms, "TRAINER.NAME": args.trainer, "MODEL.BACKBONE.NAME": args.backbone,
         "MODEL.HEAD.NAME": args.head, "MODEL_DIR": args.model_dir, "LOAD_EPOCH": args.load_epoch,
         "EVAL_ONLY": args.eval_only or None,

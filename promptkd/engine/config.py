@@ -12,13 +12,13 @@ from yacs.config import CfgNode
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
+from promptkd.aliases import INSTEAD
 from promptkd.bounded import shown
 from promptkd.data.benchmark import DATASET_DEFAULTS
 from promptkd.engine.keys import OURS
 from promptkd.engine.options import defaults_of, kinds_of
 from promptkd.engine.published_options import OPTIONS, SECTIONS
 from promptkd.engine.values import as_default
-from promptkd.published_words import INSTEAD
 from promptkd.results.settings import node_of
 from promptkd.texts import closest
 from promptkd.written import Written, listed, number, pairs_of, read_yaml, switch, value_of

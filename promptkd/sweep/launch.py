@@ -36,7 +36,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from promptkd import published_words
+from promptkd import aliases
 from promptkd.errors import describe
 from promptkd.exits import say_interrupted
 from promptkd.sweep import command as sweep
@@ -58,23 +58,23 @@ def read_words(command: str, trainers: Sequence[str], words: Sequence[str]) -> l
         ValueError: no data set, a key without a value or with two, or what `Plan.check` raises.
     """
     words = list(words)
-    trainers = [published_words.trainer_meant(name) for name in trainers]
+    trainers = [aliases.trainer_meant(name) for name in trainers]
     published = {}
     if set(trainers) <= {"TFUP", "TFUPT"}:
-        published |= published_words.take_tfup_flags(words, "TFUPT" in trainers)
+        published |= aliases.take_tfup_flags(words, "TFUPT" in trainers)
     datasets: list[str] = []
     while words and re.fullmatch(r"[a-z][a-z0-9_,]*", words[0]) and not (datasets and command == "fewshot"):
         datasets += words.pop(0).split(",")
-    datasets = [published_words.dataset_meant(name, dataset_names()) for name in datasets]
-    of_upl = published_words.UplWords()
+    datasets = [aliases.dataset_meant(name, dataset_names()) for name in datasets]
+    of_upl = aliases.UplWords()
     if command == "fewshot" and trainers == ["UPL"]:
-        of_upl = published_words.take_upl_words(words)
+        of_upl = aliases.take_upl_words(words)
         published |= of_upl.options
     shots = [of_upl.shots] if of_upl.recipe else _take_shots(command, words)
     if list(trainers) == ["KgCoOp"] and words and re.fullmatch(r"[0-9]+\.[0-9]+", words[0]):
         published["TRAINER.KGCOOP.W"] = words.pop(0)  # its own script's second argument: stanford_cars 8.0
     seeds = take_seeds(words)
-    options = published | published_words.pairs_meant(pairs_of(words))
+    options = published | aliases.pairs_meant(pairs_of(words))
     if os.environ.get("KD_WEIGHT"):
         options.setdefault("TRAINER.PROMPTKD.KD_WEIGHT", os.environ["KD_WEIGHT"])
     by_protocol, source = _datasets_by_protocol(command, trainers, datasets)
@@ -163,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     plans: list[Plan] = []
     try:
         if of_folder:
-            jobs = own_images.jobs_of(args.words, published_words.trainer_meant(args.trainers))
+            jobs = own_images.jobs_of(args.words, aliases.trainer_meant(args.trainers))
         else:
             plans = read_words(args.command, args.trainers.split(","), args.words)
             jobs = [job for plan in plans for job in jobs_of(plan)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from promptkd import home, published_words
+from promptkd import aliases, home
 from promptkd.bounded import shown
 from promptkd.sweep import recipes
 from promptkd.written import Written, is_empty, read_yaml, value_of
@@ -50,8 +50,8 @@ class Plan:
         self.datasets = [
             name for given in self.datasets for name in (recipes.BENCHMARK if given == "all" else (given,))
         ]
-        self.trainers = [published_words.trainer_meant(name) for name in self.trainers]
-        self.datasets = [published_words.dataset_meant(name, recipes.dataset_names()) for name in self.datasets]
+        self.trainers = [aliases.trainer_meant(name) for name in self.trainers]
+        self.datasets = [aliases.dataset_meant(name, recipes.dataset_names()) for name in self.datasets]
         self._choose_domains()
         for key in ("trainers", "datasets", "protocols", "seeds"):
             values = getattr(self, key)

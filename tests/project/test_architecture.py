@@ -29,7 +29,7 @@ ARROWS = """
   errors      | files texts                                                 |
   tensors     | bounded texts                                                  |
   written     | bounded                                                     |
-  published_words | bounded                                                 |
+  aliases | bounded                                                 |
   logs        | texts                                                       |
   pages       | texts                                                       |
   exits     | files errors                                                 |
@@ -40,10 +40,10 @@ ARROWS = """
   distributed | model logs                                                  |
   data        | home files logs texts distributed dassl bounded errors | guests deploy
   results     | home files logs texts bounded |
-  engine | home files logs texts distributed model data results dassl exits errors bounded tensors written published_words | guests
+  engine|home files logs texts distributed model data results dassl exits errors bounded tensors written aliases| guests
   teacher     | home files logs texts distributed model data results dassl engine bounded tensors |
   tables      | home files logs texts pages results bounded | deploy
-  sweep       | home files logs texts results tables exits bounded written published_words errors | data engine guests host
+  sweep       | home files logs texts results tables exits bounded written aliases errors | data engine guests host
  deploy|home files logs texts pages results bounded exits errors | model data engine teacher guests dassl tensors tables
   host        | home files texts bounded written results tables sweep exits errors | model data engine guests dassl
   clip        | files model bounded tensors |
@@ -60,7 +60,7 @@ LIGHT = (
     "texts",
     "bounded",
     "written",
-    "published_words",
+    "aliases",
     "logs",
     "exits",
     "pages",
