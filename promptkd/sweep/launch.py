@@ -59,7 +59,7 @@ def read_words(command: str, trainers: Sequence[str], words: Sequence[str]) -> l
     """
     words = list(words)
     trainers = [aliases.trainer_meant(name) for name in trainers]
-    published = {}
+    published: dict[str, str] = {}
     if set(trainers) <= {"TFUP", "TFUPT"}:
         published |= aliases.take_tfup_flags(words, "TFUPT" in trainers)
     datasets: list[str] = []
