@@ -123,7 +123,7 @@ class Bench:
             with torch.no_grad(), self.precision.autocast():
                 cache = Kept(teacher.image_features(seen))
         trainer.teaching = Teaching(
-            CfgNode(), trainer.options, trainer.task, self.precision, teacher.vectors, teacher, 0, cache
+            CfgNode(), trainer.options, trainer.task, self.precision, teacher.vectors, teacher, seed=0, cache=cache
         )
         step = published.promptkd(self.clip, trainer.model.prompts, names, teacher, trainer.options.kd_weight)
         return self._paired(trainer, names, step)

@@ -51,8 +51,8 @@ def text_of(summaries: Summaries, left_out: Sequence[str], form: str, compare: b
     if form == "csv":
         return render.csv_text(summaries)
     tables = [*build.build(summaries, compare), *attacked_tables(summaries, compare)]
-    if form == "terminal":  # the window's columns, or those of COLUMNS; any number where it goes to a file
-        return render.terminal(tables, shutil.get_terminal_size((0, 0)).columns)
+    if form == "terminal":  # a window has columns, those of COLUMNS first; what goes to a pipe or a file is never cut
+        return render.terminal(tables, shutil.get_terminal_size((0, 0)).columns if sys.stdout.isatty() else 0)
     return {"markdown": render.markdown, "latex": render.latex}[form](tables)
 
 

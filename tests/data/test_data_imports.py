@@ -15,7 +15,6 @@ LIGHT = (  # what may be imported without torch: parts of data that commands and
         "class_lists",
         "class_names",
         "command",
-        "errors",
         "fewshot",
         "file_lists",
         "folders",

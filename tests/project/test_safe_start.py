@@ -47,13 +47,18 @@ def test_scripts(hostile, words):
     assert imported(hostile) == []
 
 
-LOADS_TORCH = ("data", "export", "predict")
+LOADS_TORCH = ("classes", "data", "demo", "export", "predict", "serve")
 ENDS = {  # arguments with which a command has imported what it needs, and ends
+    "card": (["nothing"], 1),
+    "classes": (["nothing"], 1),
     "collect": (["."], 1),
     "data": (["check", "nothing", "--root", "."], 1),
+    "demo": (["nothing"], 1),
     "export": (["nothing"], 1),
     "launch": (["base2new", "CoOp", "nothing"], 1),
     "predict": (["nothing", "image.png"], 1),
+    "push": (["nothing", "owner/name"], 1),
+    "serve": (["nothing"], 1),
     "sweep": (["--datasets", "nothing", "--trainers", "CoOp", "--dry-run"], 1),
 }
 

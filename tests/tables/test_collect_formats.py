@@ -5,6 +5,7 @@ import io
 import json
 import re
 import statistics
+import sys
 
 import pytest
 from made_up import built, result, rows_of, write
@@ -260,6 +261,9 @@ def test_a_table_fits_a_terminal_of_80_columns(tmp_path, capsys, monkeypatch):
         write(tmp_path / f"two{seed}", result("PromptKD", "Emoji", seed, 60.0, 50.0, settings={"OPTIM.LR": 0.2}))
         write(tmp_path / f"src{seed}", result("PromptSRC_KDPL", "Emoji", seed, 70.0, 50.0))
     monkeypatch.setenv("COLUMNS", "80")
+    assert collect.main([str(tmp_path)]) == 0
+    assert "PromptKD ViT-B/16 <- PromptSRC ViT-L/14 (LR 0.1)" in capsys.readouterr().out  # a pipe has no columns
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert collect.main([str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80 and "Emoji" in shown.splitlines()[1]

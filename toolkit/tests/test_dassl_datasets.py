@@ -15,6 +15,13 @@ from dassl.evaluation import build_evaluator
 from dassl.utils import Registry
 
 
+@pytest.fixture(autouse=True)
+def offered_by_dassl(monkeypatch):
+    """Only what Dassl registers: data sets of a project, which other tests of this process bring, take its names."""
+    kept = {name: kind for name, kind in DATASET_REGISTRY._objects.items() if kind.__module__.startswith("dassl.")}
+    monkeypatch.setattr(DATASET_REGISTRY, "_objects", kept)
+
+
 def images(folder, *names):
     """Small images at these paths under a folder."""
     for number, name in enumerate(names):
