@@ -57,7 +57,7 @@ def explain(error: BaseException, folder: Path, trainer: str) -> str:
     if isinstance(error, FileNotFoundError) and error.filename and Path(str(error.filename)).is_absolute():
         return f"no file {error.filename}: where it is a path of its authors, give --map-path OLD=NEW{where}"
     if isinstance(error, KeyError) and last and "_MODELS" in (last.line or ""):
-        return f"its clip/ knows no {text}: give MODEL.BACKBONE.NAME one that it has{where}"
+        return f"its clip/ knows no {text}: name one that it has (MODEL.BACKBONE.NAME, or a teacher of its own){where}"
     if isinstance(error, (KeyError, AttributeError)) and re.search("config key|^'?[A-Z_]+'?$", text):
         return f"its configuration has no key {text.rpartition(': ')[2]}{where}"
     return f"{type(error).__name__}: {text}{where}"

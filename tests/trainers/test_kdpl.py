@@ -141,3 +141,18 @@ def test_shipped_concepts_are_names_each_once(tmp_path: Path):
     twice.write_text("cat\n")
     with pytest.raises(ValueError, match="1 names"):
         read_concepts(twice)
+
+
+@pytest.mark.parametrize("trainer", ["CoOp_KDPL", "UPL"])
+def test_published_files_of_a_context_are_coops(run, tmp_path: Path, trainer: str):
+    """KDPL and UPL register CoOp's prompt_learner: a context, and tokens that belong to their class names."""
+    torch.manual_seed(4)
+    state = {"ctx": torch.randn(3, 32), "token_prefix": torch.zeros(5, 1, 32), "token_suffix": torch.zeros(5, 73, 32)}
+    file = tmp_path / "published/prompt_learner/model.pth.tar-50"
+    file.parent.mkdir(parents=True)
+    torch.save({"state_dict": state, "epoch": 50, "optimizer": None, "scheduler": None, "val_result": None}, file)
+    flags = ["--eval-only", f"--model-dir={tmp_path / 'published'}", "--load-epoch=50"]
+    section = {"UPL": "UPL"}.get(trainer, "COOP")
+    run(trainer, tmp_path / "its", *flags, f"TRAINER.{section}.N_CTX", "3")
+    run("CoOp", tmp_path / "coops", *flags, "TRAINER.COOP.N_CTX", "3")
+    assert result(tmp_path / "its")["metrics"] == result(tmp_path / "coops")["metrics"]
