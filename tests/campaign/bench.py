@@ -62,7 +62,7 @@ class Bench:
                 "TRAINER.PROMPTKD.EVALUATE_TEACHER",
                 "False",
             ]
-        else:
+        elif trainer != "UPL":  # which chooses its images itself
             options = [*options, "DATASET.SUBSAMPLE_CLASSES", "base", "DATASET.NUM_SHOTS", "4"]
         flags = [word for word in more if word.startswith("--")]
         rest = [word for word in more if not word.startswith("--")]

@@ -221,11 +221,16 @@ def _with_words(word: str) -> list[int]:
 
 
 CACHE = ("TRAINER.PROMPTKD.TEACHER_CACHE", "views", "TRAINER.PROMPTKD.CACHE_DIR", "A NEW FOLDER")
+LABELS = (
+    *("TRAINER.UPL.PREC", "fp32", "TRAINER.UPL.N_CTX", "2", "TRAINER.UPL.SHOTS", "2", "TRAINER.UPL.MEMBERS", "2"),
+    *("TRAINER.UPL.FEATURE_CACHE", "A NEW FOLDER"),
+)
 KILLS: dict[str, Callable[[Bench, Tally, int], None]] = {
     "kill -9: PromptKD with cache and workers": lambda bench, tally, count: run_killed(
         bench, tally, "PromptKD", count, *CACHE, "DATALOADER.NUM_WORKERS", "2"
     ),
     "kill -9: PromptSRC": lambda bench, tally, count: run_killed(bench, tally, "PromptSRC", count),
+    "kill -9: UPL with kept labels": lambda bench, tally, count: run_killed(bench, tally, "UPL", count, *LABELS),
     "kill -9: a sweep": sweep_killed,
     "kill -9: torchrun with two processes": torchrun_killed,
 }
