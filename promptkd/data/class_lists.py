@@ -25,9 +25,10 @@ _MARKUP = (".xml", ".pbtxt", ".prototxt", ".html", ".htm", ".toml", ".ini", ".pa
 _NUMBERED = r"(?P<number>\d+)(\s*[.,;:)]\s*|\s+)(?P<name>\D.*)"  # "0 cat", "1. dog"
 _ADDITIONS = (  # of lines: what it is, its form; left out where all lines have it
     ("dashes", r"[-*\u2022]\s+(?P<name>\S.*)"),
-    ("commas", r"(?P<name>.*[^,\s])\s*,"),
+    ("commas", r"(?P<name>.*[^,;\s])\s*[,;]"),
     ("quotes", r"([\"'])(?P<name>.*\S.*)\1,?"),
     ("numbers", _NUMBERED),
+    ("numbers", r"(?P<name>.*[^,;:=\t\s])\s*[,;:=\t]\s*(?P<number>\d+)"),  # "cat,0"; in "stage 1" it is of the name
 )
 
 
@@ -36,7 +37,7 @@ def read_class_list(path: Path) -> list[str]:
 
     A text file has a name a line. Additions of other programs are removed where all lines have them, with a message:
     dashes, commas at the ends, quotes, wnids ("n01440764 tench"), numbers from 0 or 1 ("0 cat"); and so are comments,
-    lines that begin with "# ". The year in a name such as "2012 Audi TTS" stays. JSON, YAML and CSV: see TAKEN.
+    lines that begin with "# " or "// ". The year in a name such as "2012 Audi TTS" stays. JSON, YAML and CSV: see TAKEN.
 
     Raises:
         ValueError: the file is no list of names; the message says which forms are taken.
@@ -127,8 +128,9 @@ def _names_of_lines(path: Path, lines: Sequence[str]) -> list[str]:
         raise ValueError(f"{path} has one line, {lines[0][:60]!r}; put each class name on a line of its own")
     if strange := [line for line in lines if re.search(r"^[{}<\[\]]|[{}]$|:$", line)]:
         raise ValueError(f"{path} has a line that is no class name, {strange[0][:60]!r}; {TAKEN}")
-    if all(re.match(r"n\d{8}\s+\S", line) for line in lines):
-        return [line.split(maxsplit=1)[1] for line in lines]
+    wnids = [re.fullmatch(r"n\d{8}\s*[\s,;:]\s*(\S.*)", line) for line in lines]
+    if all(wnids):
+        return [match[1] for match in wnids if match]
     for what, pattern in _ADDITIONS:
         matches = [re.fullmatch(pattern, line) for line in lines]
         if what == "commas" and len(lines) > 1 and matches[-1] is None:
@@ -138,14 +140,16 @@ def _names_of_lines(path: Path, lines: Sequence[str]) -> list[str]:
             continue
         if what == "numbers" and not _consecutive(match["number"] for match in found):
             continue
+        if len({match["name"] for match in found}) < len(set(lines)):
+            continue  # what would be left out tells them apart
         lines = [match["name"].strip() for match in found]
         log.info("%s: %s around the class names are left out: %s, ...", path.name, what, ", ".join(lines[:3]))
     return list(lines)
 
 
 def _without_comments(path: Path, lines: Sequence[str]) -> list[str]:
-    """Lines without those that begin with "# ", and without what follows " # "."""
-    bare = [re.sub(r"(^|\s+)#(\s.*)?$", "", line) for line in lines]
+    """Lines without those that begin with "# " or "// ", and without what follows " # " or " // "."""
+    bare = [re.sub(r"(^|\s+)(#|//)(\s.*)?$", "", line) for line in lines]
     if bare != list(lines):
         number = sum(one != line for one, line in zip(bare, lines, strict=True))
         log.info("%s: comments (#) are left out of %d lines", path.name, number)

@@ -28,6 +28,7 @@ __all__ = [
     "read_weights",
     "without_wrapper",
 ]
+_AVERAGES = "n_averaged"  # the count that AveragedModel keeps beside its module
 WRAPPERS = ("module", "_orig_mod")  # of DataParallel and torch.compile; no model here has parts of these names
 
 
@@ -73,7 +74,7 @@ def _read(path: Path, script: bool) -> Any:
 
 
 def without_wrapper(state: Mapping[str, Any], known: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A state dict without a prefix that all its keys share, where a wrapper gave it.
+    """A state dict without the prefixes that wrappers gave: one that all its keys share, and those of wrapped parts.
 
     Args:
         state: name -> tensor.
@@ -83,7 +84,10 @@ def without_wrapper(state: Mapping[str, Any], known: tuple[str, ...] = ()) -> di
     Returns:
         A new mapping in the same order.
     """
-    plain = {str(key): value for key, value in state.items()}
+    plain = {str(key): value for key, value in state.items() if key != _AVERAGES}
+    names = [".".join(part for part in key.split(".") if part not in WRAPPERS) for key in plain]
+    if len(set(names)) == len(plain) and all(names):  # a wrapped part: text_encoder.module., visual._orig_mod.
+        plain = dict(zip(names, plain.values(), strict=True))
     candidate = plain
     for _ in range(5):
         if known and any(key.startswith(known) for key in candidate):
@@ -92,8 +96,6 @@ def without_wrapper(state: Mapping[str, Any], known: tuple[str, ...] = ()) -> di
         if len(first) != 1 or not all("." in key for key in candidate):
             return plain
         candidate = {key.partition(".")[2]: value for key, value in candidate.items()}
-        if first <= set(WRAPPERS):
-            plain = candidate
     return plain
 
 

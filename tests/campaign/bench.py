@@ -87,8 +87,9 @@ def in_a_fork(action: Callable[[], int]) -> None:
     """Runs something in a process of its own, so that no thread of a computation stays in this one; it must succeed."""
     from campaign.cases import Case, Tally, run_case
 
-    tally, scratch = Tally(), Path("/tmp")
-    run_case(Case("a healthy run", action, refused=False, seconds=300), tally, scratch)
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as scratch:  # its own: campaigns may run beside each other
+        run_case(Case("a healthy run", action, refused=False, seconds=300), tally, Path(scratch))
     if tally.faults or not tally.ends["handled"]:
         raise RuntimeError(f"a healthy run failed: {tally.ends} {tally.faults}")
 

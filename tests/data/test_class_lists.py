@@ -47,6 +47,12 @@ FORMS = [
     ("classes.txt", "apple,\nbanana,\nno,\n"),
     ("classes.txt", '- "apple",\n- "banana",\n- "no"\n'),
     ("classes.txt", "# my classes\napple\nbanana  # yellow\n#\nno\n"),
+    ("classes.txt", "apple;\nbanana;\nno\n"),
+    ("classes.txt", "// mine\napple\nbanana // yellow\nno\n"),
+    ("classes.txt", "n07739125: apple\nn07753592: banana\nn00000000: no\n"),
+    ("classes.txt", "apple\t0\nbanana\t1\nno\t2\n"),
+    ("classes.txt", "apple = 1\nbanana = 2\nno = 3\n"),
+    ("classes.csv", "apple: 0\nbanana: 1\nno: 2\n"),
     ("obj.names", "apple\r\nbanana\r\nno\r\n"),
     ("classes", "apple\nbanana\nno"),
 ]
