@@ -37,7 +37,7 @@ def read_class_list(path: Path) -> list[str]:
 
     A text file has a name a line. Additions of other programs are removed where all lines have them, with a message:
     dashes, commas at the ends, quotes, wnids ("n01440764 tench"), numbers from 0 or 1 ("0 cat"); and so are comments,
-    lines that begin with "# " or "// ". The year in a name such as "2012 Audi TTS" stays. JSON, YAML and CSV: see TAKEN.
+    lines that begin with "# " or "// ". The year in "2012 Audi TTS" stays. JSON, YAML and CSV: see TAKEN.
 
     Raises:
         ValueError: the file is no list of names; the message says which forms are taken.
