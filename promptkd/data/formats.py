@@ -9,7 +9,7 @@ from functools import cache
 
 from PIL import Image
 
-# Formats that PIL registers, and cannot draw by itself.
+# Formats that PIL registers, and cannot draw by itself; of EPS it would start Ghostscript, which runs programs.
 _NOT_IMAGES = frozenset("BUFR EPS FITS GRIB HDF5 MPEG PDF WMF".split())
 _HEAD = 16  # bytes by which a format is known
 _SIGNATURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"))
@@ -34,6 +34,14 @@ def image_suffixes() -> frozenset[str]:
     return frozenset(
         suffix for suffix, kind in formats.items() if (kind in Image.OPEN or kind == "MPO") and kind not in _NOT_IMAGES
     )
+
+
+@cache
+def readable_formats() -> tuple[str, ...]:
+    """The formats of PIL that an image may have, whatever its suffix: "JPEG", "PNG", ...; those of `image_suffixes`."""
+    register_plugins()
+    Image.init()
+    return tuple(kind for kind in Image.ID if kind not in _NOT_IMAGES)
 
 
 @cache

@@ -13,7 +13,7 @@ from itertools import islice
 import numpy as np
 from PIL import Image
 
-from promptkd.data.formats import HEIF_ADVICE, format_of, register_plugins
+from promptkd.data.formats import HEIF_ADVICE, format_of, readable_formats
 from promptkd.data.pixels import without_metadata
 from promptkd.texts import path_text, plain
 
@@ -86,10 +86,9 @@ def read_content(content: bytes, name: str) -> Image.Image:
     Raises:
         OSError: it is no readable image, or one of extreme shape; the message names it.
     """
-    register_plugins()
     try:
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=readable_formats()) as image:
                 check_shape(image)
                 return upright(image)
         except Image.DecompressionBombError:
@@ -107,10 +106,9 @@ def read_content(content: bytes, name: str) -> Image.Image:
 
 def _read(path: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """Reads an image file; where PIL refuses it, once more without the parts that hold no pixels."""
-    register_plugins()
     try:
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=readable_formats()) as image:
                 check_shape(image)
                 return convert(image)
         except Image.DecompressionBombError:
@@ -136,7 +134,7 @@ def _without_the_rest(content: bytes, convert: Callable[[Image.Image], Image.Ima
             bare = without_metadata(content, exif)
             if bare is None:
                 return None
-            with Image.open(io.BytesIO(bare)) as image:
+            with Image.open(io.BytesIO(bare), formats=readable_formats()) as image:
                 check_shape(image)
                 return convert(image)
     return None

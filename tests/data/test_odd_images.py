@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from promptkd.data import formats
-from promptkd.data.images import MAX_RATIO, image_fault, read_published, read_upright
+from promptkd.data.images import MAX_RATIO, image_fault, read_content, read_published, read_upright
 from promptkd.data.loading.decoding import read_draft
 from promptkd.home import ROOT
 
@@ -201,6 +201,24 @@ def test_bombs_cost_no_memory(pixels: np.ndarray, tmp_path: Path):
     run = subprocess.run([sys.executable, "-c", code, *paths], cwd=ROOT, capture_output=True, text=True, timeout=60)
     faults, peak = run.stdout.splitlines()
     assert faults.count("Error") >= 2 and int(peak) < 300 * 1024
+
+
+@pytest.mark.parametrize(
+    "content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"%PDF-1.4\n", b"\xd7\xcd\xc6\x9a"]
+)
+def test_no_program_is_started_for_an_image(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    started: list[object] = []
+    monkeypatch.setattr(subprocess, "check_call", lambda *words, **_: started.append(words))
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", "gs")
+    for name in ("a.jpg", "a.eps"):
+        (tmp_path / name).write_bytes(content)
+        for read in (read_upright, read_published):
+            with pytest.raises(OSError, match=f"{name}.*cannot identify"):
+                read(str(tmp_path / name))
+        assert read_draft(str(tmp_path / name), 8) is None
+    with pytest.raises(OSError, match="no image"):
+        read_content(content, "sent.jpg")
+    assert not started
 
 
 def test_heic_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
