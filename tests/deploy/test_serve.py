@@ -15,6 +15,7 @@ from PIL import Image
 from served import as_json, ask, bomb, form, picture, serving, stored, tiny_model
 
 from promptkd.deploy.opening import open_classifier
+from promptkd.deploy.rejection import Rejection
 from promptkd.deploy.serving import command
 from promptkd.deploy.serving.limits import Limits
 
@@ -38,6 +39,8 @@ def port(classifier):
 class Slow:
     """The classifier, which waits for a permit before each batch and notes how large the batches are."""
 
+    rejection = None
+
     def __init__(self, classifier):
         self.classifier, self.classnames, self.pixels = classifier, classifier.classnames, classifier.pixels
         self.permits, self.begun, self.sizes = threading.Semaphore(0), threading.Event(), []
@@ -52,6 +55,16 @@ class Slow:
 def expected(classifier, image, top=5):
     pairs = classifier.predict(image, top)
     return {"top": [{"class": name, "probability": pytest.approx(value, abs=1e-5)} for name, value in pairs]}
+
+
+def test_none_of_these_where_the_run_has_a_threshold(tmp_path, clips):
+    classifier = open_classifier(tiny_model(tmp_path / "model", clips["student"]))
+    classifier.rejection = Rejection("energy", float("inf"), 0.95, 20)
+    with serving(classifier) as port:
+        status, answer = ask(port, stored(picture()))
+    logits = classifier.logits([picture()])[0].double()
+    assert status == 200 and sorted(answer) == ["rejected", "score", "top"]
+    assert answer["rejected"] is True and answer["score"] == pytest.approx(float(logits.logsumexp(0)), abs=1e-4)
 
 
 def test_every_form_of_request_gets_the_classifiers_answer(port, classifier):

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from promptkd.deploy.answers import Answer
 from promptkd.deploy.opening import is_onnx
-from promptkd.deploy.ranking import likeliest
+from promptkd.deploy.predict import answer_of
 from promptkd.deploy.serving.decoding import decoded
 from promptkd.deploy.serving.limits import Limits, RefusalError
 
@@ -32,23 +33,52 @@ class Answers:
         self._classifier, self._source = classifier, source
         self._lock = threading.Lock()
         self._vectors: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+        self._teacher: tuple[tuple[str, ...], Any, str] = ((), None, "")  # of the list that was explained last
 
-    def top(self, path: str | Path, classnames: Sequence[str]) -> dict[str, float]:
-        """The likeliest of some classes for an image file: name -> probability, the likeliest first.
+    @property
+    def can_explain(self) -> bool:
+        """Whether it shows where it looked; an .onnx file shows nothing of its inside."""
+        return not is_onnx(self._source)
+
+    def top(self, path: str | Path, classnames: Sequence[str]) -> Answer:
+        """The likeliest of some classes for an image file; among the run's own, by its threshold also none of them.
 
         Raises:
             RefusalError: the file is too large, damaged, or no image; the message is one line.
             ValueError: a class that the run has not and cannot encode.
         """
+        image, names = self._read(path), tuple(classnames)
+        with self._lock:  # the classifier has one list of classes at a time
+            self._choose(names)
+            logits = self._classifier.logits_of(self._classifier.pixels([image]))[0]
+        rejection = self._classifier.rejection if set(names) == set(self.classnames) else None  # chosen on these alone
+        return answer_of("", logits, names, TOP, rejection)
+
+    def explanation(self, path: str | Path, classnames: Sequence[str]) -> str:
+        """A page of where the run, and its teacher if it is there, looked in an image file.
+
+        Raises:
+            RefusalError, ValueError: see `top`.
+        """
+        from promptkd.deploy import explaining
+
+        image, names = self._read(path), tuple(classnames)
+        with self._lock:
+            self._choose(names)
+            if self._teacher[0] != names:
+                self._teacher = (names, *explaining.teacher_of(self._source, self._classifier))
+            _, teacher, problem = self._teacher
+            guesses = explaining.explain_image(self._classifier, image, teacher, TOP)
+        note = f"Without a teacher: {problem}." if problem else ""
+        return explaining.page([("", image, guesses)], self._source, note)
+
+    def _read(self, path: str | Path) -> Any:
+        """The image in a file, within the limits."""
         with open(path, "rb") as file:
             content = file.read(self.limits.size + 1)
         if len(content) > self.limits.size:
             raise RefusalError(413, "size", f"the image has more than {self.limits.size:,} bytes")
-        image = decoded(content, self.limits.pixels)
-        with self._lock:  # the classifier has one list of classes at a time
-            self._choose(tuple(classnames))
-            row = self._classifier.probabilities([image])[0]
-            return dict(likeliest(row if is_onnx(self._source) else row.numpy(), self._classifier.classnames, TOP))
+        return decoded(content, self.limits.pixels)
 
     def check(self, classnames: Sequence[str]) -> tuple[str, ...]:
         """The names as they will be used, new ones encoded; see `_choose`.

@@ -11,7 +11,9 @@ it was.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import tempfile
 from collections.abc import Sequence
 
 from promptkd.deploy.extras import missing
@@ -43,7 +45,10 @@ def _show(args: argparse.Namespace) -> int:
     from promptkd.deploy.opening import open_classifier
     from promptkd.deploy.serving.server import listening
 
-    with listening(args.host, args.port) as bound:  # before the seconds that Gradio and a model take
+    uploads = tempfile.TemporaryDirectory(prefix="promptkd-demo-", ignore_cleanup_errors=True)
+    # the port first: Gradio and a model take seconds
+    with listening(args.host, args.port) as bound, uploads as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # what was dropped goes when the demo does
         source = expanded(args.run)
         classifier = open_classifier(source, args.device)
         import uvicorn

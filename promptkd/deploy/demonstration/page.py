@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from html import escape
+from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before it is imported, which asks for its newest version
 
 import gradio as gr  # noqa: E402
 from fastapi import FastAPI, Request, Response  # noqa: E402
+from gradio.utils import get_upload_folder  # noqa: E402
 from starlette.middleware.base import RequestResponseEndpoint  # noqa: E402
 
 from promptkd.deploy.demonstration.answers import TOP, Answers  # noqa: E402
+from promptkd.deploy.demonstration.gate import Gate  # noqa: E402
 from promptkd.deploy.serving.limits import RefusalError  # noqa: E402
 
+NONE = "**None of these**: the likeliest class is less likely than the run's threshold asks."
 FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # of the machine: Gradio's come from Google
 STYLE = """
 footer { display: none !important; }
 .gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
 #title h1 { margin-bottom: 0; }
+#why iframe { width: 100%; height: 640px; border: 1px solid var(--border-color-primary); border-radius: 8px; }
 """
 # The browser asks nobody but this server, whatever Gradio's page would ask.
 POLICY = (
@@ -34,9 +40,22 @@ def make_blocks(answers: Answers, title: str) -> gr.Blocks:
         if not path:
             return None, ""
         try:
-            return answers.top(path, names), ""
+            answer = answers.top(path, names)
         except (RefusalError, OSError, ValueError) as error:
             return None, f"Not classified: {error}"
+        return dict(answer.top), NONE if answer.rejected else ""
+
+    def explain(path: str | None, names: Sequence[str]) -> str:
+        if not path:
+            return "Drop an image first."
+        try:
+            page = answers.explanation(path, names)
+        except (RefusalError, OSError, ValueError) as error:
+            return escape(f"Not explained: {error}")
+        return f'<iframe sandbox title="Where it looked" srcdoc="{escape(page)}"></iframe>'
+
+    def classify_anew(path: str | None, names: Sequence[str]) -> tuple[Any, ...]:
+        return *classify(path, names), ""  # the explanation was of another image
 
     def choose(text: str, names: list[str], path: str | None) -> tuple[list[str], dict[str, float] | None, str]:
         try:
@@ -63,10 +82,13 @@ def make_blocks(answers: Answers, title: str) -> gr.Blocks:
             with gr.Column(min_width=280):
                 label = gr.Label(label="Likeliest classes", num_top_classes=TOP, elem_id="answer")
                 message = gr.Markdown("", elem_id="message")
+                why = gr.Button("Where did it look?", elem_id="explain", visible=answers.can_explain)
+        maps = gr.HTML("", elem_id="why")
         with gr.Accordion("Classes: one a line; take some away, or add others", open=False, elem_id="editing"):
             text = gr.Textbox("\n".join(answers.classnames), lines=8, max_lines=20, show_label=False, elem_id="classes")
             button = gr.Button("Choose among these", elem_id="choose")
-        image.change(classify, [image, names], [label, message], show_progress="hidden")
+        image.change(classify_anew, [image, names], [label, message, maps], show_progress="hidden")
+        why.click(explain, [image, names], maps, show_progress="minimal")
         button.click(choose, [text, names, image], [names, label, message], show_progress="hidden")
     return blocks
 
@@ -93,4 +115,5 @@ def make_app(answers: Answers, title: str) -> FastAPI:
         theme=gr.themes.Base(font=FONT, font_mono=("ui-monospace", "monospace")),
         css=STYLE,
     )
+    mounted.add_middleware(Gate, uploads=get_upload_folder())
     return mounted

@@ -16,10 +16,10 @@ from promptkd.deploy.serving.metrics import Metrics
 
 
 class Batcher:
-    """Gives each image its row of probabilities.
+    """Gives each image its row of logits.
 
     Args:
-        classify: B prepared images -> B rows of probabilities, (B, C); it is called from one thread alone.
+        classify: B prepared images -> B rows of logits, (B, C); it is called from one thread alone.
         most: images of a batch, at most.
         metrics: where batches and the model's time are counted.
     """
@@ -53,8 +53,8 @@ class Batcher:
             self._waiting.popleft()[1].cancel()
         self._thread.shutdown(wait=False)
 
-    async def probabilities(self, image: Any) -> Any:
-        """One prepared image -> its row of probabilities, (C,).
+    async def logits(self, image: Any) -> Any:
+        """One prepared image -> its row of logits, (C,).
 
         Raises:
             Exception: what the model raised; the next batch is tried all the same.

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
-from promptkd.deploy.ranking import ImageClassifier, likeliest, softmax
+from promptkd.deploy.predict import answer_of
+from promptkd.deploy.ranking import ImageClassifier
 from promptkd.deploy.serving.batching import Batcher
 from promptkd.deploy.serving.decoding import decoded
 from promptkd.deploy.serving.limits import Limits, RefusalError
@@ -59,7 +60,8 @@ class Service:
             top: how many classes.
 
         Returns:
-            {"top": [{"class": name, "probability": from 0 to 1}, ...]}, the likeliest first.
+            {"top": [{"class": name, "probability": from 0 to 1}, ...]}, the likeliest first; and "score" and "rejected"
+            where the run has a threshold.
 
         Raises:
             RefusalError: anything that keeps it from being answered, with a status of HTTP and one line.
@@ -76,8 +78,9 @@ class Service:
             row = await self._in_time(self._row(content), 503, "there was no answer")
         finally:
             self._admitted -= 1
-        pairs = likeliest(row, self.classnames, top)
-        return {"top": [{"class": name, "probability": value} for name, value in pairs]}
+        answer = answer_of("", row, self.classnames, top, self._classifier.rejection).to_dict()
+        del answer["path"]
+        return answer
 
     def metrics_text(self) -> str:
         """The metrics as Prometheus reads them."""
@@ -110,20 +113,20 @@ class Service:
         return bytes(body)
 
     async def _row(self, content: bytes) -> Any:
-        """The content of an image file -> (C,) probabilities."""
+        """The content of an image file -> (C,) logits."""
         loop = asyncio.get_running_loop()
         pixels = await loop.run_in_executor(self._decoders, self._prepare, content)
-        return await self._batcher.probabilities(pixels)
+        return await self._batcher.logits(pixels)
 
     def _prepare(self, content: bytes) -> Any:
         """The content of an image file -> the model's input, (3, H, W)."""
         return self._classifier.pixels([decoded(content, self.limits.pixels)])[0]
 
     def _classify(self, inputs: Sequence[Any]) -> Any:
-        """B inputs of the model -> (B, C) probabilities."""
+        """B inputs of the model -> (B, C) logits."""
         import numpy as np
 
-        return softmax(self._classifier.logits_of(np.stack(inputs)))
+        return self._classifier.logits_of(np.stack(inputs))
 
 
 @asynccontextmanager
