@@ -22,7 +22,7 @@ from promptkd.data.layout import missing_files
 from promptkd.data.splits import Listing
 from promptkd.errors import describe
 from promptkd.home import shown_command
-from promptkd.texts import path_text
+from promptkd.texts import path_text, plain
 
 
 @dataclass
@@ -164,7 +164,7 @@ def screen(report: Report) -> str:
         lines += [f"  get       {line}" for line in report.get]
         if report.dataset in PARTS:
             lines.append(f"            or: {shown_command('data')} download {report.dataset} --root {report.root}")
-    return "\n".join(lines)
+    return "\n".join(plain(line) for line in lines)  # names come from anywhere
 
 
 def _verdict(report: Report) -> str:
@@ -176,6 +176,6 @@ def table(reports: Sequence[Report]) -> str:
     rows = []
     for report in reports:
         counts = [f"{report.counts[part]:,}" if report.counts else "-" for part in Listing._fields]
-        remark = (report.problems or report.notes or [""])[0].removeprefix(f"{report.name}: ")
+        remark = plain((report.problems or report.notes or [""])[0]).removeprefix(f"{report.name}: ")
         rows.append([report.name, _verdict(report), *counts, remark if len(remark) < 80 else f"{remark[:77]}..."])
     return tabulate(rows, headers=["data set", "", *Listing._fields, "remark"], disable_numparse=True)

@@ -206,6 +206,14 @@ def test_own_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert code == 1 and "cow has no images" in report["problems"][0]
 
 
+def test_names_give_the_terminal_no_orders(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_class_tree(tmp_path / "train", {"cat": 3, "dog": 2})
+    (tmp_path / "names.json").write_text(json.dumps(["cat\x1b[2J", "a\n  problem   none", "dog"]))
+    code, shown, _ = check(capsys, "unlabeled", "--root", tmp_path, "--classnames", "names.json")
+    assert r"3: cat\x1b[2J, a\n  problem   none, dog" in shown and code == 0
+    assert not any(line.startswith("  problem") for line in shown.splitlines())
+
+
 def test_names(tmp_path: Path):
     for name in ("oxford_flowers", "OxfordFlowers", "OXFORDFLOWERS"):
         assert data.resolve(name) == "OxfordFlowers"
