@@ -45,7 +45,8 @@ def choose(
     ordered = np.sort(known)
     threshold = float(ordered[int(np.floor((1 - kept) * len(ordered)))])
     share = float((known >= threshold).mean())
-    return Rejection(measure, threshold, share, len(known), {name: auroc(known, one) for name, one in others.items()})
+    areas = {name: auroc(known, one) for name, one in others.items()}
+    return Rejection(measure, threshold, share, len(known), areas, model.temperature)
 
 
 def auroc(inside: np.ndarray, outside: np.ndarray) -> float:

@@ -30,7 +30,8 @@ class Classifier:
         model: the `PromptedClip`.
         class_vectors: those of the classes among which it chooses.
         preprocessing: from an image to the model's input, described.
-        rejection: when an image is none of the classes; None where that was not chosen.
+        temperature: T, by which logits are divided; 1 where the run fitted none (TEST.TEMPERATURE), or for `epoch`.
+        rejection: when an image is none of the classes; None where that was not chosen, or with another temperature.
         about: what is known of its origin: "trainer", "backbone", "dataset", ... -> text.
 
     Raises:
@@ -46,12 +47,13 @@ class Classifier:
         from promptkd.deploy.rejection import Rejection
         from promptkd.engine.runs import read_run
         from promptkd.model import saved
+        from promptkd.results.directory import temperature_of_run
 
         if torch.device(device).type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device {device}: PyTorch sees no GPU here; use cpu")
-        self.rejection = Rejection.read(directory)
+        self.temperature = 1.0
         if export_folder.is_export(directory):
-            self.model, self.preprocessing, self.about = export_folder.read(directory, device)
+            self.model, self.preprocessing, self.about, self.temperature = export_folder.read(directory, device)
         elif (Path(directory) / saved.TENSORS_FILE).is_file():
             self.model = saved.load(directory, device)
             self.preprocessing = Preprocessing.of_model(self.model)
@@ -66,12 +68,16 @@ class Classifier:
             self.model = run.model(device)
             self.preprocessing = Preprocessing.of_run(run.config)
             self.about = {"trainer": run.trainer, "backbone": run.backbone, "dataset": str(run.config.DATASET.NAME)}
+            self.temperature = 1.0 if epoch is not None else temperature_of_run(directory)
             self._transform: Any = transform_of_run(run.config)  # the evaluation's
         if not hasattr(self, "_transform"):
             self._transform = self.preprocessing.tensor
         if self.model.vectors is None:
             raise FileNotFoundError(f"{directory} has no class vectors: save the model with its class names")
         self.class_vectors = self.model.vectors
+        self.model.logit_scale /= self.temperature
+        stored = Rejection.read(directory)
+        self.rejection = stored if stored is not None and stored.fits(self.temperature) else None
 
     @classmethod
     def of_model(cls, model: PromptedClip) -> Classifier:
@@ -85,7 +91,7 @@ class Classifier:
         if model.vectors is None:
             raise ValueError("the model has no class vectors to classify with")
         self = cls.__new__(cls)
-        self.model, self.class_vectors, self.rejection = model, model.vectors, None
+        self.model, self.class_vectors, self.rejection, self.temperature = model, model.vectors, None, 1.0
         self.preprocessing = Preprocessing.of_model(model)
         self._transform = self.preprocessing.tensor
         self.about = {key: str(value) for key, value in model.about.items()}
@@ -115,7 +121,7 @@ class Classifier:
         return self.logits(images).softmax(dim=-1)
 
     def logits(self, images: Sequence[Image.Image]) -> Tensor:
-        """B images -> (B, C) logits `s cos(f, g)`, float32, on the CPU."""
+        """B images -> (B, C) logits `s cos(f, g) / T`, float32, on the CPU."""
         return self._logits_of_features(self._features_of(self.pixels(images))).cpu()
 
     def features(self, images: Sequence[Image.Image]) -> Tensor:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptkd import bounded, files
 from promptkd.deploy.preprocessing import Preprocessing
+from promptkd.results.numbers import check_temperature
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +73,7 @@ def write(classifier: Classifier, folder: Path, about: Mapping[str, Any], slim: 
         "encoder": {"included": not slim, "weights": weights_hash(model.clip.visual)},
         "spec": spec.to_dict(),
         "preprocessing": classifier.preprocessing.to_dict(),
+        "temperature": classifier.temperature,
         "classes": list(classifier.classnames),
         "templates": templates.split(" | ") if templates else [],
         "files": {name: digest(folder / name) for name in (*parts, FILE_NAME)},
@@ -81,8 +83,8 @@ def write(classifier: Classifier, folder: Path, about: Mapping[str, Any], slim: 
 
 def read(
     directory: str | Path, device: torch.device | str = "cpu"
-) -> tuple[PromptedClip, Preprocessing, dict[str, str]]:
-    """The model of a folder, frozen, with its class vectors; its preprocessing; what is known of its origin.
+) -> tuple[PromptedClip, Preprocessing, dict[str, str], float]:
+    """The frozen model of a folder with its class vectors; its preprocessing; its origin; its temperature.
 
     Raises:
         FileNotFoundError: a file of it is missing, or the encoder that a slim folder names.
@@ -112,7 +114,7 @@ def read(
         model = rebuild(_encoder(folder, description), spec, learned, vectors, device, known)
     except (IndexError, TypeError) as error:
         raise ValueError(f"{where} does not fit the tensors beside it ({bounded.clipped(error, 300)})") from error
-    return model, preprocessing, about
+    return model, preprocessing, about, description.get("temperature", 1.0)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -133,6 +135,10 @@ def read_description(folder: Path) -> dict[str, Any]:
         if not isinstance(content[field], dict):
             raise ValueError(f"{where}: {field} is {bounded.shown(content[field])}, no mapping")
     bounded.texts(content["classes"], f"{where}: classes")
+    try:
+        check_temperature({"value": content.get("temperature", 1.0)})  # which earlier exports do not name
+    except ValueError as error:
+        raise ValueError(f"{where} is {error}") from error
     if not isinstance(content["backbone"], str) or not isinstance(content["encoder"].get("weights"), str):
         raise ValueError(f"{where}: backbone and encoder.weights have to be texts")
     return content

@@ -30,6 +30,7 @@ class OnnxClassifier:
 
     Attributes:
         preprocessing: from an image to the model's input, described.
+        temperature: T, by which the file divides its logits.
         rejection: when an image is none of the classes; None where that was not chosen.
         about: what is known of its origin: "trainer", "backbone", "dataset", ... -> text.
 
@@ -58,7 +59,7 @@ class OnnxClassifier:
             ) from error
         described = OnnxDescription.of_metadata(self._session.get_modelmeta().custom_metadata_map, path)
         self.preprocessing, self.rejection, self.about = described.preprocessing, described.rejection, described.about
-        self.dynamic_size = described.dynamic_size
+        self.dynamic_size, self.temperature = described.dynamic_size, described.temperature
         self._all = self._names = described.classnames
         self._columns: list[int] | None = None  # those of the chosen classes
         shapes = {one.name: one.shape for one in self._session.get_outputs()}
@@ -93,7 +94,7 @@ class OnnxClassifier:
         return softmax(self.logits(images))
 
     def logits(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """B images -> (B, C) logits `s cos(f, g)`, float32."""
+        """B images -> (B, C) logits `s cos(f, g) / T`, float32."""
         return self.logits_of(self.pixels(images))
 
     def features(self, images: Sequence[Image.Image]) -> np.ndarray:

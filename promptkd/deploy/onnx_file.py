@@ -15,6 +15,7 @@ from typing import Any
 from promptkd import bounded
 from promptkd.deploy.preprocessing import Preprocessing
 from promptkd.deploy.rejection import Rejection
+from promptkd.results.numbers import check_temperature
 
 LARGEST = 2**31  # bytes of a protocol buffer, the format's own limit
 FORMAT = 1
@@ -33,6 +34,7 @@ class OnnxDescription:
         dynamic_size: whether resize and crop are inside, so that it takes pixels of any size.
         rejection: when an image is none of the classes; None where that was not chosen.
         about: its origin: "trainer", "backbone", "dataset", ... -> text.
+        temperature: by which the graph divides logits.
     """
 
     classnames: tuple[str, ...]
@@ -40,6 +42,7 @@ class OnnxDescription:
     dynamic_size: bool
     rejection: Rejection | None
     about: dict[str, str]
+    temperature: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, for JSON."""
@@ -50,6 +53,7 @@ class OnnxDescription:
             "dynamic_size": self.dynamic_size,
             "rejection": None if self.rejection is None else self.rejection.to_dict(),
             "about": self.about,
+            "temperature": self.temperature,
         }
 
     @classmethod
@@ -72,13 +76,16 @@ class OnnxDescription:
             raise ValueError(f"{where} is of format {bounded.shown(content['format'])}, this version reads {FORMAT}")
         if not isinstance(content["dynamic_size"], bool) or not isinstance(content["about"], dict):
             raise ValueError(f"{where}: dynamic_size is no truth value, or about no mapping")
+        temperature = content.get("temperature", 1.0)  # which earlier exports do not name
         try:
+            check_temperature({"value": temperature})
             return cls(
                 bounded.texts(content["classes"], "classes"),
                 Preprocessing.from_dict(content["preprocessing"]),
                 content["dynamic_size"],
                 None if content["rejection"] is None else Rejection.from_dict(content["rejection"]),
                 {key: str(value) for key, value in content["about"].items()},
+                temperature,
             )
         except ValueError as error:
             raise ValueError(f"{where}: {bounded.clipped(error, 300)}") from error

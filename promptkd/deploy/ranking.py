@@ -18,11 +18,13 @@ class ImageClassifier(Protocol):
 
     Attributes:
         preprocessing: from an image to the model's input.
+        temperature: T, by which logits are divided already; 1 where none was fitted.
         rejection: when an image is none of the classes; None where that was not chosen.
         about: what is known of its origin: "trainer", "backbone", "dataset", ... -> text.
     """
 
     preprocessing: Preprocessing
+    temperature: float
     rejection: Rejection | None
     about: dict[str, str]
 
@@ -37,7 +39,7 @@ class ImageClassifier(Protocol):
         """B images -> (B, C) float32, a row sums to 1: a tensor on the CPU, of `OnnxClassifier` an array."""
 
     def logits(self, images: Sequence[Image.Image]) -> Any:
-        """B images -> (B, C) float32, scaled cosine similarities; of the same kind."""
+        """B images -> (B, C) float32, scaled cosine similarities divided by T; of the same kind."""
 
     def features(self, images: Sequence[Image.Image]) -> Any:
         """B images -> (B, D) float32, not normalised; of the same kind."""

@@ -1,16 +1,19 @@
 """When an image is none of the classes: a score of its logits below a threshold.
 
 The score is the highest probability (Hendrycks and Gimpel, arXiv 1610.02136) or the negative energy, the logarithm of
-the sum of the exponentiated logits (Liu et al., arXiv 2010.03759, equation 4, temperature 1).
+the sum of the exponentiated logits (Liu et al., arXiv 2010.03759, equation 4, temperature 1), both of
+logits that the run's own temperature has divided already.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptkd import bounded, files
+from promptkd.results.numbers import check_temperature
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +32,7 @@ class Rejection:
         kept: share of the validation images of the classes whose score is as high, from 0 to 1.
         images: number of those images.
         auroc: other data set -> probability that one of its images scores lower than one of the classes (0.5: chance).
+        temperature: of the logits that it was chosen on; thresholds of another one mean nothing.
     """
 
     measure: str
@@ -36,6 +40,11 @@ class Rejection:
     kept: float
     images: int
     auroc: dict[str, float] = field(default_factory=dict)
+    temperature: float = 1.0
+
+    def fits(self, temperature: float) -> bool:
+        """Whether the threshold was chosen on logits of this temperature."""
+        return math.isclose(self.temperature, temperature, rel_tol=1e-6)
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """(B, C) logits -> (B,) float32 scores; higher for images of the classes."""
@@ -53,11 +62,14 @@ class Rejection:
             ValueError: a field is missing, unknown or of an impossible value; the message names it.
         """
         fields = list(cls.__dataclass_fields__)
+        if isinstance(entries, dict):
+            entries = {"temperature": 1.0} | entries  # which earlier ones do not name
         if not isinstance(entries, dict) or sorted(entries) != sorted(fields):
             raise ValueError(f"a rejection is {bounded.shown(entries)}: the fields {', '.join(fields)} are wanted")
         if entries["measure"] not in MEASURES:
             raise ValueError(f"measure is {bounded.shown(entries['measure'])}: one of {', '.join(MEASURES)} is wanted")
         bounded.whole_number(entries["images"], "images", 1, 10**9)
+        check_temperature({"value": entries["temperature"]})
         auroc = entries["auroc"]
         if not isinstance(auroc, dict):
             raise ValueError(f"auroc is {bounded.shown(auroc)}: a mapping of data sets to numbers is wanted")

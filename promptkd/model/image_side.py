@@ -13,6 +13,7 @@ from torch import Tensor
 from promptkd.model.class_vectors import ClassVectors
 from promptkd.model.clip_config import check_config
 from promptkd.model.compound import CompoundPrompts
+from promptkd.model.image_led import ImageLedPrompts
 from promptkd.model.parts import Clip, ImageTower
 from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
@@ -27,7 +28,8 @@ _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 64, "heads": 1, "laye
 def learned_for_images(model: PromptedClip) -> tuple[PromptSpec, dict[str, Tensor]]:
     """What a model learned for images, as a spec and its tensors: prompts of the text are left out.
 
-    MaPLe's visual prompts, which are maps of its text prompts, become visual prompts like any other's.
+    MaPLe's visual prompts, which are maps of its text prompts, become visual prompts like any other's; so do FAP's,
+    whose maps to text prompts are left out.
 
     Raises:
         ValueError: its text features depend on the image (CoCoOp).
@@ -35,8 +37,9 @@ def learned_for_images(model: PromptedClip) -> tuple[PromptSpec, dict[str, Tenso
     if model.conditional:
         raise ValueError("CoCoOp makes its text features for each image anew: it has no class vectors to be exported")
     spec, prompts = model.spec, model.prompts
-    if isinstance(prompts, CompoundPrompts):
-        visual = [value.detach() for value in prompts.visual_prompts()]
+    if isinstance(prompts, CompoundPrompts | ImageLedPrompts):
+        led = isinstance(prompts, ImageLedPrompts)
+        visual = [value.detach() for value in (prompts.vision_prompts if led else prompts.visual_prompts())]
         tensors = {f"vision_prompts.{block}": value for block, value in enumerate(visual)}
         return PromptSpec(n_vision=len(visual[0]), depth_vision=len(visual)), tensors
     if spec.kind == "adapters":

@@ -15,7 +15,7 @@ from promptkd import bounded, files
 from promptkd.results import origins
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
 from promptkd.results.record import FILE_NAME as RESULT
-from promptkd.results.record import check_result
+from promptkd.results.record import RunRecord, check_result
 from promptkd.results.settings import as_dict, dataset_name, fingerprint, node_of, relevant
 
 log = logging.getLogger(__name__)
@@ -155,6 +155,21 @@ def take_directory(directory: str | Path, cfg: CfgNode) -> None:
             log.debug("Removed %s, which a run that was killed left", path)
     origins.write(directory, relevant(cfg), moved_from(directory, cfg))
     files.write_text(Path(directory) / CONFIGURATION, yaml.safe_dump(as_dict(cfg), sort_keys=True))
+
+
+def temperature_of_run(directory: str | Path) -> float:
+    """By what the run in a directory divides its logits: what TEST.TEMPERATURE True has fitted, else 1.
+
+    Raises:
+        ValueError: results.json is damaged, so that nobody knows; the message names it.
+    """
+    path = Path(directory) / RESULT
+    if not path.is_file():
+        return 1.0
+    try:
+        return float((RunRecord.read(path, needs_metrics=False).temperature or {}).get("value", 1.0))
+    except ValueError as error:
+        raise ValueError(f"{bounded.named(path)} is {bounded.clipped(error, 300)}") from error
 
 
 def dataset_of(directory: str | Path) -> str | None:

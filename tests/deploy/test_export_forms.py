@@ -82,17 +82,6 @@ def test_a_disagreement_leaves_nothing(student, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("trainer", ["CoOp", "VPT", "PromptSRC", "MaPLe", "ZeroshotCLIP"])
-def test_every_method_with_class_vectors(run, tmp_path, trainer):
-    words = METHODS[trainer].words(trainer) if trainer in METHODS else []
-    run(trainer, tmp_path / "run", *words, epochs=1)
-    assert export.main([str(tmp_path / "run"), str(tmp_path / "out"), "--format", "safetensors"]) == 0
-    pictures = [picture for _, picture in made_up()]
-    ours, copy = promptkd.load(tmp_path / "run"), promptkd.load(tmp_path / "out")
-    assert torch.equal(copy.probabilities(pictures), ours.probabilities(pictures))
-    assert copy.model.spec.n_text == 0, "prompts of the text stay behind"
-
-
 def test_cocoop_is_refused(run, tmp_path, capsys):
     run("CoCoOp", tmp_path / "run", *METHODS["CoCoOp"].words("CoCoOp"), epochs=1)
     capsys.readouterr()

@@ -120,8 +120,9 @@ def _write(
         export_folder.write(classifier, partial, about, form.slim)
         return _AsArrays(Classifier(partial))
     described = OnnxDescription(
-        classifier.classnames, classifier.preprocessing, form.dynamic_size, classifier.rejection, about
-    )
+        classifier.classnames, classifier.preprocessing, form.dynamic_size, classifier.rejection, about,
+        classifier.temperature,
+    )  # fmt: skip
     if form.format == "torch":
         return torch_program.write(classifier, described, partial, form.half)
     model = onnx_writer.onnx_model(classifier, form.opset, form.half)
