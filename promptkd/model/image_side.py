@@ -38,8 +38,8 @@ def learned_for_images(model: PromptedClip) -> tuple[PromptSpec, dict[str, Tenso
         raise ValueError("CoCoOp makes its text features for each image anew: it has no class vectors to be exported")
     spec, prompts = model.spec, model.prompts
     if isinstance(prompts, CompoundPrompts | ImageLedPrompts):
-        led = isinstance(prompts, ImageLedPrompts)
-        visual = [value.detach() for value in (prompts.vision_prompts if led else prompts.visual_prompts())]
+        made = prompts.visual_prompts() if isinstance(prompts, CompoundPrompts) else prompts.vision_prompts
+        visual = [value.detach() for value in made]
         tensors = {f"vision_prompts.{block}": value for block, value in enumerate(visual)}
         return PromptSpec(n_vision=len(visual[0]), depth_vision=len(visual)), tensors
     if spec.kind == "adapters":
