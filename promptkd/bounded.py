@@ -38,7 +38,8 @@ def shown(value: object) -> str:
     short = reprlib.Repr()
     short.maxstring = short.maxother = 60
     try:
-        return clipped(short.repr(value), 80)
+        text = short.repr(value)
+        return text if isinstance(value, str) else clipped(text, 80)  # of a word, each space counts: 'a b', 'a  b'
     except ValueError:  # Python writes no whole number of more than 4,300 digits
         return f"a {type(value).__name__} with a number of thousands of digits"
 

@@ -254,7 +254,7 @@ def test_interrupted_write_keeps_the_old_file(tmp_path: Path):
         (([("a", 0, "Caf\u00e9"), ("b", 1, "cafe\u0301")],) * 3, "cannot tell apart: 'Caf\u00e9'"),
         (([("a", 0, "a"), ("b", 0, "b")],) * 3, "label 0 is named both 'a' and 'b'"),
         (([("a", 0, "a"), ("b", 1, "b")], [("a", 0, "a")], [("a", 0, "a")]), "1 of 2 classes have no test images: 'b'"),
-        (([("a", 0, "Big_cat"), ("b", 1, "big  cat")],) * 3, "cannot tell apart: 'Big_cat' = 'big cat'"),
+        (([("a", 0, "Big_cat"), ("b", 1, "big  cat")],) * 3, "cannot tell apart: 'Big_cat' = 'big  cat'"),
     ],
 )
 def test_listing_checks(listing: tuple, message: str):
