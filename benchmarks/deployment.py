@@ -79,6 +79,31 @@ def process(*words: str) -> tuple[float, float]:
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def rates(model: Any, paths: Sequence[str], count: int) -> tuple[float, float, float]:
+    """Images a second: of the encoder on ready batches of 64, of reading and resizing alone, and of `predict`'s way."""
+    import numpy as np
+
+    from promptkd.data.images import read_upright
+    from promptkd.deploy.sources import Picture
+    from promptkd.deploy.stream import classified
+
+    files = [paths[number % len(paths)] for number in range(count)]
+    ready = np.concatenate([model.pixels([read_upright(path)]) for path in files[:64]])
+    model.logits_of(ready)
+    start = time.perf_counter()
+    for _ in range(max(count // 64, 1)):
+        model.logits_of(ready)
+    encoder = max(count // 64, 1) * len(ready) / (time.perf_counter() - start)
+    start = time.perf_counter()
+    for path in files[:256]:
+        model.pixels([read_upright(path)])
+    reading = len(files[:256]) / (time.perf_counter() - start)
+    start = time.perf_counter()
+    pictures = (Picture(path, lambda path=path: read_upright(path)) for path in files)
+    done = sum(1 for _ in classified(model, pictures, 64))
+    return encoder, reading, done / (time.perf_counter() - start)
+
+
 def rows_of(source: Path, folder: Path, images: Any, many: int) -> list[dict[str, Any]]:
     """One row for each form."""
     import torch
@@ -104,6 +129,10 @@ def rows_of(source: Path, folder: Path, images: Any, many: int) -> list[dict[str
     listed = folder / "list.txt"
     listed.write_text("".join(f"{images.paths[number % len(images)]}\n" for number in range(many)))
     for row, place in zip(rows, places, strict=True):
+        if many:
+            model = ours if place == source else OnnxClassifier(place, threads=torch.get_num_threads())
+            names = ("encoder /s", "reading /s", "predict /s")
+            row |= dict(zip(names, rates(model, images.paths, many), strict=True))
         row["cold s"], row["cold CPU s"] = process(str(place), images.paths[0])
         if many:
             out = folder / f"{place.stem}.csv"

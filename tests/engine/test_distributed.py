@@ -35,7 +35,7 @@ def runs(argv, clips, tmp_path_factory) -> tuple[Path, str, str]:
     options = {
         "PromptSRC": [*SRC, "OPTIM.LR", "0.05"],
         "PromptKD": [*teacher, *learns, "TEST.FINAL_MODEL", "best_val"],
-        "CoOp": ["TRAINER.COOP.N_CTX", "3", "OPTIM.LR", "0.05", "TRAIN.ACCUMULATE", "2"],
+        "CoOp": ["TRAINER.COOP.N_CTX", "3", "OPTIM.LR", "0.05", "TRAIN.ACCUMULATE", "2", "LOGGER", "csv"],
     }
     jobs = []
     for trainer, words in options.items():
@@ -166,3 +166,18 @@ def test_a_batch_that_cannot_be_shared_is_refused(argv, tmp_path):
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and "cannot be shared equally: set it to 4 or 6, or use 1 processes" in errors[0]
+
+
+def test_the_main_process_alone_keeps_the_numbers(runs):
+    """metrics.csv has each number once, the same as that of one process."""
+    folder, _, _ = runs
+    tables = []
+    for run in ("one/CoOp", "two/CoOp"):
+        with open(folder / run / "metrics.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == len({(row["step"], row["name"]) for row in rows})
+        tables.append({(row["step"], row["name"]): float(row["value"]) for row in rows})
+    one, two = tables
+    assert one.keys() == two.keys() and one
+    losses = [key for key in one if "loss" in key[1]]
+    assert losses and all(two[key] == pytest.approx(one[key], rel=1e-4) for key in losses)
