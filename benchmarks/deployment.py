@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def rates(model: Any, paths: Sequence[str], count: int) -> tuple[float, float, f
         model.pixels([read_upright(path)])
     reading = len(files[:256]) / (time.perf_counter() - start)
     start = time.perf_counter()
-    pictures = (Picture(path, lambda path=path: read_upright(path)) for path in files)
+    pictures = (Picture(path, partial(read_upright, path)) for path in files)
     done = sum(1 for _ in classified(model, pictures, 64))
     return encoder, reading, done / (time.perf_counter() - start)
 
@@ -130,7 +131,7 @@ def rows_of(source: Path, folder: Path, images: Any, many: int) -> list[dict[str
     listed.write_text("".join(f"{images.paths[number % len(images)]}\n" for number in range(many)))
     for row, place in zip(rows, places, strict=True):
         if many:
-            model = ours if place == source else OnnxClassifier(place, threads=torch.get_num_threads())
+            model: Any = ours if place == source else OnnxClassifier(place, threads=torch.get_num_threads())
             names = ("encoder /s", "reading /s", "predict /s")
             row |= dict(zip(names, rates(model, images.paths, many), strict=True))
         row["cold s"], row["cold CPU s"] = process(str(place), images.paths[0])

@@ -45,7 +45,8 @@ async function chosen(names) {
   const field = await until(() => document.querySelector("#classes textarea"));
   field.value = names; field.dispatchEvent(new Event("input", { bubbles: true }));
   await new Promise((go) => setTimeout(go, 300));
-  const message = () => document.querySelector("#message .md")?.innerText.trim(), before = message();
+  const message = () => document.querySelector("#message .md")?.innerText.trim();
+  const before = await until(message);  // the page shows the number of classes once it is whole
   document.querySelector("#choose").click();
   return until(() => message() !== before && message());
 }

@@ -94,7 +94,7 @@ def test_cocoop_is_refused(run, tmp_path, capsys):
 def test_words_that_do_not_go_together(student, tmp_path, capsys, monkeypatch):
     for words, message in (
         (["--slim", "--format", "onnx"], "--slim is for --format safetensors, not onnx"),
-        (["--int8", "--format", "torch"], "--int8 is for --format onnx, not torch"),
+        (["--int8", "--format", "torch"], "--int8 is for --format onnx or web, not torch"),
         (["--int8", "--fp16", "--format", "onnx"], "give one of them"),
         (["--opset", "9", "--format", "onnx"], "--opset 9: PyTorch writes 18 to 23"),
         (["--opset", "99", "--format", "onnx"], "--opset 99: PyTorch writes 18 to 23"),
