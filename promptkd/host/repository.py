@@ -9,10 +9,9 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
-from promptkd import bounded
+from promptkd import bounded, texts
 
 MOST_FILES = 20_000  # of a repository
 LARGEST_SOURCE = 2**21  # bytes of a file of code or configuration that is read
@@ -72,8 +71,8 @@ class Repository:
         """
         if name in self.trainers:
             return self.trainers[name]
-        close = get_close_matches(name, self.trainers, n=1, cutoff=0.4)
-        hint = f"; closest: {close[0]}" if close else ""
+        close = texts.closest(name, self.trainers, 0.4)
+        hint = f"; closest: {close}" if close else ""
         names = ", ".join(sorted(self.trainers)) or "no class with @TRAINER_REGISTRY.register()"
         raise ValueError(f"{self.base} has no trainer {bounded.shown(name)}{hint}. It has {names}")
 

@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 from promptkd import distributed, exits
 from promptkd.engine.robust.attacks import Attack, PixelSpace, against_labels, evaluating, in_float32, perturbation
 from promptkd.engine.robust.autoattack import auto_attack
-from promptkd.engine.robust.samples import balanced_sample
+from promptkd.engine.robust.samples import loader_of_sample
 from promptkd.engine.task import Task
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.results.numbers import harmonic_mean
@@ -112,15 +112,13 @@ def measure_robustness(task: Task, model: PromptedClip, classify: Classifier, op
     Raises:
         RuntimeError: no gradient reaches the pixels.
     """
-    items = task.evaluation_loader.dataset.data_source
     if model.precision.compute is not None:
         log.info("Attacks compute in float32, whatever PREC is: in half precision small gradients are 0")
     groups: dict[str, dict[str, Any]] = {}
     with in_float32(model), evaluating(model.prompts):
         space = PixelSpace.of(model)
         for group, labels in task.groups.items():
-            sample = balanced_sample([item for item in items if item.label in set(labels)], options.images)
-            loader = task.loader(sample[distributed.rank() :: distributed.world_size()])
+            loader = loader_of_sample(task, labels, options.images)
             groups[group] = accuracies(classify, loader, labels, options.attacks(), space, f"Attack {group}")
     found: dict[str, Any] = {"attack": options.described(), "groups": groups}
     if {"base", "new"} <= groups.keys():

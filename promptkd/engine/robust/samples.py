@@ -6,6 +6,24 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from torch.utils.data import DataLoader
+
+from promptkd import distributed
+from promptkd.engine.task import Task
+
+
+def loader_of_sample(task: Task, labels: Sequence[int], count: int) -> DataLoader:
+    """A loader over this process's share of a balanced sample of the test images of some classes.
+
+    Args:
+        task: whose test images.
+        labels: of the classes.
+        count: images of the sample, 0 for all.
+    """
+    wanted = set(labels)
+    sample = balanced_sample([one for one in task.evaluation_loader.dataset.data_source if one.label in wanted], count)
+    return task.loader(sample[distributed.rank() :: distributed.world_size()])
+
 
 def balanced_sample(items: Sequence[Any], count: int) -> list[Any]:
     """At most `count` items, as many of each class as can be, evenly spaced in the list of each; in their order.

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
 
 from torch import Tensor
 from yacs.config import CfgNode
 
-from promptkd import distributed
 from promptkd.bounded import shown
 from promptkd.engine.robust.attacks import PixelSpace, evaluating
 from promptkd.engine.robust.corruptions import KINDS, corrupted
 from promptkd.engine.robust.measuring import Perturb, accuracies
-from promptkd.engine.robust.samples import balanced_sample
+from promptkd.engine.robust.samples import loader_of_sample
 from promptkd.engine.task import Task
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.results.numbers import harmonic_mean
+from promptkd.texts import closest
 
 
 def kinds_of(cfg: CfgNode) -> list[str]:
@@ -30,8 +29,8 @@ def kinds_of(cfg: CfgNode) -> list[str]:
     named = [word.strip() for word in cfg.TEST.CORRUPT.KINDS.split(",") if word.strip()]
     for name in named:
         if name != "all" and name not in KINDS:
-            close = get_close_matches(name, KINDS, n=1)
-            hint = f"; closest: {close[0]}" if close else ""
+            close = closest(name, KINDS)
+            hint = f"; closest: {close}" if close else ""
             raise ValueError(
                 f"TEST.CORRUPT.KINDS {shown(name)} is no corruption{hint}. Give all, or {', '.join(KINDS)}"
             )
@@ -57,13 +56,11 @@ def measure_corruptions(
     options, kinds = cfg.TEST.CORRUPT, kinds_of(cfg)
     severities, space = list(options.SEVERITIES), PixelSpace.of(model)
     changes = {f"{kind}/{one}": by_corruption(kind, one) for kind in kinds for one in severities}
-    items = task.evaluation_loader.dataset.data_source
     groups: dict[str, dict[str, Any]] = {}
     by_severity: dict[str, dict[str, list[float]]] = {}
     with evaluating(model.prompts), model.precision.autocast():
         for group, labels in task.groups.items():
-            sample = balanced_sample([item for item in items if item.label in set(labels)], options.IMAGES)
-            loader = task.loader(sample[distributed.rank() :: distributed.world_size()])
+            loader = loader_of_sample(task, labels, options.IMAGES)
             values = accuracies(classify, loader, labels, changes, space, f"Corrupt {group}", lost=False)
             by_severity[group] = {kind: [values[f"{kind}/{one}"] for one in severities] for kind in kinds}
             means = {kind: statistics.fmean(each) for kind, each in by_severity[group].items()}
