@@ -17,7 +17,7 @@ LARGEST_FILE = 64 * 2**20  # bytes of a picture that is shown
 LARGEST_PICTURE = 50_000_000  # its pixels
 
 
-def thumbnail(root: str, path: str, size: int = THUMBNAIL) -> str:
+def thumbnail(root: str, path: str, size: int = THUMBNAIL, quality: int = 75) -> str:
     """A small JPEG as a data URI; "" where it is no image that may be shown and can be read.
 
     predictions.csv may come from elsewhere, and the page may go elsewhere: what is shown are pictures below the data
@@ -27,6 +27,7 @@ def thumbnail(root: str, path: str, size: int = THUMBNAIL) -> str:
         root: the folder of the data sets.
         path: below it; an absolute one, or one that leads out of it, by a link too, is not opened.
         size: of its longer side, in pixels.
+        quality: of the JPEG, up to 95.
     """
     from PIL import Image
 
@@ -42,7 +43,7 @@ def thumbnail(root: str, path: str, size: int = THUMBNAIL) -> str:
         return ""
     white = Image.new("RGBA", small.size, "white")
     white.alpha_composite(small)
-    return data_uri(white.convert("RGB"))
+    return data_uri(white.convert("RGB"), quality)
 
 
 def data_uri(picture: Image.Image, quality: int = 75) -> str:

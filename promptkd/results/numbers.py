@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from promptkd import bounded
 
 GROUPS = ("base", "new", "all")  # class groups, in the order of tables
+PICTURE = r"attacked/[0-9a-f]{16}\.png"  # of an attacked image, below its run's folder
 
 
 def harmonic_mean(base: float, new: float) -> float:
     """`2 b n / (b + n)` of two accuracies in percent, 0 where either is 0 (CoCoOp, arXiv 2203.05557, section 4.1)."""
     return 2 * base * new / (base + new) if base > 0 and new > 0 else 0.0
+
+
+def harmonic_means(groups: Mapping[str, Mapping[str, Any]], names: Iterable[str] = ()) -> dict[str, float]:
+    """Of base and new, of each measure that both have (or of those that are named); {} where one is not measured.
+
+    Args:
+        groups: class group -> measure -> percent; a number of "images" is none.
+        names: of the measures.
+    """
+    if not {"base", "new"} <= groups.keys():
+        return {}
+    base, new = groups["base"], groups["new"]
+    both = [name for name in names or base if name in base and name in new and name != "images"]
+    return {name: harmonic_mean(float(base[name]), float(new[name])) for name in both}
 
 
 def check_metrics(metrics: Mapping[str, Any]) -> None:
@@ -64,6 +80,35 @@ def check_changed(name: str, measured: Mapping[str, Any]) -> None:
             raise ValueError(f"broken: {name} is no mapping of class groups to percentages")
         if name == "corruptions" and values and "corrupted" not in values:
             raise ValueError("broken: corruptions has a class group without its mean")
+    if not isinstance(measured.get("doubts", []), list):
+        raise ValueError(f"broken: doubts of {name} are no list")
+    _check_severities(measured)
+    _check_examples(measured.get("examples", []))
+
+
+def _check_severities(measured: Mapping[str, Any]) -> None:
+    """Refuses `by_severity` that is not class group -> kind -> a percentage for each of the severities."""
+    severities, groups = measured.get("severities", []), measured.get("by_severity", {})
+    if not isinstance(severities, list) or not all(isinstance(one, int) and 1 <= one <= 5 for one in severities):
+        raise ValueError("broken: severities are no numbers from 1 to 5")
+    kinds = list(groups.values()) if isinstance(groups, dict) else [None]
+    rows = [row for one in kinds for row in (one.values() if isinstance(one, dict) else [None])]
+    whole = [isinstance(row, list) and len(row) == len(severities) and all(map(_is_percentage, row)) for row in rows]
+    if not all(whole):
+        raise ValueError("broken: by_severity has not a percentage for each class group, kind and severity")
+
+
+def _check_examples(examples: Any) -> None:
+    """Refuses pictures of attacked images that are none of those that a run writes; see engine/robust/gallery.py."""
+    if not isinstance(examples, list) or not all(isinstance(one, dict) for one in examples):
+        raise ValueError("broken: examples is no list of pictures")
+    for one in examples:
+        if not all(isinstance(one.get(key), str) for key in ("path", "group", "attack", "label", "prediction")):
+            raise ValueError("broken: an example lacks a text")
+        if not all(_is_percentage(one.get(key)) for key in ("before", "after")):
+            raise ValueError("broken: an example lacks a probability in percent")
+        if not re.fullmatch(PICTURE, str(one.get("picture"))):
+            raise ValueError(f"broken: {bounded.shown(one.get('picture'))} is no picture of a run")
 
 
 def _is_percentage(value: Any) -> bool:

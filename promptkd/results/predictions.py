@@ -55,7 +55,9 @@ class Predictions:
             pairs = zip(top, probabilities, strict=True)
             likeliest = [text for one, p in pairs for text in (names[one], f"{p:.6f}")]
             shown = names[label] if label >= 0 else ""
-            self._rows.append([*map(cell, (self._shown(path), group, shown, names[top[0]])), *map(cell, likeliest)])
+            self._rows.append(
+                [*map(cell, (path_from(self.root, path), group, shown, names[top[0]])), *map(cell, likeliest)]
+            )
 
     def per_class(self, group: str) -> dict[str, float]:
         """Class name -> accuracy in percent, of the classes that have images; equal names share one entry."""
@@ -86,10 +88,17 @@ class Predictions:
         writer.writerows([*row, *[""] * (len(COLUMNS) - len(row))] for row in self._rows)
         return file.getvalue()
 
-    def _shown(self, path: str) -> str:
-        absolute = Path(path).absolute()
-        inside = absolute.relative_to(self.root) if absolute.is_relative_to(self.root) else absolute
-        return path_text(inside.as_posix())
+
+def path_from(root: Path, path: str) -> str:
+    """A path as the files of a run have it: from the data sets' folder where it is in it; see `path_text`.
+
+    Args:
+        root: absolute.
+        path: of an image.
+    """
+    absolute = Path(path).absolute()
+    inside = absolute.relative_to(root) if absolute.is_relative_to(root) else absolute
+    return path_text(inside.as_posix())
 
 
 def read_rows(path: str | Path) -> Iterator[dict[str, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import statistics
 import typing
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
@@ -23,6 +24,7 @@ from promptkd.results.numbers import (
     check_teacher,
     check_temperature,
     harmonic_mean,
+    harmonic_means,
 )
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 FILE_NAME = "results.json"
 ASIDE = "results.json.damaged"  # where one goes that could not be read
 FORMAT = 1
+CORRUPTED = "corrupted"  # of the names of what was measured on corrupted images
 # An evaluation does not know these: in the directory of the run that it evaluates, training's stay.
 _OF_TRAINING = ("teacher", "seen", "train_seconds", "train_images_per_second", "eval_only")
 
@@ -156,13 +159,27 @@ class RunRecord:
         """The percentages of `robustness` and the mean of `corruptions`: "base/clean", "hm/pgd10_eps1", ..."""
         shifted = (self.corruptions or {}).get("groups", {})
         percent = {f"{group}/corrupted": float(values["corrupted"]) for group, values in shifted.items()}
-        if {"base", "new"} <= shifted.keys():
-            percent["hm/corrupted"] = harmonic_mean(percent["base/corrupted"], percent["new/corrupted"])
-        measured = self.robustness or {}
-        parts = measured.get("groups", {}) | ({"hm": measured["hm"]} if "hm" in measured else {})
-        for group, values in parts.items():
+        attacked = (self.robustness or {}).get("groups", {})
+        for group, values in attacked.items():
             percent |= {f"{group}/{name}": float(value) for name, value in values.items() if name != "images"}
-        return percent
+        means = harmonic_means(attacked) | harmonic_means(shifted, ["corrupted"])
+        return percent | {f"hm/{name}": value for name, value in means.items()}
+
+    @property
+    def under_corruptions(self) -> dict[str, float]:
+        """Means of `corruptions`: "base/corrupted/0" of clean images, ".../3" of a severity, ".../fog" of a kind."""
+        measured = self.corruptions or {}
+        means: dict[str, dict[str, float]] = {}
+        for group, kinds in measured.get("by_severity", {}).items():
+            clean = measured.get("groups", {}).get(group, {}).get("clean")
+            means[group] = {} if clean is None else {"0": float(clean)}
+            means[group] |= {kind: statistics.fmean(values) for kind, values in kinds.items() if values}
+            by_severity = zip(*kinds.values(), strict=True)
+            means[group] |= {
+                str(n): statistics.fmean(each) for n, each in zip(measured["severities"], by_severity, strict=False)
+            }
+        means |= {"hm": harmonic_means(means)}
+        return {f"{group}/{CORRUPTED}/{name}": value for group, one in means.items() for name, value in one.items()}
 
 
 def check_result(directory: str | Path, *hashes: str) -> RunRecord | None:

@@ -37,6 +37,18 @@ def radius(name: str) -> float | None:
     return float(match[1]) if match else None
 
 
+def severities_of(summary: Summary) -> list[int]:
+    """Severities of corruptions that its runs measured, sorted."""
+    found = [run.record.corruptions or {} for run in summary.runs]
+    return sorted({one for each in found if each.get("by_severity") for one in each["severities"]})
+
+
+def kinds_of(summary: Summary) -> list[str]:
+    """Kinds of corruptions that its runs measured."""
+    groups = [kinds for run in summary.runs for kinds in (run.record.corruptions or {}).get("by_severity", {}).values()]
+    return list(dict.fromkeys(kind for kinds in groups for kind in kinds))
+
+
 def _table(kind: tuple[str, bool], rows: Summaries, compare: bool) -> Table:
     protocol, transductive = kind
     learned = "TRANSDUCTIVE: learned from unlabelled images of the tested classes" if transductive else "inductive"

@@ -91,8 +91,9 @@ class Summary:
         return statistics.stdev(values.values()) if len(values) > 1 else None
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """Seed -> percent; "base/pgd10_eps1" is that of base under an attack."""
-        values = {run.record.seed: run.record.accuracies | run.record.under_attack for run in self.runs}
+        """Seed -> percent; "base/pgd10_eps1" is that of base under an attack, "base/corrupted/fog" in fog."""
+        records = [run.record for run in self.runs]
+        values = {one.seed: one.accuracies | one.under_attack | one.under_corruptions for one in records}
         return {seed: accuracies[metric] for seed, accuracies in values.items() if metric in accuracies}
 
 

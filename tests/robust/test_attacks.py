@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 from promptkd.engine.robust.attacks import Attack, against_labels, away_from, in_float32, perturbation
+from promptkd.engine.robust.gallery import Changed, Gallery
 from promptkd.engine.robust.measuring import RobustOptions, doubts
 from promptkd.engine.robust.samples import balanced_sample
+from promptkd.results.numbers import check_changed
 
 
 @pytest.fixture
@@ -94,6 +98,32 @@ def test_numbers_that_speak_of_masked_gradients_are_told():
         found = doubts({"all": good | {name: value}}, options)
         assert found and name in " ".join(found)
     assert doubts({"all": good | {"aa_eps1": 60.0}}, options)
+
+
+def test_a_gallery_keeps_one_image_a_class_those_led_astray_first(tmp_path):
+    names = ["a", "b", "c", "d"]
+    labels = torch.tensor([0, 1, 0, 2, 3, 1])
+    answers = torch.tensor([0, 1, 1, 3, 3, 0])  # images 2, 3 and 5 are led astray
+    pixels, delta = torch.rand(6, 3, 8, 8), torch.full((6, 3, 8, 8), 4 / 255)
+    before, after = (8 * torch.nn.functional.one_hot(each, 4).float() for each in (labels, answers))
+    gallery = Gallery("pgd10_eps4", tmp_path, each=4)
+    files = [str(tmp_path / f"{row}.png") for row in range(6)]
+    gallery.add("base", names, Changed("pgd10_eps1", files, pixels, delta, labels, before, after))  # another attack
+    gallery.add("base", names, Changed("pgd10_eps4", files, pixels, delta, labels, before, after))
+    (tmp_path / "attacked").mkdir()
+    (tmp_path / "attacked" / f"{0:016x}.png").touch()  # of an earlier measurement
+    (tmp_path / "attacked" / "mine.png").touch()
+    kept = gallery.save(tmp_path)
+    assert [(one["path"], one["label"], one["prediction"]) for one in kept] == [
+        *(("2.png", "a", "b"), ("3.png", "c", "d"), ("5.png", "b", "a"), ("0.png", "a", "a")),
+    ]
+    check_changed("robustness", {"examples": kept})
+    pictures = {Path(one["picture"]).name for one in kept}
+    assert {file.name for file in (tmp_path / "attacked").iterdir()} == pictures | {"mine.png"}
+    with Image.open(tmp_path / kept[0]["picture"]) as picture:
+        assert picture.size == (24, 8)
+        assert picture.getpixel((12, 4)) == (round(255 * (0.5 + 40 / 255)),) * 3
+    assert all(0 < one["before"] <= 100 and 0 < one["after"] <= 100 for one in kept)
 
 
 def test_published_numbers_stand_below_runs_with_their_settings(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SIZE, result
+from PIL import Image
 from tiny_runs import BASE, KD, METHODS, learned, same_bits
 
 from dassl.engine import TRAINER_REGISTRY, build_trainer
@@ -61,6 +62,14 @@ def test_any_run_is_measured_under_attack(run, tmp_path: Path, trainer: str, cap
     after = result(tmp_path / "plain")
     assert after["robustness"]["groups"] == found["groups"]
     assert {**after, "robustness": None} == before
+    pictures = [tmp_path / "plain" / one["picture"] for one in after["robustness"]["examples"]]
+    assert sorted(pictures) == sorted((tmp_path / "plain" / "attacked").iterdir())
+    clean = sum(round(values["clean"] * values["images"] / 100) for values in found["groups"].values())
+    assert len(pictures) == min(clean, 8) or len(pictures) < clean  # a class has one that was led astray at most
+    for one in after["robustness"]["examples"]:
+        with Image.open(tmp_path / "plain" / one["picture"]) as picture:
+            assert picture.size == (3 * SIZE, SIZE)
+        assert one["attack"] == "pgd2_eps8" and not Path(one["path"]).is_absolute()
     run(trainer, tmp_path / "plain", *words)  # it is the same run still: done, and nothing is written anew
     assert result(tmp_path / "plain")["metrics"] == before["metrics"]
 

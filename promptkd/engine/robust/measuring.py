@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,10 +17,11 @@ from yacs.config import CfgNode
 from promptkd import distributed, exits
 from promptkd.engine.robust.attacks import Attack, PixelSpace, against_labels, evaluating, in_float32, perturbation
 from promptkd.engine.robust.autoattack import auto_attack
+from promptkd.engine.robust.gallery import Changed, Gallery
 from promptkd.engine.robust.samples import loader_of_sample
 from promptkd.engine.task import Task
 from promptkd.model.prompted_clip import PromptedClip
-from promptkd.results.numbers import harmonic_mean
+from promptkd.results.numbers import harmonic_means
 
 log = logging.getLogger(__name__)
 Classifier = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> logits (B, C)
@@ -73,6 +75,11 @@ class RobustOptions:
             named[f"pgd{self.steps}_eps16"] = by_gradient(Attack(16 / 255, self.steps, 4 / 255))
         return named
 
+    @property
+    def pictured(self) -> str:
+        """Name in results of the attack of which pictures are kept: PGD at the largest radius."""
+        return f"pgd{self.steps}_eps{max(self.eps):g}"
+
     def described(self) -> dict[str, Any]:
         """What results.json says of the attack."""
         step = f"{self.alpha:g}/255" if self.alpha else "eps/4"
@@ -95,7 +102,9 @@ def by_gradient(attack: Attack) -> Perturb:
     return perturb
 
 
-def measure_robustness(task: Task, model: PromptedClip, classify: Classifier, options: RobustOptions) -> dict[str, Any]:
+def measure_robustness(
+    task: Task, model: PromptedClip, classify: Classifier, options: RobustOptions, gallery: Gallery | None = None
+) -> dict[str, Any]:
     """Accuracy under attack of a classifier of all classes, beside its accuracy on the same images without attack.
 
     Args:
@@ -104,6 +113,7 @@ def measure_robustness(task: Task, model: PromptedClip, classify: Classifier, op
         classify: images -> logits of all classes. Where gradients do not get through it, an attack finds nothing:
             that is an error.
         options: see RobustOptions.
+        gallery: keeps some of the images.
 
     Returns:
         "attack", "groups" (class group -> images, clean, and each attack's name -> percent), "hm" where base and new
@@ -119,14 +129,13 @@ def measure_robustness(task: Task, model: PromptedClip, classify: Classifier, op
         space = PixelSpace.of(model)
         for group, labels in task.groups.items():
             loader = loader_of_sample(task, labels, options.images)
-            groups[group] = accuracies(classify, loader, labels, options.attacks(), space, f"Attack {group}")
+            names = [task.all_classnames[label] for label in labels]
+            watch = None if gallery is None else partial(gallery.add, group, names)
+            attacks, title = options.attacks(), f"Attack {group}"
+            groups[group] = accuracies(classify, loader, labels, attacks, space, title, watch=watch)
     found: dict[str, Any] = {"attack": options.described(), "groups": groups}
-    if {"base", "new"} <= groups.keys():
-        found["hm"] = {
-            name: harmonic_mean(groups["base"][name], groups["new"][name])
-            for name in groups["base"]
-            if name != "images"
-        }
+    if means := harmonic_means(groups):
+        found["hm"] = means
     found["doubts"] = doubts(groups, options)
     for doubt in found["doubts"]:
         log.warning("%s", doubt)
@@ -141,6 +150,7 @@ def accuracies(
     space: PixelSpace,
     title: str = "Attack",
     lost: bool = True,
+    watch: Callable[[Changed], None] | None = None,
 ) -> dict[str, Any]:
     """Percent of images that are right without attack and under each of several; those of all processes together.
 
@@ -155,6 +165,7 @@ def accuracies(
         space: of the pixels.
         title: of the bar.
         lost: whether an image that is wrong without attack stays so.
+        watch: gets the images of each batch and attack.
     """
     counts = dict.fromkeys(["images", "clean", *attacks], 0)
     place = {label: number for number, label in enumerate(labels)}
@@ -167,15 +178,21 @@ def accuracies(
         wanted = torch.tensor([place[label] for label in batch["label"].tolist()], device=space.mean.device)  # (B,)
         pixels = space.pixels(batch["img"].to(space.mean.device))
         with torch.no_grad():
-            right = logits(pixels).argmax(dim=-1) == wanted
+            before = logits(pixels)
+        right = before.argmax(dim=-1) == wanted
         counts["images"] += len(pixels)
         counts["clean"] += int(right.sum())
+        files = list(batch["impath"])
         if lost:
-            pixels, wanted = pixels[right], wanted[right]
+            pixels, wanted, before = pixels[right], wanted[right], before[right]
+            files = [file for file, kept in zip(files, right.tolist(), strict=True) if kept]
         for name, perturb in attacks.items() if len(pixels) else ():
             delta = perturb(logits, pixels, wanted)
             with torch.no_grad():
-                counts[name] += int((logits(pixels + delta).argmax(dim=-1) == wanted).sum())
+                after = logits(pixels + delta)
+            counts[name] += int((after.argmax(dim=-1) == wanted).sum())
+            if watch is not None:
+                watch(Changed(name, files, pixels, delta, wanted, before, after))
     numbers = {name: torch.tensor(float(count), device=space.mean.device) for name, count in counts.items()}
     total = {name: float(value) * distributed.world_size() for name, value in distributed.mean(numbers).items()}
     images = max(total["images"], 1)

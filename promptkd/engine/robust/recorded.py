@@ -9,7 +9,9 @@ from typing import Any
 from tabulate import tabulate
 from yacs.config import CfgNode
 
+from promptkd import distributed
 from promptkd.engine.evaluator import Classifier, Evaluator
+from promptkd.engine.robust.gallery import Gallery
 from promptkd.engine.robust.measuring import RobustOptions, measure_robustness
 from promptkd.engine.robust.shift import measure_corruptions
 from promptkd.engine.task import Task
@@ -37,10 +39,17 @@ def fitted_temperature(
 
 
 def measure_changed(cfg: CfgNode, task: Task, model: PromptedClip, classify: Classifier) -> dict[str, dict[str, Any]]:
-    """Fields of the record of what TEST.ROBUST and TEST.CORRUPT ask for; {} for nothing."""
+    """Fields of the record of what TEST.ROBUST and TEST.CORRUPT ask for; {} for nothing.
+
+    Pictures of some attacked images go into the run's folder.
+    """
     found = {}
     if cfg.TEST.ROBUST.ATTACK:
-        found["robustness"] = measure_robustness(task, model, classify, RobustOptions.of(cfg))
+        options = RobustOptions.of(cfg)
+        gallery = Gallery(options.pictured, cfg.DATASET.ROOT)
+        found["robustness"] = measure_robustness(task, model, classify, options, gallery)
+        if distributed.is_main():
+            found["robustness"]["examples"] = gallery.save(cfg.OUTPUT_DIR)
     if cfg.TEST.CORRUPT.KINDS:
         found["corruptions"] = measure_corruptions(task, model, classify, cfg)
     return found

@@ -16,7 +16,7 @@ from promptkd.engine.robust.measuring import Perturb, accuracies
 from promptkd.engine.robust.samples import loader_of_sample
 from promptkd.engine.task import Task
 from promptkd.model.prompted_clip import PromptedClip
-from promptkd.results.numbers import harmonic_mean
+from promptkd.results.numbers import harmonic_means
 from promptkd.texts import closest
 
 
@@ -67,9 +67,8 @@ def measure_corruptions(
             groups[group] = {"images": values["images"], "clean": values["clean"]}
             groups[group] |= {"corrupted": statistics.fmean(means.values())} | means
     found: dict[str, Any] = {"severities": severities, "groups": groups, "by_severity": by_severity}
-    if {"base", "new"} <= groups.keys():
-        pair = (groups["base"], groups["new"])
-        found["hm"] = {name: harmonic_mean(*(one[name] for one in pair)) for name in ("clean", "corrupted")}
+    if means := harmonic_means(groups, ["clean", "corrupted"]):
+        found["hm"] = means
     return found
 
 

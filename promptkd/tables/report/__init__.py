@@ -11,6 +11,7 @@ from pathlib import Path
 from promptkd import files, pages
 from promptkd.tables.attacked import attacked_tables
 from promptkd.tables.build import build
+from promptkd.tables.report.changed import changed_figures
 from promptkd.tables.report.details import details, values_of
 from promptkd.tables.report.figures import figures
 from promptkd.tables.summaries import METRICS, Method, Summaries, Summary
@@ -56,6 +57,7 @@ def page(summaries: Summaries, left_out: Sequence[str], sources: Sequence[str], 
         *(_table(table) for table in build(summaries, overview=True)),
         *(_table(table) for table in attacked_tables(summaries)),
         figures(summaries),
+        changed_figures(summaries),
         "<h2>Runs</h2>",
         _runs(summaries, gallery),
         f"<h2>Left out</h2><ul>{skipped}</ul>" if skipped else "",

@@ -15,6 +15,7 @@ from promptkd.results.predictions import FILE_NAME as PREDICTIONS
 from promptkd.results.predictions import read_rows
 from promptkd.results.record import RunRecord
 from promptkd.results.search import Run
+from promptkd.tables.report.changed import changed
 from promptkd.tables.report.explained import calibrated, explained
 from promptkd.tables.summaries import METRICS, ON_PAGE, Method
 from promptkd.texts import path_of
@@ -40,7 +41,8 @@ def details(method: Method, run: Run, gallery: int, alone: bool = False) -> str:
     parts = [_facts(run), _per_class(record)]
     groups = [group for group in record.metrics if any(row["group"] == group for row in rows)]
     parts += [_confusion(group, [row for row in rows if row["group"] == group]) for group in groups]
-    parts += [calibrated(rows), _gallery(record, rows, gallery), explained(run), _curves(run), _configuration(record)]
+    parts += [calibrated(rows), _gallery(record, rows, gallery), changed(run, gallery), explained(run), _curves(run)]
+    parts.append(_configuration(record))
     if problem:
         parts.append(f"<p>{escape(problem)}</p>")
     return (
