@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.batch import Batch
+from promptkd.engine.keys import FINAL_MODELS, ON_POOL
 from promptkd.engine.losses import mean_kl
 from promptkd.engine.options import option, read_section
 from promptkd.engine.robust.attacks import away_from
@@ -54,6 +55,7 @@ class AdvPromptKD(PromptTrainer):
     registered_name = PromptKD.registered_name
     needs_text = False
     taught = True
+    final_models = (*FINAL_MODELS, ON_POOL)
     supervision = staticmethod(PromptKD.supervision)
     spec = staticmethod(PromptKD.spec)
 

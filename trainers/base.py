@@ -27,6 +27,7 @@ from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
+from promptkd.teacher.held_out import HeldOut
 from promptkd.teacher.pool import Pool
 from promptkd.teacher.teaching import Teaching
 from promptkd.teacher.vocabulary import VocabularyTeacher
@@ -52,11 +53,12 @@ class PromptTrainer(TrainerX):
     learns: ClassVar[bool] = True  # whether there is anything to train
     needs_text: ClassVar[bool] = True  # whether the text encoder is loaded
     taught: ClassVar[bool] = False  # whether a teacher's class vectors take the place of texts
-    final_models = FINAL_MODELS
+    final_models: tuple[str, ...] = FINAL_MODELS
     model: PromptedClip  # type: ignore[assignment]  # Dassl's own is a network of its own
     options: Any
     teaching: Teaching | None = None
     vocabulary: VocabularyTeacher | None = None  # a teacher of names, beside whom the method has texts of its own
+    held_out: HeldOut | None = None  # of a student that is compared with its teacher on images that do not train
     final_accuracy: float | None = None
 
     # ---- what a method says
@@ -92,7 +94,7 @@ class PromptTrainer(TrainerX):
         supervision = self.task.supervision
         if supervision.labels or not self.learns or self.cfg.EVAL_ONLY:
             return None
-        return Pool.of_task(self.task).about()
+        return Pool.of_task(self.task).about() | ({"held_out": self.held_out.result()} if self.held_out else {})
 
     # ---- Dassl's hooks
 
@@ -130,6 +132,12 @@ class PromptTrainer(TrainerX):
             self.train_loader_x = task.train_loader  # which may be another one now
         self.training = Training(cfg, task, self.model, self.losses, self.registered_name, seed, self.learns)
         self.training.callbacks = [*([self.teaching] if self.teaching else []), *self.callbacks()]
+        if self.teaching and task.held_out and not cfg.EVAL_ONLY:
+            self.held_out = HeldOut(task, self.teaching, self.model)
+            self.training.callbacks, self.training.choose = (
+                [*self.training.callbacks, self.held_out],
+                self.held_out.choose,
+            )
         learned = (self.model.prompts, self.training.optimizer, self.training.scheduler)
         self.register_model(self.registered_name, *learned)
 

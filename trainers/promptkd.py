@@ -16,6 +16,7 @@ from yacs.config import CfgNode
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.batch import Batch
 from promptkd.engine.callbacks import Callback
+from promptkd.engine.keys import FINAL_MODELS, ON_POOL
 from promptkd.engine.losses import mean_kl
 from promptkd.engine.options import DEEPEST, LARGEST_WEIGHT, MOST_TOKENS, option
 from promptkd.engine.task import Supervision
@@ -65,6 +66,7 @@ class PromptKD(PromptTrainer):
     registered_name = "VLPromptLearner"
     needs_text = False
     taught = True
+    final_models = (*FINAL_MODELS, ON_POOL)
     loop: StudentInLoop | None = None
 
     def prepare(self) -> None:

@@ -6,10 +6,12 @@ their order.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from yacs.config import CfgNode
@@ -19,6 +21,7 @@ from dassl.data.datasets import Datum
 UNKNOWN = -1  # label of an image that nobody labelled
 FOREIGN = -2  # label of an image that shows none of the classes
 OTHER_CLASSES = "other_classes"  # POOL.FOREIGN_FROM: those of the data set that are not in the pool
+FEWEST_HELD_OUT = 10  # images on which a choice can be made
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class PoolChange:
     def of(cls, cfg: CfgNode) -> PoolChange:
         """The one that a run's configuration asks for."""
         node = cfg.get("POOL", CfgNode())
-        return cls(**{key.lower(): value for key, value in node.items()})
+        return cls(**{one.name: node[one.name.upper()] for one in fields(cls) if one.name.upper() in node})
 
     def __bool__(self) -> bool:
         """Whether anything is changed."""
@@ -82,6 +85,36 @@ class PoolChange:
             kept += added
             about |= {"foreign": len(added), "foreign_from": self.foreign_from or "shipped with the data set"}
         return kept, about
+
+
+def split_off(items: Sequence[Datum], share: float, root: str) -> tuple[list[Datum], list[Datum]]:
+    """A pool without a share of its images, and that share: the same images for every seed, whatever else is there.
+
+    An image's place is that of the hash of its path, so that no label has a say.
+
+    Args:
+        items: the pool.
+        share: POOL.HELD_OUT, above 0.
+        root: folder from which paths count.
+
+    Raises:
+        ValueError: it would be too few images to choose anything by.
+    """
+    count = round(share * len(items))
+    if count < FEWEST_HELD_OUT:
+        raise ValueError(
+            f"POOL.HELD_OUT {share:g} of {len(items):,} unlabelled images is {count}: {FEWEST_HELD_OUT} are the fewest "
+            f"to choose by, give {FEWEST_HELD_OUT / max(len(items), 1):.2g} or more, or 0 (and another "
+            "TEST.FINAL_MODEL)"
+        )
+
+    def place(row: int) -> bytes:
+        path = os.path.relpath(items[row].impath, root).replace(os.sep, "/")
+        return hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+
+    held = set(sorted(range(len(items)), key=place)[:count])
+    kept = [item for row, item in enumerate(items) if row not in held]
+    return kept, [items[row] for row in sorted(held)]
 
 
 def without_classes(items: Sequence[Datum], count: int, seed: int) -> tuple[list[Datum], list[str]]:

@@ -11,7 +11,7 @@ from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 from promptkd import distributed
 from promptkd.data.loading import decoding, device_crops
-from promptkd.engine.keys import FINAL_MODELS, KEYS
+from promptkd.engine.keys import FINAL_MODELS, KEYS, ON_POOL
 from promptkd.engine.options import read_all
 from promptkd.engine.robust import autoattack, shift
 from promptkd.engine.trackers import check_installed
@@ -84,6 +84,10 @@ def check_config(cfg: CfgNode, final_models: Sequence[str]) -> None:
     """
     if cfg.TEST.FINAL_MODEL not in final_models:
         raise ValueError(f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL!r}: choose one of {', '.join(final_models)}")
+    if cfg.POOL.HELD_OUT and ON_POOL not in final_models:
+        raise ValueError(f"POOL.HELD_OUT {cfg.POOL.HELD_OUT:g}: {cfg.TRAINER.NAME} has no teacher to be compared with")
+    if cfg.TEST.FINAL_MODEL == ON_POOL and not cfg.POOL.HELD_OUT:
+        raise ValueError(f"TEST.FINAL_MODEL {ON_POOL}: it chooses on held-out images, set POOL.HELD_OUT (as 0.1)")
     if cfg.INPUT.NO_TRANSFORM or cfg.DATALOADER.K_TRANSFORMS != 1:
         raise ValueError(
             f"INPUT.NO_TRANSFORM {cfg.INPUT.NO_TRANSFORM}, DATALOADER.K_TRANSFORMS {cfg.DATALOADER.K_TRANSFORMS}: a "

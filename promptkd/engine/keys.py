@@ -15,6 +15,7 @@ from promptkd.engine.limits import Limits
 
 TRACKERS = ("tensorboard", "csv", "wandb", "mlflow")  # docs/trackers.md
 FINAL_MODELS = ("last_step", "best_val", "best_on_test_as_published")
+ON_POOL = "best_on_pool"  # of methods with a teacher
 TRANSFORMS = (
     *("random_translation", "random_crop", "random_resized_crop", "random_flip"),
     *("imagenet_policy", "cifar10_policy", "svhn_policy", "randaugment"),
@@ -140,6 +141,10 @@ OURS: dict[str, Key] = {
     "POOL.FOREIGN_FROM": _ours(
         "", f'where they come from: a folder of images, {OTHER_CLASSES} (those of the data set that are not in the '
         'pool), or "": those that the data set ships, as Emoji does', path=True,
+    ),
+    "POOL.HELD_OUT": _ours(
+        0.0, "share of the unlabelled images that do not train: on them a student is compared with its teacher, the "
+        "same images for every seed; 0: none", least=0, most=0.5,
     ),
     "DATASET.SUBSAMPLE_CLASSES": _ours(
         "all", "classes whose images train: all, base or new; base also evaluates new", choices=("all", "base", "new")
@@ -287,13 +292,13 @@ DASSL: dict[str, Key] = {
     "TEST.COMPUTE_CMAT": _key("write the confusion matrix to cmat.pt; of several class groups the last one's"),
     "TEST.NO_TEST": _key("train without an evaluation"),
     "TEST.SPLIT": _key(
-        "what is evaluated; must be test", choices=("test",),
-        hint="results are those of the test images, set it to test (to choose an epoch on validation images set "
-        "TEST.FINAL_MODEL best_val)",
+        "images that are measured: test, or val, to compare configurations without a look at the test images",
+        choices=("test", "val"),
     ),
     "TEST.FINAL_MODEL": _key(
-        "the epoch that is evaluated and kept: last_step, best_val (by validation images) or "
-        "best_on_test_as_published (by TEST images of the first class group, as the published PromptKD)",
+        "the epoch that is evaluated and kept: last_step, best_val (by validation images), best_on_pool (by what the "
+        "teacher says of POOL.HELD_OUT images, without labels) or best_on_test_as_published (by TEST images of the "
+        "first class group, as the published PromptKD)",
     ),
     "TRAINER.NAME": _key("registered name of the method (`--trainer`)"),
 }  # fmt: skip

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 SELECTION = {
     "last_step": "last epoch",
     "best_val": "best epoch on the validation images",
+    "best_on_pool": "epoch nearest to the teacher on held-out images without labels",
     "best_on_test_as_published": "best epoch on the TEST images of the first class group (uses test labels)",
 }
 
@@ -96,6 +97,7 @@ def describe(
         seed=cfg.SEED,
         epochs=cfg.OPTIM.MAX_EPOCH,
         selection=SELECTION[cfg.TEST.FINAL_MODEL],
+        split=cfg.TEST.SPLIT,
         eval_only=cfg.EVAL_ONLY,
         metrics=metrics,
         temperature=temperature,

@@ -17,7 +17,7 @@ from promptkd.data.folders import walk_images
 from promptkd.data.loading import decoding, device_crops
 from promptkd.data.loading.views import seeded_loader
 from promptkd.data.loading.workers import clamped_workers
-from promptkd.data.pools import FOREIGN, OTHER_CLASSES, PoolChange
+from promptkd.data.pools import FOREIGN, OTHER_CLASSES, PoolChange, split_off
 from promptkd.model.templates import dataset_template, ensemble_templates
 from promptkd.results.settings import dataset_name
 
@@ -58,10 +58,12 @@ class Task:
         classnames: classes that train, in the order of their labels.
         all_classnames: every class of the data set, in the order of its labels.
         groups: reported class group -> labels in `all_classnames`; each is measured against its own classes only.
-        evaluation_loader: over the test images of all groups; None where there are none.
+        evaluation_loader: over the test images of all groups, or with TEST.SPLIT val the validation images; None where
+            there are none.
         template, templates: hand-written texts of the data set: one, and zero-shot CLIP's ensemble.
         cfg: the run's configuration.
         pool: how the unlabelled images differ from the benchmark's, for results; empty where they do not.
+        held_out: unlabelled images that do not train (POOL.HELD_OUT); their labels are nobody's.
     """
 
     manager: Any
@@ -75,6 +77,7 @@ class Task:
     templates: tuple[str, ...] = ()
     cfg: CfgNode = field(default_factory=CfgNode)
     pool: dict[str, Any] = field(default_factory=dict)
+    held_out: list[Datum] = field(default_factory=list)
 
     @classmethod
     def build(cls, cfg: CfgNode, supervision: Supervision) -> Task:
@@ -85,7 +88,7 @@ class Task:
                 cannot be asked about.
         """
         cfg, change = _with_workers_that_fit(cfg), PoolChange.of(cfg)
-        if change and supervision.labels:
+        if (change or cfg.POOL.HELD_OUT) and supervision.labels:
             raise ValueError(f"POOL.*: {cfg.TRAINER.NAME} learns from no images without labels: leave it out")
         manager, train_loader = loaders(_with_pool(cfg, supervision.pool))
         dataset = manager.dataset
@@ -103,10 +106,15 @@ class Task:
         texts = text_templates(cfg)
         task = cls(manager, supervision, train_loader, classnames, all_classnames, groups, cfg=cfg, **texts)
         wanted = {label for group in groups.values() for label in group}
-        items = [item for item in getattr(dataset, "full", dataset).test or () if item.label in wanted]
+        measured = getattr(getattr(dataset, "full", dataset), cfg.TEST.SPLIT) or ()
+        items = [item for item in measured if item.label in wanted]
+        if cfg.TEST.SPLIT == "val" and not items:
+            raise ValueError(f"TEST.SPLIT val: {cfg.DATASET.NAME} has no validation images; set it to test")
         task.evaluation_loader = task.loader(items) if items else None
         if change:
             task.change_pool(change)
+        if cfg.POOL.HELD_OUT:
+            task.hold_out(cfg.POOL.HELD_OUT)
         task.log_data()
         chosen_on = {"best_val": manager.val_loader, "last_step": train_loader}
         if chosen_on.get(cfg.TEST.FINAL_MODEL, task.evaluation_loader) is None:
@@ -123,6 +131,14 @@ class Task:
         if change.foreign_share and change.foreign_from == OTHER_CLASSES:  # which are tested
             self.supervision = replace(self.supervision, transductive=True)
         self.train_on(changed)
+
+    def hold_out(self, share: float) -> None:
+        """Keeps a share of the pool from training; raises what `split_off` does."""
+        items = self.train_loader.dataset.data_source
+        kept, self.held_out = split_off(items, share, self.train_loader.dataset.root)
+        self.pool = self.pool | {"held_out": len(self.held_out)}
+        log.info("Pool: %s of %s images are held out", f"{len(self.held_out):,}", f"{len(items):,}")
+        self.train_on(kept)
 
     def foreign_images(self, source: str) -> list[Datum]:
         """All images that show none of the classes that train.
@@ -161,10 +177,11 @@ class Task:
         sizes = {name: sum(count[label] for label in labels) for name, labels in self.groups.items() if count}
         shown = ", ".join(f"{name} {size:,}" for name, size in sizes.items()) or "none"
         kind = "images of" if self.supervision.labels else "images without labels of"
+        split = {"test": "test", "val": "validation"}[self.cfg.TEST.SPLIT]
         log.info(
-            "Data: %s: %s %s %d of %d classes; test images: %s",
+            "Data: %s: %s %s %d of %d classes; %s images: %s",
             dataset_name(self.cfg), f"{len(self.train_loader.dataset):,}", kind, len(self.classnames),
-            len(self.all_classnames), shown,
+            len(self.all_classnames), split, shown,
         )  # fmt: skip
 
     @property

@@ -23,6 +23,7 @@ from promptkd.engine.callbacks import Callback
 from promptkd.engine.checkpointer import ANOTHER, Checkpointer, not_finite
 from promptkd.engine.checkpoints import BEST
 from promptkd.engine.evaluator import Classifier, Evaluator
+from promptkd.engine.keys import ON_POOL
 from promptkd.engine.progress import Progress
 from promptkd.engine.recording import log_learned, write_results
 from promptkd.engine.robust.recorded import measure_changed
@@ -51,7 +52,8 @@ class Training:
         optimizer, scheduler: of the prompts; None where nothing is learned.
         callbacks: what the method adds around its epochs.
         classifier: of a method that classifies otherwise than its model does.
-        best: accuracy (percent) of the best epoch so far, where epochs are chosen.
+        best: accuracy (percent) of the best epoch so far, where epochs are chosen; or what `choose` says of it.
+        choose: gives the number by which TEST.FINAL_MODEL best_on_pool chooses an epoch, the larger the better.
         trackers: where its numbers are reported.
         step, progress, checkpointer, evaluation: see their classes.
     """
@@ -76,6 +78,7 @@ class Training:
         self.callbacks: Sequence[Callback] = ()
         self.best = float("-inf")
         self.classifier: Callable[[Sequence[str]], Classifier] | None = None
+        self.choose: Callable[[], float] | None = None
         self.start = time.time()
 
     def resume(self, directory: str | Path) -> int:
@@ -156,8 +159,9 @@ class Training:
         self.check_learned()
         value = None
         if self.cfg.TEST.FINAL_MODEL != "last_step" and not self.cfg.TEST.NO_TEST:
-            value = self.choosing_accuracy()
-            self.trackers.add_scalar("choice/accuracy", value)
+            value = self.choosing_value()
+            name = "negative_kl" if self.cfg.TEST.FINAL_MODEL == ON_POOL else "accuracy"
+            self.trackers.add_scalar(f"choice/{name}", value)
             if value > self.best:
                 self.best = value
                 self.save(epoch, value, BEST)
@@ -174,7 +178,7 @@ class Training:
         log.info("Trained in %s", datetime.timedelta(seconds=round(time.time() - self.start)))
 
     def save(self, epoch: int, value: float | None = None, file_name: str = "", folder: Path | None = None) -> None:
-        """Writes a checkpoint with everything that a resumed run needs; `value` is the accuracy that chooses."""
+        """Writes a checkpoint with everything that a resumed run needs; `value` is the number that chooses."""
         assert self.optimizer is not None and self.scheduler is not None
         if not Path(self.cfg.OUTPUT_DIR).is_dir():
             raise FileNotFoundError(
@@ -201,9 +205,12 @@ class Training:
                 f"{self.step.advice}"
             )
 
-    def choosing_accuracy(self) -> float:
-        """The accuracy (percent) by which TEST.FINAL_MODEL chooses an epoch."""
+    def choosing_value(self) -> float:
+        """The number by which TEST.FINAL_MODEL chooses an epoch: an accuracy (percent), or what `choose` says."""
         self.model.prompts.eval()
+        if self.cfg.TEST.FINAL_MODEL == ON_POOL:
+            assert self.choose is not None
+            return self.choose()
         if self.cfg.TEST.FINAL_MODEL == "best_val":
             return self.evaluation.on_validation(self.model.classifier(self.task.classnames))
         return self.evaluation.on_first_group(self.model.classifier(self.task.all_classnames))

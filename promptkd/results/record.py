@@ -61,6 +61,7 @@ class RunRecord:
     seed: int
     epochs: int | None = None
     selection: str
+    split: str = "test"  # "val": the numbers are of validation images, and in no table with those of test images
     eval_only: bool
     metrics: dict[str, Any]  # class group -> accuracy, macro_f1, ..., per_class; "hm" -> harmonic mean of base and new
     temperature: dict[str, Any] | None = None  # fitted on validation images: "value", and what it changed

@@ -20,7 +20,8 @@ _WITHOUT_EFFECT = {
 # Options that came later -> the value by which a run is as before.
 _AS_IT_WAS = {"POOL.IMBALANCE": 1.0, "POOL.DROP_CLASSES": 0, "POOL.FOREIGN_SHARE": 0.0,
               "TRAINER.PROMPTKD.CLASS_AGNOSTIC": False, "TRAINER.PROMPTKD.STUDENT_IN_LOOP": False,
-              "TEST.ROBUST.ATTACK": "", "TEST.CORRUPT.KINDS": "", "TEST.TEMPERATURE": False}  # fmt: skip
+              "TEST.ROBUST.ATTACK": "", "TEST.CORRUPT.KINDS": "", "TEST.TEMPERATURE": False,
+              "POOL.HELD_OUT": 0.0}  # fmt: skip
 # Option -> others that say nothing where it is off.
 _SWITCHED = {"TRAINER.PROMPTKD.STUDENT_IN_LOOP": tuple(f"TRAINER.PROMPTKD.LOOP_{name}"
                                                        for name in ("LR", "COEF", "FLOOR", "PULL")),

@@ -41,7 +41,7 @@ def method_of(record: RunRecord) -> Method:
         short(record.backbone),
         name,
         shots,
-        record.selection,
+        record.selection + ("" if record.split == "test" else ", measured on validation images"),
         (record.learned_on or "") if record.protocol in ELSEWHERE else "",
         pool=", ".join(filter(None, [pool_of(record.settings), *seen_of(record)])),
         foreign=foreign_of(record),

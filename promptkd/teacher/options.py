@@ -63,10 +63,11 @@ class TeacherOptions(ConceptOptions):
     loop_pull: bool = option(True, "of STUDENT_IN_LOOP: the student's prediction pulls the teacher; False: a control")
 
     def check(self, cfg: CfgNode) -> None:
-        if self.student_in_loop and (self.teacher_cache or self.class_agnostic or cfg.TRAIN.ACCUMULATE != 1):
+        fixed = self.teacher_cache or self.class_agnostic or cfg.POOL.HELD_OUT
+        if self.student_in_loop and (fixed or cfg.TRAIN.ACCUMULATE != 1):
             raise ValueError(
                 'TRAINER.PROMPTKD.STUDENT_IN_LOOP True: the teacher changes at every step, so set TEACHER_CACHE "", '
-                "CLASS_AGNOSTIC False and TRAIN.ACCUMULATE 1"
+                "CLASS_AGNOSTIC False, POOL.HELD_OUT 0 and TRAIN.ACCUMULATE 1"
             )
         if self.teacher_cache and cfg.SEED < 0:
             raise ValueError(

@@ -84,6 +84,12 @@ class Teaching(Callback):
                 return vectors.logits(self.teacher.image_features(batch.images))
             return vectors.logits(self.cache.features(batch.index, batch.images, self.teacher.image_features))
 
+    @torch.no_grad()
+    def classify(self, images: Tensor) -> Tensor:
+        """The teacher's logits of any images, over the classes: (B, 3, H, W) -> (B, C) float32."""
+        assert self.teacher is not None
+        return self.vectors.logits(self.teacher.image_features(images))
+
     def targets(self, batch: Batch) -> tuple[Tensor | None, Tensor]:
         """What a student's logits are compared to.
 

@@ -84,7 +84,7 @@ WRONG = {
     "TRAIN.ACCUMULATE": ["0", "1000"],
     "TRAIN.TEXT_CHUNK": ["-2"],
     "TEST.EVALUATOR": ["Regression"],
-    "TEST.SPLIT": ["val"],
+    "TEST.SPLIT": ["train"],
     "TEST.FINAL_MODEL": ["best"],
     "PROTOCOL": ["few_shot"],
     "LOAD_EPOCH": ["-2"],
