@@ -257,6 +257,14 @@ def mean(parts: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(parts, values / world_size(), strict=True))
 
 
+def add_up(value: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, the same on each; of one process the tensor itself."""
+    if world_size() > 1:
+        value = value.contiguous()
+        dist.all_reduce(value)
+    return value
+
+
 def gather_rows(rows: Tensor | None, most: int, width: int, device: torch.device) -> list[Tensor]:
     """Gathers the rows of every process's batch on all processes.
 

@@ -13,15 +13,15 @@ from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.batch import Batch
+from promptkd.engine.callbacks import Callback
 from promptkd.engine.keys import FINAL_MODELS, ON_POOL
-from promptkd.engine.losses import mean_kl
 from promptkd.engine.options import option, read_section
 from promptkd.engine.robust.attacks import away_from
 from promptkd.engine.robust.training import AttackOptions, attacked_images
 from promptkd.model.prompted_clip import PromptedClip
 
 from .base import PromptTrainer
-from .promptkd import PromptKD, PromptKDOptions
+from .promptkd import PromptKD, PromptKDOptions, student_callbacks
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,17 @@ class AdvPromptKD(PromptTrainer):
     supervision = staticmethod(PromptKD.supervision)
     spec = staticmethod(PromptKD.spec)
 
+    def callbacks(self) -> list[Callback]:
+        return student_callbacks(self)
+
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
         """`KD_WEIGHT mean_kl(p_S(x'), p_T(x))`; the attack leads p_S(x') away from p_T(x)."""
         assert self.teaching is not None
         attack = read_section(AdvOptions, "ADV", self.cfg)
         vectors, teacher = self.teaching.targets(batch)  # of K concepts (K, D), or None for C classes; (B, K)
         attacked = attacked_images(model, batch.images, attack, lambda logits: away_from(logits, teacher), vectors)
-        weight, share, warmth = self.options.kd_weight, attack.clean_share, self.options.temperature
-        parts = {"loss_kd_adv": (1 - share) * weight * mean_kl(model.logits(attacked, vectors), teacher, warmth)}
+        share = attack.clean_share
+        parts = {"loss_kd_adv": (1 - share) * self.options.loss(model.logits(attacked, vectors), teacher)}
         if share:
-            parts["loss_kd"] = share * weight * mean_kl(model.logits(batch.images, vectors), teacher, warmth)
+            parts["loss_kd"] = share * self.options.loss(model.logits(batch.images, vectors), teacher)
         return parts

@@ -15,23 +15,23 @@ from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.batch import Batch
-from promptkd.engine.callbacks import Callback
+from promptkd.engine.callbacks import Callback, MovingMean
 from promptkd.engine.keys import FINAL_MODELS, ON_POOL
-from promptkd.engine.losses import mean_kl
 from promptkd.engine.options import DEEPEST, LARGEST_WEIGHT, MOST_TOKENS, option
 from promptkd.engine.task import Supervision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
 from promptkd.teacher.in_loop import StudentInLoop
-from promptkd.teacher.options import TeacherOptions
+from promptkd.teacher.projector_start import RidgeStart
+from promptkd.teacher.student_options import StudentOptions
 
 from .base import PromptTrainer
 
 
 @dataclass(frozen=True)
-class PromptKDOptions(TeacherOptions):
-    """The student and its loss; the teacher's options come first."""
+class PromptKDOptions(StudentOptions):
+    """The published student and its loss; the teacher's options come first, then what is ours of the student's."""
 
     n_ctx_vision: int = option(4, "visual tokens of the student", least=0, most=MOST_TOKENS)
     prompt_depth_vision: int = option(
@@ -57,6 +57,10 @@ class PromptKDOptions(TeacherOptions):
         cross = {"TRAINER.PROMPTKD.UNLABELLED": "TRAINER.MODAL is cross"} if cfg.TRAINER.MODAL == "cross" else {}
         return {**super().not_read(cfg), **cross}
 
+    def loss(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Equation 3, weighted, of logits (B, C): how far the student's class probabilities are from the teacher's."""
+        return self.kd_weight * self.divergence(student, teacher, self.temperature)
+
 
 @TRAINER_REGISTRY.register()
 class PromptKD(PromptTrainer):
@@ -76,7 +80,7 @@ class PromptKD(PromptTrainer):
             self.loop = StudentInLoop(self.teaching, self.task, self.cfg, *weights)  # type: ignore[arg-type]
 
     def callbacks(self) -> list[Callback]:
-        return [self.loop] if self.loop else []
+        return [*([self.loop] if self.loop else []), *student_callbacks(self)]
 
     @staticmethod
     def supervision(cfg: CfgNode) -> Supervision:
@@ -95,6 +99,7 @@ class PromptKD(PromptTrainer):
             depth_vision=options.prompt_depth_vision,
             projector_layers=options.project_layer,
             projector_dim=shape.target_dim,
+            projector=options.projector,
         )
 
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
@@ -103,7 +108,19 @@ class PromptKD(PromptTrainer):
         if self.loop:
             student = model.logits(batch.images)  # (B, C)
             teacher, parts = self.loop.teach(batch.images, student)
-            return {"loss_kd": self.options.kd_weight * mean_kl(student, teacher, self.options.temperature)} | parts
+            return {"loss_kd": self.options.loss(student, teacher)} | parts
         vectors, teacher = self.teaching.targets(batch)  # of K concepts (K, D), or None for C classes; (B, K)
         student = model.logits(batch.images, vectors)  # (B, K)
-        return {"loss_kd": self.options.kd_weight * mean_kl(student, teacher, self.options.temperature)}
+        return {"loss_kd": self.options.loss(student, teacher)}
+
+
+def student_callbacks(trainer: PromptTrainer) -> list[Callback]:
+    """How a student's projector starts, and the mean of what it learned, where options ask for them."""
+    options, cfg, model, training = trainer.options, trainer.cfg, trainer.model, trainer.training
+    found: list[Callback] = []
+    if options.projector_start == "ridge" and not cfg.MODEL.INIT_WEIGHTS:
+        assert trainer.teaching is not None
+        found.append(RidgeStart(model, trainer.task, options.ridge, trainer.teaching, training.step.on_device))
+    if options.ema:
+        found.append(MovingMean(model.prompts, options.ema, cfg.OPTIM.MAX_EPOCH))
+    return found

@@ -19,7 +19,7 @@ def mean_kl(logits: Tensor, target_logits: Tensor, temperature: float = 1.0) -> 
         temperature: T.
 
     Returns:
-        A scalar. An ordinary batch-mean KL is C times this.
+        A scalar. An ordinary batch-mean KL is C times this: `mean_divergence`.
     """
     log_p = F.log_softmax(logits.float() / temperature, dim=-1)
     log_target = F.log_softmax(target_logits.float() / temperature, dim=-1)
@@ -64,18 +64,20 @@ def cosine_weighted_kl(logits: Tensor, target_logits: Tensor, cosines: Tensor) -
     return ((1 + cosines) * divergence).mean()
 
 
-def mean_divergence(logits: Tensor, target_logits: Tensor) -> Tensor:
-    """`KL(softmax(target) || softmax(logits))`, summed over the classes, the mean over the images.
+def mean_divergence(logits: Tensor, target_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """`T^2 KL(softmax(target / T) || softmax(logits / T))`, summed over the classes, the mean over the images.
 
     Args:
-        logits: (B, C).
+        logits: (B, C), any float type; the softmax is taken in float32.
         target_logits: (B, C).
+        temperature: T.
 
     Returns:
-        A scalar.
+        A scalar: C times `mean_kl`.
     """
-    log_p = F.log_softmax(logits.float(), dim=-1)
-    return F.kl_div(log_p, F.log_softmax(target_logits.float(), dim=-1), reduction="batchmean", log_target=True)
+    log_p = F.log_softmax(logits.float() / temperature, dim=-1)
+    log_target = F.log_softmax(target_logits.float() / temperature, dim=-1)
+    return F.kl_div(log_p, log_target, reduction="batchmean", log_target=True) * temperature**2
 
 
 def marginal_entropy(logits: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from dassl.data.data_manager import DataManager, build_data_loader
 from dassl.data.datasets import DATASET_REGISTRY, Datum
 from promptkd.data.folders import walk_images
 from promptkd.data.loading import decoding, device_crops
+from promptkd.data.loading.pipeline import Turns, rebuilt
 from promptkd.data.loading.views import seeded_loader
 from promptkd.data.loading.workers import clamped_workers
 from promptkd.data.pools import FOREIGN, OTHER_CLASSES, PoolChange, split_off
@@ -224,6 +225,16 @@ class Task:
         )
         special = {"collate_fn": device_crops.collate} if cfg.INPUT.ON_DEVICE else {}
         self.train_loader = seeded_loader(loader, cfg.DATASET.ROOT, cfg.DATALOADER.PREFETCH_FACTOR, **special)
+
+    def training_images_in_order(self) -> DataLoader:
+        """The training images, each once, in their order and in the views of the moment; of several processes a share.
+
+        Batches are as large as those of tests.
+        """
+        before, loading = self.train_loader, self.cfg.DATALOADER
+        turns = Turns(len(before.dataset), loading.TEST.BATCH_SIZE)
+        changes = {"dataset": before.dataset, "batch_sampler": turns, "collate_fn": before.collate_fn}
+        return rebuilt(before, loading.PREFETCH_FACTOR, DataLoader, **changes)
 
     def loader(self, items: list[Any]) -> DataLoader:
         """Dassl's loader of test images over some items."""

@@ -141,6 +141,8 @@ class Training:
             losses = self.step.take(batch, self.optimizer)
         except FloatingPointError as error:
             raise FloatingPointError(f"{self.progress.place(1)}: {error}") from error
+        for callback in self.callbacks:
+            callback.after_step()
         images = len(batch["img"]) * distributed.world_size()
         self.progress.step(losses, images, self.optimizer.param_groups[0]["lr"])
         return losses

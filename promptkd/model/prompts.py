@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from promptkd.model.projector import make_projector
 from promptkd.model.prompting import encode_image, shape_of, takes_text_prompts, takes_visual_prompts
 from promptkd.model.text import encode_texts
 from promptkd.model.tokens import PromptTokens, class_prompt, count_tokens, embed
@@ -135,33 +136,29 @@ class StudentPrompts(Prompts):
         teacher_dim: channels of the class vectors.
         n_vision, depth_vision: see Prompts.
         n_layers: linear layers of the projector, 1 to 3 (table 12 of the paper; 2 is the method).
+        kind: of the projector, "mlp" (the method's) or "residual".
     """
 
-    def __init__(self, clip: nn.Module, teacher_dim: int, n_vision: int, depth_vision: int, n_layers: int = 2) -> None:
+    def __init__(
+        self,
+        clip: nn.Module,
+        teacher_dim: int,
+        n_vision: int,
+        depth_vision: int,
+        n_layers: int = 2,
+        kind: str = "mlp",
+    ) -> None:
         super().__init__(clip, n_vision=n_vision, depth_vision=depth_vision)
-        self.projector = projector(shape_of(clip).embed_dim, teacher_dim, n_layers)
+        self.projector = make_projector(kind, shape_of(clip).embed_dim, teacher_dim, n_layers)
+
+    def unprojected(self, clip: nn.Module, images: Tensor) -> Tensor:
+        """Image features before the projector: (B, 3, H, W) -> (B, D of the student's CLIP), un-normalised."""
+        return super().encode_image(clip, images)
 
     def encode_image(self, clip: nn.Module, images: Tensor) -> Tensor:
         """Un-normalised image features in the teacher's space: (B, 3, H, W) -> (B, D of the class vectors)."""
-        return self.projector(super().encode_image(clip, images))
-
-
-def projector(in_dim: int, out_dim: int, n_layers: int) -> nn.Sequential:
-    """Linear layers with BatchNorm and ReLU between them: the same as the published 1x1 convolutions on 1x1 maps.
-
-    Raises:
-        ValueError: fewer than 1 or more than 3 layers.
-    """
-    if not 1 <= n_layers <= 3:
-        raise ValueError(f"a projector of {n_layers} layers: PROJECT_LAYER is 1, 2 or 3")
-    layers: list[nn.Module] = []
-    for _ in range(n_layers - 1):
-        linear = nn.Linear(in_dim, out_dim)
-        # BatchNorm takes any constant away: this bias has no gradient, and what autograd finds is rounding noise.
-        linear.bias.register_hook(torch.zeros_like)
-        layers += [linear, nn.BatchNorm1d(out_dim), nn.ReLU()]
-        in_dim = out_dim
-    return nn.Sequential(*layers, nn.Linear(in_dim, out_dim))
+        features: Tensor = self.projector(self.unprojected(clip, images))
+        return features
 
 
 def context_length(phrase: str, n_ctx: int) -> int:

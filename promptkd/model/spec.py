@@ -13,6 +13,7 @@ from promptkd.model.compound import CompoundPrompts
 from promptkd.model.conditional import ConditionalPrompts
 from promptkd.model.ensemble import EnsemblePrompts
 from promptkd.model.image_led import ImageLedPrompts
+from promptkd.model.projector import PROJECTORS
 from promptkd.model.prompts import POSITIONS, Prompts, StudentPrompts
 
 KINDS = ("prompts", "conditional", "compound", "image_led", "adapters")
@@ -33,6 +34,7 @@ class PromptSpec:
         n_classes: classes with a context (CoOp's CSC) or a residual (TFUP-T) each; 0 for one context.
         members: contexts of an ensemble (UPL); below 2 there is one.
         projector_layers, projector_dim: linear layers of a student's projector, and the channels that it leads to.
+        projector: "mlp": the method's; "residual": a linear map, and the method's beside it.
     """
 
     kind: str = "prompts"
@@ -46,6 +48,7 @@ class PromptSpec:
     members: int = 0
     projector_layers: int = 0
     projector_dim: int = 0
+    projector: str = "mlp"
 
     @property
     def any_class(self) -> bool:
@@ -69,7 +72,8 @@ class PromptSpec:
         if self.members > 1:
             return EnsemblePrompts(clip, self.n_text, self.members, self.position)
         if self.projector_layers:
-            return StudentPrompts(clip, self.projector_dim, self.n_vision, self.depth_vision, self.projector_layers)
+            projector = (self.projector_layers, self.projector)
+            return StudentPrompts(clip, self.projector_dim, self.n_vision, self.depth_vision, *projector)
         sizes = (self.n_text, self.depth_text, self.n_vision, self.depth_vision)
         return Prompts(clip, *sizes, self.phrase, self.n_classes, self.position)
 
@@ -95,6 +99,8 @@ class PromptSpec:
         spec = cls(**entries)
         if spec.kind not in KINDS or spec.position not in POSITIONS:
             raise ValueError(f"no prompts of kind {spec.kind[:40]!r} with the class name at the {spec.position[:40]!r}")
+        if spec.projector not in PROJECTORS:
+            raise ValueError(f"no projector {spec.projector[:40]!r}: give {' or '.join(PROJECTORS)}")
         return spec
 
     @classmethod
@@ -110,7 +116,9 @@ class PromptSpec:
             return sum(name.startswith(f"{kind}.") for name in learned)
 
         ctx, vision = learned.get("ctx"), learned.get("vision_prompts.0")
-        linear = [value for name, value in learned.items() if name.startswith("projector.") and value.dim() == 2]
+        residual = "projector.linear.weight" in learned
+        begin = "projector.mlp." if residual else "projector."
+        linear = [value for name, value in learned.items() if name.startswith(begin) and value.dim() == 2]
         residuals = learned.get("text_adapter.res")
         if residuals is not None:
             return cls(kind="adapters", n_classes=len(residuals))
@@ -129,6 +137,7 @@ class PromptSpec:
             n_classes=len(ctx) if ctx is not None and ctx.dim() == 3 else 0,
             projector_layers=len(linear),
             projector_dim=len(linear[-1]) if linear else 0,
+            projector="residual" if residual else "mlp",
         )
 
     def check(self, learned: Mapping[str, Tensor]) -> None:
@@ -141,7 +150,7 @@ class PromptSpec:
             ValueError: a size differs; the message has both.
         """
         tensors = PromptSpec.of_tensors(learned)
-        for name in ("n_text", "n_vision", "n_classes", "projector_layers", "projector_dim"):
+        for name in ("n_text", "n_vision", "n_classes", "projector", "projector_layers", "projector_dim"):
             wanted, given = getattr(self, name), getattr(tensors, name)
             wanted = 0 if name == "n_vision" and not self.depth_vision else wanted  # nothing is learned of them
             wanted = self.members if name == "n_classes" and self.members > 1 else wanted  # contexts, too

@@ -31,6 +31,7 @@ SPECS = {
     "compound": PromptSpec(kind="compound", n_text=2, depth_text=3, phrase="a photo of a"),
     "student": PromptSpec(n_vision=2, depth_vision=2, projector_layers=2, projector_dim=24),
     "student of one layer": PromptSpec(n_vision=2, depth_vision=1, projector_layers=1, projector_dim=24),
+    "student with a residual": PromptSpec(projector_layers=3, projector_dim=24, projector="residual"),
 }
 
 
@@ -68,6 +69,7 @@ def test_a_spec_comes_back_from_its_fields_and_from_its_tensors(clips, name):
         ({"depth_vision": 10**9}, "depth_vision of a spec is 1000000000"),
         ({"kind": "other"}, "no prompts of kind 'other'"),
         ({"position": "behind"}, "the class name at the 'behind'"),
+        ({"projector": "deep"}, "no projector 'deep': give mlp or residual"),
     ],
 )
 def test_a_spec_that_makes_no_sense_is_refused(entries, message):
@@ -77,7 +79,7 @@ def test_a_spec_that_makes_no_sense_is_refused(entries, message):
 
 def test_only_specs_without_a_part_for_each_class_or_image_teach():
     teaching = {name for name, spec in SPECS.items() if spec.any_class}
-    apart = {"a context for each class", "conditional", "student", "student of one layer"}
+    apart = {"a context for each class", "conditional", "student", "student of one layer", "student with a residual"}
     assert teaching == SPECS.keys() - apart
 
 

@@ -8,8 +8,9 @@ from conftest import CLASSES
 from torch import nn
 
 from promptkd.model.class_vectors import ClassVectors, cosine_logits, encode_prompts, template_features, weights_hash
+from promptkd.model.projector import projector
 from promptkd.model.prompting import encode_image, shape_of
-from promptkd.model.prompts import Prompts, StudentPrompts, projector
+from promptkd.model.prompts import Prompts, StudentPrompts
 from promptkd.model.templates import (
     IMAGENET_TEMPLATES,
     IMAGENET_TEMPLATES_SELECT,

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from promptkd.engine.losses import gaussian_weights, mean_kl
+from promptkd.engine.losses import gaussian_weights, mean_divergence, mean_kl
 from promptkd.results.numbers import harmonic_mean
 
 
@@ -31,11 +31,12 @@ def test_mean_kl(temperature):
     )
 
 
-def test_batch_mean_kl_is_c_times_it():
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_batch_mean_kl_is_c_times_it(temperature):
     student, teacher = torch.randn(4, 6), torch.randn(4, 6)
-    log_p, target = student.log_softmax(-1), teacher.softmax(-1)
-    batch_mean = torch.nn.functional.kl_div(log_p, target, reduction="batchmean")
-    assert batch_mean.item() == pytest.approx(6 * mean_kl(student, teacher).item(), rel=1e-4)
+    expected = 6 * naive_kl(student, teacher, temperature)
+    assert mean_divergence(student, teacher, temperature).item() == pytest.approx(expected, rel=1e-4)
+    assert 6 * mean_kl(student, teacher, temperature).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_mean_kl_in_half_precision_is_taken_in_float32():

@@ -106,7 +106,7 @@ def micro_batches(batch: dict[str, Any], count: int) -> Iterator[tuple[float, di
         yield (stop - start) / size, batch if count == 1 else {key: value[start:stop] for key, value in batch.items()}
 
 
-class _Turns(Sampler[list[int]]):
+class Turns(Sampler[list[int]]):
     """Batches of a data set in its order, of which process r of N takes number r, r + N, r + 2N, ...
 
     Example: 7 images in batches of 2 are 4 batches; of 2 processes, one takes batches 0 and 2, the other 1 and 3.
@@ -145,7 +145,7 @@ def classified(
             yield list(batch["impath"]), batch["label"], logits
         return
     items, size = cast(Any, loader.dataset).data_source, cast(int, loader.batch_size)
-    turns = _Turns(len(items), size)
+    turns = Turns(len(items), size)
     batches = iter(rebuilt(loader, 2, DataLoader, batch_sampler=turns))  # of this process
     for first in range(0, len(turns.batches), distributed.world_size()):  # a round: one batch a process
         batch = next(batches, None)  # None: the last round has fewer batches than processes

@@ -19,7 +19,8 @@ def write(run: Path, target: Path, epoch: int | None = None) -> Path:
     Raises:
         FileNotFoundError: no run there, or no checkpoint.
         FileExistsError: the file is there.
-        ValueError: its method learns nothing, or was written for upstream and saves the published names itself.
+        ValueError: its method learns nothing, has what the published code has not, or was written for upstream and
+            saves the published names itself.
     """
     from dassl.utils import save_checkpoint
     from promptkd.engine import checkpoints
@@ -30,6 +31,8 @@ def write(run: Path, target: Path, epoch: int | None = None) -> Path:
         raise ValueError(f"{source.trainer} learns nothing: there is nothing to export")
     if "belongs_to" not in source.content:
         raise ValueError(f"{source.trainer} was written for upstream: its checkpoints have the published names already")
+    if source.spec.projector_layers and source.spec.projector != "mlp":
+        raise ValueError(f"the published code has no {source.spec.projector} projector: choose another --format")
     folder, content = source.checkpoint.parent.name, source.content
     if content.get("epoch") is None:  # it names the file; read_checkpoint has made sure that it is a whole number
         raise ValueError(f"{source.checkpoint} does not say its epoch: export another with --epoch")
