@@ -107,12 +107,17 @@ def _gone(group: int) -> bool:
 def _members(session: int) -> list[int]:
     """The live processes of a session, of this machine."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
+    for pid in _processes():
         with contextlib.suppress(OSError, IndexError, ValueError):
-            state, _, _, its_session = path.read_text().rpartition(")")[2].split()[:4]
+            state, _, _, its_session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
             if int(its_session) == session and state != "Z":
-                found.append(int(path.parent.name))
+                found.append(pid)
     return found
+
+
+def _processes() -> list[int]:
+    """Numbers of this machine's processes; any of them may be gone when it is looked at (which `glob` does not bear)."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def sweep_killed(bench: Bench, tally: Tally, count: int) -> None:
@@ -213,10 +218,10 @@ def _torchrun(bench: Bench, output: Path, moment: float = 0.0, launcher: bool = 
 def _with_words(word: str) -> list[int]:
     """The live processes with a word on their command line, without this one."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for pid in _processes():
         with contextlib.suppress(OSError):
-            if word.encode() in path.read_bytes().split(b"\0") and int(path.parent.name) != os.getpid():
-                found.append(int(path.parent.name))
+            if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") and pid != os.getpid():
+                found.append(pid)
     return found
 
 
