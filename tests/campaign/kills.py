@@ -116,7 +116,7 @@ def _members(session: int) -> list[int]:
 
 
 def _processes() -> list[int]:
-    """Numbers of this machine's processes; any of them may be gone when it is looked at (which `glob` does not bear)."""
+    """Numbers of the processes of this machine; any may be gone when it is looked at, which `glob` does not bear."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
