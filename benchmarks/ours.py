@@ -27,6 +27,7 @@ from promptkd.model.prompts import Prompts
 from promptkd.model.spec import PromptSpec
 from promptkd.model.templates import PROMPTSRC_TEMPLATES
 from promptkd.model.zoo import load_clip
+from promptkd.teacher.member import Member
 from promptkd.teacher.teaching import Teaching
 
 guests.register()
@@ -123,7 +124,7 @@ class Bench:
             with torch.no_grad(), self.precision.autocast():
                 cache = Kept(teacher.image_features(seen))
         trainer.teaching = Teaching(
-            CfgNode(), trainer.options, trainer.task, self.precision, teacher.vectors, teacher, seed=0, cache=cache
+            CfgNode(), trainer.options, trainer.task, self.precision, teacher.vectors, [Member(teacher, cache=cache)], 0
         )
         step = published.promptkd(self.clip, trainer.model.prompts, names, teacher, trainer.options.kd_weight)
         return self._paired(trainer, names, step)

@@ -118,6 +118,14 @@ def listed(word: str) -> list[Any] | None:
     return list(values) if isinstance(values, (list, tuple)) else None
 
 
+def listed_texts(word: str) -> list[Any] | None:
+    """The values of a list of texts in one word, which may go without quotes, as "[out/run, ViT-L/14]"; or None."""
+    values, inside = listed(word), word.strip()
+    if values is not None or len(inside) > LONGEST_LIST or inside[:1] + inside[-1:] not in ("[]", "()"):
+        return values
+    return [one.strip() for one in inside[1:-1].split(",")]
+
+
 def read_yaml(path: str | Path) -> Any:
     """The content of a YAML file, whose plain words are `Written`. Raises what `bounded.read_yaml` does."""
     return bounded.read_yaml(path, loader=_Words)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 FILE_NAME = "README.md"
 _MOST_SEEDS = 100  # folders beside a run that are looked at
 # Settings in which seeds of one experiment may differ; each seed may have a teacher of its own.
-_OF_A_SEED = ("SEED", "TRAINER.PROMPTKD.TEACHER", "MODEL.INIT_WEIGHTS")
+_OF_A_SEED = ("SEED", "TRAINER.PROMPTKD.TEACHER", "TRAINER.PROMPTKD.TEACHERS", "MODEL.INIT_WEIGHTS")
 
 
 def write(directory: Path, file: Path) -> Path:

@@ -29,6 +29,7 @@ def option(
     filled: bool = False,
     path: bool = False,
     words: bool = False,
+    entry: type | None = None,
     hint: str = "",
 ) -> Any:
     """One option: `n_ctx: int = option(16, "context tokens")` is TRAINER.<METHOD>.N_CTX.
@@ -42,10 +43,11 @@ def option(
         filled: whether a text must not be empty.
         path: whether it is a file or a folder (or may be one), whose ~ is the home folder.
         words: whether it is text around the class name, which has no place in it.
+        entry: kind of a list's entries: int, float or str.
         hint: what the message of a wrong value says; without it, what it may be.
     """
     limits: dict[str, Any] = {"choices": tuple(choices), "least": least, "most": most, "above": above, "below": below}
-    limits |= {"filled": filled, "path": path, "words": words, "hint": hint}
+    limits |= {"filled": filled, "path": path, "words": words, "entry": entry, "hint": hint}
     return field(default=default, metadata=limits | {"meaning": meaning})
 
 

@@ -11,7 +11,7 @@ from promptkd.engine.keys import KEYS
 from promptkd.engine.limits import Limits
 from promptkd.engine.options import kinds_of, limits_in
 from promptkd.home import expanded
-from promptkd.written import Written, is_empty, listed, number, switch
+from promptkd.written import Written, is_empty, listed, listed_texts, number, switch
 
 
 def limits_of_key(key: str) -> Limits:
@@ -52,14 +52,15 @@ def as_default(value: Any, default: Any, key: str, source: str) -> Any:
         elif isinstance(default, int):
             fitting = _number(value, whole=True)
         elif isinstance(default, (tuple, list)):
-            fitting = _entries(value, limits.entry)
+            fitting = _entries(value, limits.entry, limits.path)
             fitting = None if fitting is None else type(default)(fitting)
         else:
             return value
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{where} is {shown(value)}: {error}") from error
     if fitting is None:
-        raise ValueError(f"{where} is {shown(value)}, but wants {type(default).__name__} like {default!r}")
+        example = default or (("a", "b") if limits.entry is str else (0.5, 0.5))
+        raise ValueError(f"{where} is {shown(value)}, but wants {type(default).__name__} like {example!r}")
     return fitting
 
 
@@ -99,13 +100,18 @@ def _number(value: Any, whole: bool) -> int | float | None:
     return value
 
 
-def _entries(value: Any, kind: type | None) -> list[Any] | None:
-    """The entries of a list, or of the one in a word; None where it is none, or where an entry is of another kind."""
+def _entries(value: Any, kind: type | None, path: bool = False) -> list[Any] | None:
+    """The entries of a list, or of the one in a word; None where it is none, or where an entry is of another kind.
+
+    A list of paths has no empty one.
+    """
     if isinstance(value, str):
-        value = listed(value)
+        value = listed_texts(value) if kind is str else listed(value)
     if isinstance(value, (str, Mapping)) or not hasattr(value, "__iter__"):
         return None
     entries = [_entry(one, kind) for one in value]
+    if path and all(isinstance(one, str) for one in entries):
+        entries = [_text(one, path=True) or None for one in entries]
     return None if None in entries else entries
 
 

@@ -61,6 +61,12 @@ def check_teacher(teacher: Mapping[str, Any]) -> None:
     groups = [value for value in metrics.values() if isinstance(value, dict)] if isinstance(metrics, dict) else [{}]
     if not all(_is_percentage(group.get("accuracy")) for group in groups):
         raise ValueError("broken: teacher.metrics is no mapping of class groups to their accuracies")
+    several = teacher.get("teachers", [])
+    accuracies = [one.get("accuracy", {}) if isinstance(one, dict) else None for one in several] if isinstance(
+        several, list) else [None]  # fmt: skip
+    for found in [*accuracies, teacher.get("mixture_accuracy", {})]:
+        if not isinstance(found, dict) or not all(map(_is_percentage, found.values())):
+            raise ValueError("broken: teacher.teachers is no list of teachers with their accuracies")
 
 
 def check_temperature(found: Mapping[str, Any]) -> None:

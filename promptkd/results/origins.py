@@ -7,7 +7,7 @@ numbers, and the configuration hashes that the run had under earlier paths.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,21 @@ FILE_NAME = "origins.json"
 
 def is_origin(key: str) -> bool:
     """Whether a configuration key names what a run learns from, by a path that may change."""
-    return key == "MODEL.INIT_WEIGHTS" or (key.startswith("TRAINER.") and key.endswith(".TEACHER"))
+    return key == "MODEL.INIT_WEIGHTS" or (key.startswith("TRAINER.") and key.endswith((".TEACHER", ".TEACHERS")))
 
 
-def content_hash(place: str | Path) -> str:
+def content_hash(place: str | Path | Sequence[str]) -> str:
     """A hash of the files that a path stands for: a file, or of a run its spec and the checkpoint that is taken.
+
+    Of several paths or names it is one hash of all, in their order; a name that is no file stands for itself.
 
     Returns:
         SHA-256 in hexadecimal digits; "" where there is no such file, or none that can be read.
     """
+    if not isinstance(place, (str, Path)):
+        each = [content_hash(one) for one in place]
+        words = [found or f"name {name}" for found, name in zip(each, place, strict=True)]
+        return hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest() if any(each) else ""
     digest = hashlib.sha256()
     try:
         for path in _files(Path(place).expanduser()):
@@ -38,6 +44,11 @@ def content_hash(place: str | Path) -> str:
     except (OSError, RuntimeError):  # RuntimeError: ~ of a user without a home
         return ""
     return digest.hexdigest()
+
+
+def _is_place(value: Any) -> bool:
+    """Whether a value is a path, or a list of them."""
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
 
 
 def _files(place: Path) -> list[Path]:
@@ -83,7 +94,7 @@ def same_content(directory: str | Path, key: str, before: Any, now: Any) -> bool
         before: path in the run's configuration; where nothing is there any more, origins.json knows what was.
         now: path that is given.
     """
-    if not (is_origin(key) and before and now and isinstance(before, str) and isinstance(now, str)):
+    if not (is_origin(key) and before and now and _is_place(before) and _is_place(now)):
         return False
     contents = read(directory).get("contents")
     kept = contents.get(key) if isinstance(contents, Mapping) else None

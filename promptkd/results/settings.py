@@ -21,12 +21,13 @@ _WITHOUT_EFFECT = {
 _AS_IT_WAS = {"POOL.IMBALANCE": 1.0, "POOL.DROP_CLASSES": 0, "POOL.FOREIGN_SHARE": 0.0,
               "TRAINER.PROMPTKD.CLASS_AGNOSTIC": False, "TRAINER.PROMPTKD.STUDENT_IN_LOOP": False,
               "TEST.ROBUST.ATTACK": "", "TEST.CORRUPT.KINDS": "", "TEST.TEMPERATURE": False,
-              "POOL.HELD_OUT": 0.0,
+              "POOL.HELD_OUT": 0.0, "TRAINER.PROMPTKD.TEACHERS": [],
               "TRAINER.PROMPTKD.PROJECTOR": "mlp", "TRAINER.PROMPTKD.PROJECTOR_START": "random",
               "TRAINER.PROMPTKD.KD_MEAN": "published", "TRAINER.PROMPTKD.EMA": 0.0}  # fmt: skip
 # Option -> others that say nothing where it is off.
 _SWITCHED = {"TRAINER.PROMPTKD.STUDENT_IN_LOOP": tuple(f"TRAINER.PROMPTKD.LOOP_{name}"
                                                        for name in ("LR", "COEF", "FLOOR", "PULL")),
+             "TRAINER.PROMPTKD.TEACHERS": ("TRAINER.PROMPTKD.TEACHER_MIX", "TRAINER.PROMPTKD.TEACHER_WEIGHTS"),
              "TEST.ROBUST.ATTACK": tuple(f"TEST.ROBUST.{name}" for name in (
                  "EPS", "STEPS", "ALPHA", "RANDOM_START", "IMAGES", "CHECK")),
              "TEST.CORRUPT.KINDS": ("TEST.CORRUPT.SEVERITIES", "TEST.CORRUPT.IMAGES"),

@@ -14,7 +14,16 @@ from promptkd.results.settings import node_of
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
 from promptkd.sweep.plan import Plan, is_foreign
-from promptkd.sweep.recipes import FULL_DATA, LEARNS_NOTHING, PSEUDO_LABELLED, SHARED, SHOTS, STUDENTS, belongs
+from promptkd.sweep.recipes import (
+    FULL_DATA,
+    LEARNS_NOTHING,
+    PSEUDO_LABELLED,
+    SHARED,
+    SHOTS,
+    STUDENTS,
+    TAUGHT_HERE,
+    belongs,
+)
 from promptkd.texts import clipped
 from promptkd.written import Written, number, value_of
 
@@ -116,11 +125,16 @@ class _Builder:
         if trainer in STUDENTS:
             options["TRAINER.MODAL"] = "base2novel" if protocol == "base2new" else "cross"
             options |= {"PROTOCOL": protocol} if protocol == "fewshot" else {}
+            section = f"TRAINER.{node_of(trainer)}"
+            several = as_word(options.get(f"{section}.TEACHERS", ""))  # which stand in the place of one
             teacher = plan.teacher
-            if not teacher:
+            if not teacher and (not several or TAUGHT_HERE in several):
                 needs = (self.teacher(protocol, dataset, backbone, shots, given, point),)
                 teacher = str(self.jobs[needs[0]].directory)
-            options[f"TRAINER.{node_of(trainer)}.TEACHER"] = teacher
+            if several:
+                options[f"{section}.TEACHERS"] = several.replace(TAUGHT_HERE, teacher)
+            else:
+                options[f"{section}.TEACHER"] = teacher
         elif plan.teacher and trainer.endswith("_KDPL"):
             options["TRAINER.KDPL.TEACHER"] = plan.teacher
         if elsewhere and trainer not in STUDENTS and dataset != plan.source and trainer not in LEARNS_NOTHING:

@@ -18,8 +18,9 @@ from promptkd.results.record import FILE_NAME, RunRecord
 from promptkd.results.settings import fingerprint, relevant
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
-from promptkd.written import pairs_of
+from promptkd.written import listed_texts, pairs_of
 
+SEVERAL = "TRAINER.PROMPTKD.TEACHERS"
 METHODS = ("PromptKD", "UPL", "TFUP", "TFUPT")  # that learn from images without labels
 TEACHER = "ViT-L/14"  # zero-shot, where none is named; of mini-student it is mini-teacher
 KEYS = {"TEMPLATE": "TEMPLATE", "TEST_DIR": "DATASET.TEST_DIR", "KD_WEIGHT": "TRAINER.PROMPTKD.KD_WEIGHT"}
@@ -102,6 +103,8 @@ def _options(words: Sequence[str], images: Path, trainer: str) -> dict[str, str]
     teacher = home.expanded(os.environ.get("TEACHER") or ("mini-teacher" if backbone.startswith("mini-") else TEACHER))
     if Path(teacher).exists():  # a run or a file; any other is a name
         teacher = os.path.abspath(teacher)
+    if SEVERAL in options:  # which stand in the place of one
+        return options | {SEVERAL: options[SEVERAL].replace(recipes.TAUGHT_HERE, teacher)}
     return options | {"TRAINER.PROMPTKD.TEACHER": teacher}
 
 
@@ -109,7 +112,8 @@ def _recipe(options: Mapping[str, str], trainer: str) -> str:
     """The recipe of the bundled models where the student or its teacher is one of them; else the published one."""
     if trainer != "PromptKD":
         return recipes.recipe(trainer, "unlabeled", "cross", options.get("MODEL.BACKBONE.NAME", ""))
-    teacher, run = options["TRAINER.PROMPTKD.TEACHER"], Path(options["TRAINER.PROMPTKD.TEACHER"], "config.yaml")
+    several = listed_texts(options.get(SEVERAL, "")) or [options.get("TRAINER.PROMPTKD.TEACHER", "")]
+    teacher, run = str(several[0]), Path(str(several[0]), "config.yaml")
     if run.is_file():
         config = read_configuration(run.parent) or {}
         teacher = str(config.get("MODEL", {}).get("BACKBONE", {}).get("NAME", ""))

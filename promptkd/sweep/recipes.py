@@ -72,6 +72,7 @@ PSEUDO_LABELLED = {"UPL": ("SHOTS",), "TFUP": ("SHOTS",), "TFUPT": ("SHOTS", "TR
 SHARED = ("INPUT.", "DATALOADER.", "DATASET.", "USE_CUDA", "VERBOSE")
 # A student's default teacher: the method, its recipe and its CLIP.
 TEACHER = ("PromptSRC", "vit_l14_c2_ep20_batch8_4+4ctx")
+TAUGHT_HERE = "{teacher}"  # in TRAINER.PROMPTKD.TEACHERS: the teacher that a student gets where none is named
 BENCHMARK = ("caltech101", "dtd", "eurosat", "fgvc_aircraft", "food101", "imagenet", "oxford_flowers", "oxford_pets",
              "stanford_cars", "sun397", "ucf101")  # fmt: skip
 VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")

@@ -13,10 +13,11 @@ from promptkd.results.search import Run
 from promptkd.tables.summaries import ALL, ELSEWHERE, NOTHING, Method, Summaries, Summary
 
 TEACHER = "TRAINER.PROMPTKD.TEACHER"  # a path, which differs between data sets and, where each has its own, seeds
+TEACHERS = "TRAINER.PROMPTKD.TEACHERS"  # several of them, in its place
 POOL = ("POOL.IMBALANCE", "POOL.DROP_CLASSES", "POOL.FOREIGN_SHARE")  # a part of each row's name
 # Settings in other columns of a row, or different between seeds of one method: never a reason for another row.
 _NOT_A_VARIANT = {"SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME",
-                  "MODEL.BACKBONE.NAME", "TRAINER.MODAL", TEACHER, *POOL}  # fmt: skip
+                  "MODEL.BACKBONE.NAME", "TRAINER.MODAL", TEACHER, TEACHERS, *POOL}  # fmt: skip
 
 
 def short(backbone: str) -> str:
@@ -28,7 +29,11 @@ def short(backbone: str) -> str:
 def method_of(record: RunRecord) -> Method:
     """The row that a run belongs to, before rows are split by their settings."""
     teacher = record.teacher or {}
-    name = " ".join([str(teacher.get("trainer", "")), short(str(teacher.get("backbone", "")))]).strip()
+    several = [one for one in teacher.get("teachers", []) if isinstance(one, dict)]
+    name = " + ".join(
+        " ".join([str(one.get("trainer", "")), short(str(one.get("backbone", "")))]) for one in several or [teacher]
+    ).strip()
+    name = f"{name}, {teacher.get('mix', 'mixed')}" if several else name
     if teacher and not name:  # an evaluation knows the class vectors only
         name = str(teacher.get("made_by", "unknown teacher"))
     shots = record.shots if record.shots > 0 else ALL
@@ -90,7 +95,7 @@ def summaries_of(runs: Iterable[Run]) -> tuple[Summaries, list[str]]:
     grouped: dict[Method, list[Run]] = {}
     for run in runs:
         grouped.setdefault(method_of(run.record), []).append(run)
-    teachers = {_directory_name(taught_by(run.record)) for run in runs}
+    teachers = {_directory_name(place) for run in runs for place in places_of(run.record)}
     summaries: Summaries = {}
     remarks: list[str] = []
     for method, members in sorted(grouped.items()):
@@ -156,8 +161,16 @@ def _unshared(paths: Sequence[tuple[str, list[str]]]) -> list[str]:
 
 
 def taught_by(record: RunRecord) -> str:
-    """The path or name of a student's teacher, "" where there is none."""
-    return str(record.settings.get(TEACHER) or (record.teacher or {}).get("source", ""))
+    """The path or name of a student's teacher, of several joined by "+"; "" where there is none."""
+    return "+".join(places_of(record))
+
+
+def places_of(record: RunRecord) -> list[str]:
+    """The paths or names of a student's teachers, [""] where there are none."""
+    several = record.settings.get(TEACHERS)
+    if isinstance(several, list) and several:
+        return [str(one) for one in several]
+    return [str(record.settings.get(TEACHER) or (record.teacher or {}).get("source", ""))]
 
 
 def _directory_name(directory: str | Path) -> tuple[str, ...]:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
+from promptkd.bounded import shown
 from promptkd.engine.options import DEEPEST, LONGEST, MethodOptions, option
 from promptkd.teacher.cache import MODES as CACHE_MODES
+from promptkd.teacher.mixture import RULES
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,17 @@ class TeacherOptions(ConceptOptions):
 
     teacher: str = option(
         "", "a run's directory, a published .pth.tar or a CLIP's name; \"\" is the published place", path=True
+    )
+    teachers: tuple[str, ...] = option(
+        (), "several teachers, each as TEACHER, in its place: the first has the class vectors that the student is "
+        "compared to (docs/teachers.md)", entry=str, path=True,
+    )  # fmt: skip
+    teacher_mix: str = option(
+        "equal", "how their probabilities are mixed: equal, weights (TEACHER_WEIGHTS), or by confidence for each "
+        "image, entropy or margin", choices=RULES,
+    )  # fmt: skip
+    teacher_weights: tuple[float, ...] = option(
+        (), "of TEACHER_MIX weights: one for each teacher, of sum 1", entry=float, above=0, most=1
     )
     teacher_name: str = option(
         "ViT-L/14", "the CLIP of a published checkpoint, which does not say it", filled=True, path=True
@@ -63,6 +76,8 @@ class TeacherOptions(ConceptOptions):
     loop_pull: bool = option(True, "of STUDENT_IN_LOOP: the student's prediction pulls the teacher; False: a control")
 
     def check(self, cfg: CfgNode) -> None:
+        if self.teachers:
+            self._check_teachers()
         fixed = self.teacher_cache or self.class_agnostic or cfg.POOL.HELD_OUT
         if self.student_in_loop and (fixed or cfg.TRAIN.ACCUMULATE != 1):
             raise ValueError(
@@ -74,16 +89,43 @@ class TeacherOptions(ConceptOptions):
                 f"TRAINER.PROMPTKD.TEACHER_CACHE needs views that come again: give --seed, 0 or more ({cfg.SEED})"
             )
 
+    def _check_teachers(self) -> None:
+        """Raises ValueError where several teachers do not go together, as far as their names tell."""
+        key, names = "TRAINER.PROMPTKD.TEACHERS", self.teachers
+        if self.teacher:
+            raise ValueError(
+                f"{key} and TRAINER.PROMPTKD.TEACHER ({shown(self.teacher)}) are both given: put it into TEACHERS, "
+                'first for its class vectors, or leave one of the two out (TEACHER "")'
+            )
+        if len(names) < 2:
+            raise ValueError(f"{key} has one teacher, {shown(names[0])}: give it as TRAINER.PROMPTKD.TEACHER")
+        places = [Path(name).resolve() if Path(name).exists() else name for name in names]
+        if twice := [name for name, place in zip(names, places, strict=True) if places.count(place) > 1]:
+            raise ValueError(f"{key} has {shown(twice[0])} twice, which would count double: leave one out")
+        if self.class_agnostic or self.student_in_loop:
+            option = "CLASS_AGNOSTIC" if self.class_agnostic else "STUDENT_IN_LOOP"
+            raise ValueError(f"TRAINER.PROMPTKD.{option} True: it is for one teacher: give TEACHER, not TEACHERS")
+        if self.teacher_mix == "weights":
+            key, given = "TRAINER.PROMPTKD.TEACHER_WEIGHTS", self.teacher_weights
+            if len(given) != len(names):
+                raise ValueError(f"{key} {shown(given)}: give {len(names)}, one for each of TEACHERS, of sum 1")
+            if abs(sum(given) - 1) > 1e-6:
+                raise ValueError(f"{key} {shown(given)}: their sum is {sum(given):g}, it has to be 1")
+
     def not_read(self, cfg: CfgNode) -> Mapping[str, str]:
         reasons = {}
+        if not self.teachers:
+            reasons = {name: "TEACHERS is empty" for name in ("TEACHER_MIX", "TEACHER_WEIGHTS")}
+        elif self.teacher_mix != "weights":
+            reasons = {"TEACHER_WEIGHTS": f"TEACHER_MIX is {self.teacher_mix}"}
         if not self.teacher_cache:
-            reasons = {name: "TEACHER_CACHE is off" for name in ("CACHE_VIEWS", "CACHE_DIR", "CACHE_GB")}
+            reasons |= {name: "TEACHER_CACHE is off" for name in ("CACHE_VIEWS", "CACHE_DIR", "CACHE_GB")}
         elif self.teacher_cache != "views":
-            reasons = {"CACHE_VIEWS": f"TEACHER_CACHE is {self.teacher_cache}"}
+            reasons |= {"CACHE_VIEWS": f"TEACHER_CACHE is {self.teacher_cache}"}
         if not self.student_in_loop:
             loop = ("LOOP_LR", "LOOP_COEF", "LOOP_FLOOR", "LOOP_PULL")
             reasons |= {name: "STUDENT_IN_LOOP is False" for name in loop}
         reasons |= {name: "the teacher's checkpoint tells it" for name in ("N_CTX_TEXT", "PROMPT_DEPTH_TEXT")}
-        if Path(self.teacher, "config.yaml").is_file():
+        if all(Path(name, "config.yaml").is_file() for name in self.teachers or (self.teacher,)):
             reasons |= {name: "the teacher is a run, which tells it" for name in ("TEACHER_NAME", "CTX_INIT")}
         return {f"TRAINER.PROMPTKD.{name}": why for name, why in reasons.items()} | self.concepts_not_read("PROMPTKD")

@@ -109,7 +109,9 @@ class Pool:
             for one in chosen
         ]
 
-    def strong_store(self, encoder: PromptedClip, options: Any, seed: int, counts: dict[str, int]) -> StoredFeatures:
+    def strong_store(
+        self, encoder: PromptedClip, options: Any, seed: int, counts: dict[str, int], change: str = ""
+    ) -> StoredFeatures:
         """The features of the training loader's views that options of the kind of TeacherOptions ask to keep.
 
         Args:
@@ -117,12 +119,15 @@ class Pool:
             options: teacher_cache (the mode), cache_views, cache_dir, cache_gb.
             seed: of the views.
             counts: "read" and "computed" images, counted on there.
+            change: what is done to a view before the encoder gets it, in words; "" for nothing.
 
         Raises:
             OSError: CACHE_DIR cannot be written to.
         """
         views, mode = self.task.train_loader.dataset, options.teacher_cache
-        key = {"mode": mode, "seed": seed} | self._key(encoder, self.cfg, views)
+        key = (
+            {"mode": mode, "seed": seed} | self._key(encoder, self.cfg, views) | ({"change": change} if change else {})
+        )
         if mode == "exact":
             key["batches"] = feature_keys.batches_key(self.cfg, encoder.device)
         folder = Path(options.cache_dir or "~/.cache/promptkd/teacher").expanduser()

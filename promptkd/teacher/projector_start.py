@@ -34,7 +34,7 @@ class RidgeStart(Callback):
         model: the student; its projector has a linear part.
         task: of the run.
         strength: of the ridge, see RidgeRegression.
-        teaching: of the run: its teacher, and the seed of its views.
+        teaching: of the run: its (first) teacher, and the seed of its views.
         on_device: makes a Batch of a loader's batch.
     """
 
@@ -52,12 +52,12 @@ class RidgeStart(Callback):
 
     def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Features of the student before its projector, and of the teacher, batch by batch: (b, D), (b, E)."""
-        prompts, teacher = self.model.prompts, self.teaching.teacher
-        assert isinstance(prompts, StudentPrompts) and teacher is not None
+        prompts, teacher = self.model.prompts, self.teaching.members[0]
+        assert isinstance(prompts, StudentPrompts)
         self.task.train_loader.dataset.set_epoch(self.teaching.seed, 0)
         for rows in self.task.training_images_in_order():
             images = self.on_device(rows).images
-            yield prompts.unprojected(self.model.clip, images), teacher.image_features(images)
+            yield prompts.unprojected(self.model.clip, images), teacher.encode(images)
 
     @torch.no_grad()
     def before_train(self) -> None:

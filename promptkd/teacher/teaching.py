@@ -1,9 +1,9 @@
-"""What a taught method has beside its student: the teacher, its class vectors, its cache, and what it can do itself."""
+"""What a taught method has beside its student: teachers, class vectors, caches, and what the teachers can do."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,20 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from promptkd.data.loading.user_images import UserImages
 from promptkd.engine.batch import Batch
 from promptkd.engine.callbacks import Callback
-from promptkd.engine.evaluator import Evaluator, check_input
+from promptkd.engine.evaluator import Evaluator
 from promptkd.engine.task import Task
 from promptkd.model.class_vectors import FILE_NAME, ClassVectors
 from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.spec import PromptSpec
 from promptkd.model.zoo import load_clip
-from promptkd.teacher.cache import StoredFeatures
+from promptkd.teacher import comparison
+from promptkd.teacher.finding import find_members
+from promptkd.teacher.member import Member
+from promptkd.teacher.mixture import Mixture
 from promptkd.teacher.pool import Pool
-from promptkd.teacher.teacher import class_note, load_teacher
 from promptkd.teacher.vocabulary import Vocabulary, concept_vocabulary, of_concepts
 
 log = logging.getLogger(__name__)
@@ -37,10 +38,13 @@ class Teaching(Callback):
         cfg, options: of the run, and of its method (PromptKD's options, or more).
         task: what is learned and measured.
         precision: arithmetic and device.
-        vectors: class vectors of all classes, on the device.
-        teacher: None where a student is evaluated, which needs the vectors alone.
+        vectors: class vectors of all classes, on the device; of several teachers those of the first.
+        members: the teachers; none where a student is evaluated, which needs the vectors alone.
         seed: of the views of training images.
         vocabulary: what is distilled in the place of the classes, a list of concepts; None for the classes.
+        mixture: how several teachers are one.
+        metrics: what was measured of the teacher, or the mixture, before training.
+        compared: what was measured of several teachers beside each other (promptkd.teacher.comparison).
     """
 
     cfg: CfgNode
@@ -48,16 +52,21 @@ class Teaching(Callback):
     task: Task
     precision: Precision
     vectors: ClassVectors
-    teacher: PromptedClip | None
+    members: list[Member]
     seed: int
     vocabulary: Vocabulary | None = None
-    cache: StoredFeatures | None = None
+    mixture: Mixture = Mixture()
     metrics: dict[str, Any] | None = None
-    images: dict[str, int] | None = None  # how many were read from the cache, and computed
+    compared: dict[str, Any] | None = None
+
+    @property
+    def teacher(self) -> PromptedClip | None:
+        """The first teacher, whose class vectors the student is compared to; None where a student is evaluated."""
+        return self.members[0].teacher if self.members else None
 
     @classmethod
     def build(cls, cfg: CfgNode, options: Any, task: Task, precision: Precision, seed: int) -> Teaching:
-        """Loads the teacher that the options name, or in an evaluation the class vectors that the run has left.
+        """Loads the teachers that the options name, or in an evaluation the class vectors that the run has left.
 
         Raises:
             FileNotFoundError: no teacher is named, and the published place is empty.
@@ -66,29 +75,32 @@ class Teaching(Callback):
         stored = Path(cfg.MODEL_DIR) / FILE_NAME
         if cfg.EVAL_ONLY and stored.is_file():
             vectors = ClassVectors.load(stored).select(task.all_classnames).to(precision.device)
-            return cls(cfg, options, task, precision, vectors, None, seed)
-        teacher = find_teacher(cfg, options, task, precision)
-        assert teacher.vectors is not None
-        teaching = cls(cfg, options, task, precision, teacher.vectors, teacher, seed, images={"read": 0, "computed": 0})
+            return cls(cfg, options, task, precision, vectors, [], seed)
+        members = find_members(cfg, options, task, precision)
+        mixture = Mixture(options.teacher_mix, tuple(options.teacher_weights), options.temperature)
+        teaching = cls(cfg, options, task, precision, members[0].vectors, members, seed, mixture=mixture)
         if options.class_agnostic:
-            teaching.vocabulary = concept_vocabulary(teacher, options)
+            teaching.vocabulary = concept_vocabulary(members[0].teacher, options)
             log.info("It teaches %d concepts in the place of classes", teaching.vocabulary.about()["names"])
         return teaching
 
     def logits(self, batch: Batch) -> Tensor:
-        """The teacher's logits of a batch: (B, C) float32, with its own scale; of concepts where it teaches these."""
-        assert self.teacher is not None
-        vectors = self.vocabulary.vectors if self.vocabulary else self.vectors
+        """The teacher's logits of a batch: (B, C) float32, with its own scale; of concepts where it teaches these.
+
+        Of several teachers they are those of the mixture: their softmax at the run's temperature is its probabilities.
+        """
         with torch.no_grad():
-            if self.cache is None:
-                return vectors.logits(self.teacher.image_features(batch.images))
-            return vectors.logits(self.cache.features(batch.index, batch.images, self.teacher.image_features))
+            if self.vocabulary:
+                return self.vocabulary.vectors.logits(self.members[0].features(batch))
+            return self.mixture([one.vectors.logits(one.features(batch)) for one in self.members])
 
     @torch.no_grad()
     def classify(self, images: Tensor) -> Tensor:
-        """The teacher's logits of any images, over the classes: (B, 3, H, W) -> (B, C) float32."""
-        assert self.teacher is not None
-        return self.vectors.logits(self.teacher.image_features(images))
+        """The teacher's logits of any images, over the classes: (B, 3, H, W) -> (B, C) float32.
+
+        Of several teachers their softmax (at temperature 1, as any classifier's) is the mixture.
+        """
+        return replace(self.mixture, temperature=1.0)([one.logits(images) for one in self.members])
 
     def targets(self, batch: Batch) -> tuple[Tensor | None, Tensor]:
         """What a student's logits are compared to.
@@ -105,42 +117,59 @@ class Teaching(Callback):
         return features if rows is None else features[rows], chosen
 
     def before_train(self) -> None:
-        """Opens the cache, and measures the teacher beside the zero-shot student."""
+        """Opens the caches, and measures the teachers beside the zero-shot student."""
         if self.options.teacher_cache:
-            assert self.teacher is not None and self.images is not None
             pool = Pool.of_task(self.task)
-            self.cache = pool.strong_store(self.teacher, self.options, self.seed, self.images)
+            for one in self.members:
+                one.cache = pool.strong_store(one.teacher, self.options, self.seed, one.counts, repr(one.view or ""))
+        if self.options.evaluate_teacher and len(self.members) > 1:
+            self.compared = comparison.of_teachers(self.task, self.members, self.mixture, self.precision)
         if self.options.evaluate_teacher and self.task.evaluation_loader is not None:
             self.metrics = self._evaluate()
 
     def before_epoch(self, epoch: int) -> None:
-        if self.cache:
-            self.task.train_loader.dataset.set_epoch(self.seed, self.cache.start_epoch(epoch))
+        for one in self.members:
+            if one.cache:
+                self.task.train_loader.dataset.set_epoch(self.seed, one.cache.start_epoch(epoch))
 
     def after_train(self) -> None:
-        if self.cache:
-            self.cache.finish(self.precision.device)
+        for one in self.members:
+            if one.cache:
+                one.cache.finish(self.precision.device)
 
     def state(self) -> dict[str, Any]:
-        return {"teacher_images": dict(self.images or {})} if self.cache or self.options.teacher_cache else {}
+        if not self.options.teacher_cache:
+            return {}
+        first, *others = [dict(one.counts) for one in self.members]
+        return {"teacher_images": first} | ({"images_of_other_teachers": others} if others else {})
 
     def load_state(self, state: dict[str, Any]) -> None:
-        if self.images is not None:
-            self.images |= state.get("teacher_images", {})
+        kept = [state.get("teacher_images", {}), *state.get("images_of_other_teachers", [])]
+        for one, counts in zip(self.members, kept, strict=False):
+            one.counts |= counts
 
     def result(self) -> dict[str, Any]:
-        """What results.json says of the teacher."""
-        described = dict(self.vectors.source) if self.teacher is None else dict(self.teacher.about)
+        """What results.json says of the teacher; of several, of the first, and of each in "teachers"."""
+        if not self.members:
+            return dict(self.vectors.source)
+        described = self.members[0].about()
         if self.vocabulary:
             about = self.vocabulary.about()
             described |= {"trainer": of_concepts(described["trainer"], about["names"])} | about
-        return described | (self.metrics or {}) | ({"cache": self.cache.result()} if self.cache else {})
+        if len(self.members) > 1:
+            compared = dict(self.compared or {})
+            measured = compared.pop("each", [{}] * len(self.members))
+            each = [one.about() | values for one, values in zip(self.members, measured, strict=True)]
+            described |= {"teachers": each} | self.mixture.about() | compared
+        images = [one.cache.result() for one in self.members if one.cache]
+        for about, counts in zip(described.get("teachers", []), images, strict=False):
+            about["cache"] = counts
+        return described | (self.metrics or {}) | ({"cache": images[0]} if images else {})
 
     def _evaluate(self) -> dict[str, Any]:
         """Accuracy of the teacher and of the zero-shot student; warns where the teacher is worse."""
-        assert self.teacher is not None
         evaluator, backbone = Evaluator(self.task, self.precision), self.cfg.MODEL.BACKBONE.NAME
-        teacher = evaluator.evaluate(self.teacher.logits)
+        teacher = evaluator.evaluate(self.classify)
         about = {"backbone": backbone, "trainer": "ZeroshotCLIP"}
         template = [self.task.template]
         student = PromptedClip(load_clip(backbone), PromptSpec(), self.precision, templates=template, about=about)
@@ -154,45 +183,3 @@ class Teaching(Callback):
                 "the student worse. Was it trained on this data set, with this backbone?", key, *pair,
             )  # fmt: skip
         return {"metrics": teacher, "zero_shot_student": zero_shot}
-
-
-def find_teacher(cfg: CfgNode, options: Any, task: Task, precision: Precision) -> PromptedClip:
-    """The teacher that a run's options name, or the published one in its published place.
-
-    Raises:
-        FileNotFoundError: none is named and the published place is empty.
-        ValueError: it does not fit; the message says why.
-    """
-    source = options.teacher
-    if not source:
-        published = {"base2novel": f"{cfg.DATASET.NAME}/VLPromptLearner/model-best.pth.tar"}
-        place = published.get(cfg.TRAINER.MODAL, "ImageNet-xd/VLPromptLearner_large/model.pth.tar-20")
-        source = str(Path("teacher_model") / place)
-        if not Path(source).is_file():
-            raise FileNotFoundError(
-                f"no teacher: set TRAINER.PROMPTKD.TEACHER to a PromptSRC run's directory, a published .pth.tar or "
-                f"a CLIP name, or put the published teacher at {source}"
-            )
-    # Of published data sets it is known: their cross setting has other classes on purpose.
-    users_images = issubclass(getattr(task.manager.dataset, "image_wrapper", None) or object, UserImages)
-    if users_images and (note := class_note(source, task.all_classnames)):
-        log.warning(note)
-    teacher = load_teacher(
-        source,
-        task.all_classnames,
-        templates=task.templates,
-        backbone=options.teacher_name,
-        phrase=options.ctx_init,
-        precision=precision,
-    )
-    check_input(cfg, teacher.clip, f"teacher {teacher.about['backbone']}")
-    if cfg.MODEL.COMPILE:
-        teacher.compile(graphs=cfg.TRAIN.ACCUMULATE == 1)
-    n_text, depth = teacher.prompts.n_text, teacher.prompts.depth_text
-    log.info("Teacher: %s, from %s", teacher.about["backbone"], source)
-    if n_text and (n_text, depth) != (options.n_ctx_text, options.prompt_depth_text):
-        log.info(
-            "The teacher has %d context tokens, depth %d; N_CTX_TEXT %d and PROMPT_DEPTH_TEXT %d are not used",
-            n_text, depth, options.n_ctx_text, options.prompt_depth_text,
-        )  # fmt: skip
-    return teacher

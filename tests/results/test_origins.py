@@ -70,6 +70,19 @@ def test_a_run_of_an_earlier_version_is_known_where_both_teachers_are_there(swee
     check_directory(sweep / "old" / "student", student(sweep / "copy"))
 
 
+def test_several_teachers_are_known_by_their_contents_and_names(tmp_path):
+    (tmp_path / "moved").mkdir()
+    for name, content in (("a", b"1"), ("b", b"2"), ("moved/a", b"1")):
+        (tmp_path / f"{name}.pth.tar").write_bytes(content)
+    a, b, moved = (str(tmp_path / f"{name}.pth.tar") for name in ("a", "b", "moved/a"))
+    assert origins.content_hash([a, b]) == origins.content_hash([moved, b]) != origins.content_hash([b, a])
+    assert origins.content_hash([a, "ViT-L/14"]) != origins.content_hash([a, "ViT-B/16"])
+    assert origins.content_hash(["ViT-L/14", "ViT-B/16"]) == ""
+    key = "TRAINER.PROMPTKD.TEACHERS"
+    assert origins.is_origin(key) and origins.same_content(tmp_path, key, [a, b], [moved, b])
+    assert not origins.same_content(tmp_path, key, [a, b], [a]) and not origins.same_content(tmp_path, key, [a], [a, 1])
+
+
 def test_what_no_path_leads_to_has_no_content(tmp_path):
     assert origins.content_hash("ViT-L/14") == origins.content_hash(tmp_path / "nothing") == ""
     (tmp_path / "teacher.pth.tar").write_bytes(b"1")

@@ -74,6 +74,18 @@ def test_a_grid_over_images_reaches_the_teacher(plan_file):
     assert all(one.name.split("+")[-1].split("/")[0] in one.needs[0] for one in jobs if one.needs)
 
 
+def test_several_teachers_stand_in_the_place_of_one(plan_file):
+    """{teacher} is the one that is trained here, and comes first; without it none is."""
+    words = {"trainers": ["PromptKD"], "seeds": [1]}
+    teacher, student = jobs_of(read_plan(plan_file(**words, set={"TRAINER.PROMPTKD.TEACHERS": "[{teacher}, a:b]"}), {}))
+    assert student.needs == (teacher.name,)
+    assert f"TRAINER.PROMPTKD.TEACHERS [{teacher.directory}, a:b]" in " ".join(student.command)
+    assert "TRAINER.PROMPTKD.TEACHER " not in " ".join(student.command)
+    for several in ("[c, a:b]", ["c", "a:b"]):
+        (student,) = jobs_of(read_plan(plan_file(**words, set={"TRAINER.PROMPTKD.TEACHERS": several}), {}))
+        assert student.needs == ()
+
+
 def test_what_is_drawn_into_a_pool_is_drawn_for_each_seed(plan_file):
     """TFUP learns nothing and runs once, but for images that a seed draws; a teacher knows nothing of the pool."""
     plan = {"trainers": ["TFUP", "PromptKD"], "seeds": [1, 2]}

@@ -82,6 +82,21 @@ def test_a_grid_over_teachers_gives_a_row_for_each(tmp_path):
     }
 
 
+def test_several_teachers_are_a_name_of_their_own_and_each_of_them_teaches(tmp_path):
+    places = [f"out/base2new/EuroSAT/shots_16/{name}/vit/seed1" for name in ("PromptSRC", "CoOp")]
+    each = [{"trainer": name, "backbone": "ViT-L/14"} for name in ("PromptSRC", "CoOp")]
+    for seed in (1, 2):
+        settings = {"TRAINER.PROMPTKD.TEACHERS": [f"/{place}" for place in places]}
+        teacher = each[0] | {"teachers": each, "mix": "entropy"}
+        entries = {"seed": seed, "settings": settings, "teacher": teacher, "learned_parameters": 9}
+        write(tmp_path / f"kd{seed}", result("PromptKD", **entries))
+    for place, one in zip(places, each, strict=True):
+        write(tmp_path / place, result(one["trainer"]))
+    rows = {method.trainer: method for method in collect.collect([str(tmp_path)])[0]}
+    assert rows["PromptKD"].teacher == "PromptSRC ViT-L/14 + CoOp ViT-L/14, entropy"
+    assert not rows["PromptKD"].variant and [rows[one["trainer"]].teaches for one in each] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("teachers", "labels"),
     [
