@@ -167,6 +167,22 @@ def main_first() -> Iterator[None]:
     yield
 
 
+def of_main(name: str, value: bool) -> bool:
+    """The main process's value, in every process; also where the main one goes first (`main_first`), once a block.
+
+    Args:
+        name: of the value, one of its own.
+        value: of this process.
+    """
+    if world_size() == 1 or _store is None:
+        return value
+    key = f"{name} {_turns}"
+    if is_main():
+        _store.set(key, str(int(value)))
+        return value
+    return _store.get(key) == b"1"  # waits for it
+
+
 def barrier() -> None:
     """Waits until every process is here."""
     if world_size() > 1:

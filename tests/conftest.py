@@ -23,6 +23,7 @@ SIZE = 32
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault("PROMPT_CPU_BF16", "0")  # numbers of tests and of their commands are the same everywhere
     if os.environ.get("PROMPT_TEST_BUDGET") == "1":
         config.pluginmanager.register(TimeBudget())
 

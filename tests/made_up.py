@@ -54,7 +54,8 @@ def result(
         "train_seconds": 10.0, "train_images_per_second": 16.0, "eval_images_per_second": 30.0,
         "peak_memory_mb": 800.0,
         "finished": f"2026-01-01T00:00:0{seed}+00:00",
-        "versions": {"python": "3.11.7", "torch": "2.15.0"}, "device": "cpu: x86_64", "commit": "0" * 40,
+        "versions": {"python": "3.11.7", "torch": "2.15.0"}, "device": "cpu: x86_64", "arithmetic": "float32",
+        "commit": "0" * 40,
         "command": ["train.py", "--seed", str(seed)],
     } | entries  # fmt: skip
     identity = [made[key] for key in ("trainer", "backbone", "dataset", "protocol", "shots", "seed")]

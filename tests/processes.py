@@ -1,12 +1,14 @@
-"""Jobs for torchrun: `processes.py JOBS.json`, a list of {"argv": words of train.py, "state": file, "fails": rank}.
+"""Jobs for torchrun: `processes.py JOBS.json`, a list of {"argv": words of train.py, "state": file, "fails": rank,
+"bf16": [0 or 1 of each process]}.
 
 Each process writes what it has learned to "state" with its number behind it. A job that "fails" raises in the first
-step, on that process alone.
+step, on that process alone; one with "bf16" has CPUs that prefer bfloat16, or do not, as its list says.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ from promptkd import distributed
 from promptkd.engine import command
 from promptkd.engine.callbacks import AveragedPrompts
 from promptkd.engine.step import Step
+from promptkd.model import native_bf16
 
 one_run = command.main
 
@@ -36,12 +39,15 @@ def run(job: dict) -> None:
         return step(self, batch)
 
     Step.add_gradients = fail if "fails" in job else step
+    if "bf16" in job:
+        os.environ[native_bf16.SWITCH] = str(job["bf16"][int(os.environ["RANK"])])
     try:
         one_run(job["argv"])
     finally:
         engine.build_trainer = build
     averaged = [callback.mean for callback in built[0].training.callbacks if isinstance(callback, AveragedPrompts)]
     state = {"learned": built[0].model.prompts.state_dict(), "averaged": averaged[0] if averaged else {}}
+    state["arithmetic"] = built[0].model.precision.arithmetic
     torch.save(state | {"accuracy": built[0].final_accuracy}, f"{job['state']}-{distributed.rank()}")
 
 

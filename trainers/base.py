@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from dassl.engine import TrainerX
+from promptkd.engine.arithmetic import choose_precision
 from promptkd.engine.batch import Batch
 from promptkd.engine.callbacks import Callback
 from promptkd.engine.checks import check_config
@@ -23,7 +24,6 @@ from promptkd.engine.task import Supervision, Task
 from promptkd.engine.trackers import open_trackers
 from promptkd.engine.training import Training
 from promptkd.model.class_vectors import ClassVectors
-from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
@@ -112,7 +112,7 @@ class PromptTrainer(TrainerX):
     def build_model(self) -> None:
         cfg, task = self.cfg, self.task
         self.options = read_options(self.Options, cfg.TRAINER.NAME, cfg)
-        precision = Precision.choose(self.options.prec, self.device)
+        precision = choose_precision(cfg, self.options.prec, self.device, self.registered_name)
         seed = cfg.SEED if cfg.SEED >= 0 else int(torch.initial_seed() % 2**31)
 
         def find_vectors() -> ClassVectors:

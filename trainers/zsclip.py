@@ -9,7 +9,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
-from promptkd.engine.options import MethodOptions, option
+from promptkd.engine.options import PRECISION_MEANS, MethodOptions, option
 from promptkd.engine.task import Supervision
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
@@ -21,7 +21,7 @@ from .base import PromptTrainer
 class ZeroshotOptions(MethodOptions):
     """Nothing but the arithmetic."""
 
-    prec: str = option("fp32", "arithmetic: fp32, bf16, fp16 or amp; on a CPU fp16 and amp become fp32")
+    prec: str = option("fp32", PRECISION_MEANS)
 
 
 def nothing(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:

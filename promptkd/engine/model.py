@@ -53,8 +53,7 @@ def build_model(
     about = {"backbone": name, "trainer": cfg.TRAINER.NAME}
     model = PromptedClip(clip, spec, precision, templates=templates, vectors=vectors, about=about)
     model.prompts.text_chunk = cfg.TRAIN.TEXT_CHUNK
-    arithmetic = "float32" if precision.compute is None else str(precision.compute).removeprefix("torch.")
-    log.info("Model: %s, %d px, %s on %s", name, shape.resolution, arithmetic, precision.device.type)
+    log.info("Model: %s, %d px, %s on %s", name, shape.resolution, precision.arithmetic, precision.device.type)
     if cfg.MODEL.COMPILE:
         model.compile(graphs=cfg.TRAIN.ACCUMULATE == 1)
     if cfg.MODEL.INIT_WEIGHTS:

@@ -14,6 +14,9 @@ from promptkd.results.settings import node_of, sections_of
 LONGEST, MOST_TOKENS, DEEPEST = 1000, 1000, 100  # context tokens, visual tokens and blocks that any model could have
 LARGEST_WEIGHT = 1e6  # of a part of the loss
 LEARNS_WORDS = {"TEMPLATE": "the words around the class name are learned"}  # `not_read` of such a method
+PRECISION_MEANS = (
+    "arithmetic: fp32, bf16, fp16 or amp; a CPU takes bf16 for fp16 and amp where it is quicker, else fp32"
+)
 PRECISIONS = ("fp32", "bf16", "fp16", "amp")
 
 
@@ -55,9 +58,7 @@ def option(
 class MethodOptions:
     """What every method has."""
 
-    prec: str = option(
-        "fp16", "arithmetic: fp32, bf16, fp16 or amp; on a CPU fp16 and amp become fp32", choices=PRECISIONS
-    )
+    prec: str = option("fp16", PRECISION_MEANS, choices=PRECISIONS)
 
     def check(self, cfg: CfgNode) -> None:
         """Raises ValueError for what an option alone does not show to be wrong."""

@@ -111,6 +111,7 @@ def describe(
         config_hash=fingerprint(cfg),
         settings=relevant(cfg),
         data_root=Path(cfg.DATASET.ROOT).expanduser().absolute().as_posix(),
+        arithmetic=model.precision.arithmetic,
         finished=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         **environment(model.device),
     )

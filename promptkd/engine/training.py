@@ -19,6 +19,7 @@ from dassl.utils import set_random_seed
 from promptkd import distributed, exits
 from promptkd.bounded import shown, whole_number
 from promptkd.data.loading import views
+from promptkd.engine import arithmetic
 from promptkd.engine.callbacks import Callback
 from promptkd.engine.checkpointer import ANOTHER, Checkpointer, not_finite
 from promptkd.engine.checkpoints import BEST
@@ -189,6 +190,7 @@ class Training:
             )
         run: dict[str, Any] = {"seed": self.seed, "best_result": float(self.best)}
         run |= {"scaler": self.step.scaler.state_dict(), "spent": self.progress.state()}
+        run[arithmetic.KEY] = self.model.precision.arithmetic
         for callback in self.callbacks:
             run |= callback.state()
         self.checkpointer.save(epoch, self.optimizer, self.scheduler, run, value, file_name, folder)

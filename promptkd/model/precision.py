@@ -10,6 +10,7 @@ import torch
 from open_clip.model import convert_weights_to_lp
 from torch import nn
 
+from promptkd.model.native_bf16 import prefers_bf16
 from promptkd.model.parts import Clip
 from promptkd.model.prompting import takes_visual_prompts, text_tower
 
@@ -33,26 +34,42 @@ class Precision:
     half_storage: bool
 
     @classmethod
-    def choose(cls, name: str, device: torch.device) -> Precision:
+    def choose(cls, name: str, device: torch.device, bf16: bool | None = None) -> Precision:
         """The precision for a trainer's PREC.
 
         fp32; bf16 and fp16 (frozen matrices stored in that type); amp (frozen weights float32, computed in fp16). On a
-        CPU fp16 and amp become fp32, with a line: half precision is not quicker there.
+        CPU fp16 and amp compute in bfloat16 where it multiplies that more quickly, else in float32; a line says which.
+
+        Args:
+            name: PREC.
+            device: of the run.
+            bf16: what fp16 and amp become on a CPU, where it is settled: bfloat16, or float32; None: by measurement.
 
         Raises:
             ValueError: PREC is none of these.
         """
         if name not in CHOICES:
             raise ValueError(f"PREC {name!r}: choose one of {', '.join(CHOICES)}")
+        compute = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16, "amp": torch.float16}[name]
         if device.type == "cpu" and name in ("fp16", "amp"):
-            log.info("PREC %s is for GPUs: this run on the CPU uses fp32", name)
-            name = "fp32"
-        if device.type == "cpu" and name == "bf16" and torch.backends.cpu.get_cpu_capability() == "AVX2":
-            log.warning("PREC bf16: this CPU has no instructions for it, so that fp32 would be many times quicker")
+            compute = torch.bfloat16 if (prefers_bf16() if bf16 is None else bf16) else None
+            if compute is None:
+                log.info("PREC %s is for GPUs: this run on the CPU uses fp32, which multiplies no slower here", name)
+            else:
+                log.info("PREC %s: this run on the CPU computes in bfloat16; PREC fp32 keeps float32", name)
+        if device.type == "cpu" and compute and torch.backends.cpu.get_cpu_capability() == "AVX2":
+            log.warning(
+                "PREC %s: in bfloat16; this CPU has no instructions for it, so that fp32 would be many times quicker",
+                name,
+            )
         if device.type == "cuda" and name == "fp32":
             torch.backends.cudnn.allow_tf32 = False  # PyTorch would convolve, and only that, with 10 bits of mantissa
-        compute = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16, "amp": torch.float16}[name]
-        return cls(device, compute, half_storage=name in ("bf16", "fp16"))
+        return cls(device, compute, half_storage=compute is not None and name in ("bf16", "fp16"))
+
+    @property
+    def arithmetic(self) -> str:
+        """The type in which products are computed: "float32", "bfloat16" or "float16"."""
+        return str(self.compute or torch.float32).removeprefix("torch.")
 
     @property
     def scales_loss(self) -> bool:

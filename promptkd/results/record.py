@@ -78,6 +78,7 @@ class RunRecord:
     finished: str
     versions: dict[str, Any] | None = None
     device: str | None = None
+    arithmetic: str | None = None  # type of the products: "float32", "bfloat16" or "float16"
     processes: int | None = None
     commit: str | None = None
     command: list[Any] | None = None

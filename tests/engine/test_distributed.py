@@ -53,7 +53,9 @@ def runs(argv, clips, tmp_path_factory) -> tuple[Path, str, str]:
     resumed = shutil.copytree(folder / "one/CoOp", folder / "two/resumed/CoOp")
     (resumed / "prompt_learner/model.pth.tar-2").unlink()
     jobs.append({"argv": argv("CoOp", resumed, *options["CoOp"]), "state": str(folder / "resumed")})
-    broken = {"argv": argv("CoOp", folder / "two/broken", *options["CoOp"]), "state": "", "fails": 1}
+    mixed = {"argv": argv("CoOp", folder / "two/mixed", *options["CoOp"], "TRAINER.COOP.PREC", "fp16"), "bf16": [1, 0]}
+    jobs.append(mixed | {"state": str(folder / "mixed")})
+    broken = {"argv": argv("CoOp", folder / "two/broken", *options["CoOp"]), "state": "", "fails": 1, "bf16": [0, 0]}
     (folder / "jobs.json").write_text(json.dumps([*jobs, broken]))
     done = torchrun(str(PROCESSES), str(folder / "jobs.json"))
     assert (folder / "again-1").is_file(), done.stderr
@@ -103,6 +105,13 @@ def test_same_weights_as_one_process(runs, name):
     assert all(value > 1e-4 for name, value in moved.items() if name != "projector.0.bias"), moved
     for key, value in wanted.items():
         assert (actual[key] - value).abs().max() <= 1e-3 * moved[key] + 1e-6, key
+
+
+def test_the_main_process_chooses_the_arithmetic(runs):
+    """Process 0 alone prefers bfloat16."""
+    assert [torch.load(runs[0] / f"mixed-{rank}", weights_only=True)["arithmetic"] for rank in range(2)] == [
+        "bfloat16"
+    ] * 2
 
 
 def test_processes_share_a_teacher_cache(runs):
@@ -169,7 +178,7 @@ def test_losses_in_the_log_are_means_over_processes(runs):
 
 def test_one_process_prints_and_one_tells_of_an_error(runs):
     _, out, err = runs
-    assert out.count("Model: ") == 8 and out.count("Trained in ") == 6
+    assert out.count("Model: ") == 9 and out.count("Trained in ") == 7
     assert [line for line in err.splitlines() if line.startswith("error:")] == [
         "error: this process has no image (PROMPT_TRACEBACK=1 shows where)"
     ]
