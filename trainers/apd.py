@@ -16,12 +16,14 @@ from yacs.config import CfgNode
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.batch import Batch
 from promptkd.engine.callbacks import Callback
+from promptkd.engine.evaluator import check_input
 from promptkd.engine.losses import mean_divergence
 from promptkd.engine.options import LARGEST_WEIGHT, option
 from promptkd.engine.robust.attacks import against_labels
 from promptkd.engine.robust.training import attacked_images
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.spec import PromptSpec
+from promptkd.model.zoo import load_clip
 from promptkd.teacher.tuned import TunedTeacher
 
 from .advivlp import AdvIVLPOptions
@@ -37,6 +39,7 @@ class APDOptions(AdvIVLPOptions):
         "online", "ours: online (prompts of its own, tuned on clean images in the same step) or frozen (a template)",
         choices=("online", "frozen"),
     )  # fmt: skip
+    teacher_name: str = option("", "ours: CLIP of the teacher; empty for the student's own")
     feedback: float = option(
         1.0, "ours: weight a of KL(teacher || student under attack) in the online teacher's loss; 0: labels alone",
         least=0, most=LARGEST_WEIGHT,
@@ -68,9 +71,12 @@ class APD(PromptTrainer):
 
     def prepare(self) -> None:
         online = self.options.teacher == "online"
-        spec = self.model.spec if online else PromptSpec()
+        spec, clip = self.model.spec if online else PromptSpec(), self.model.clip
+        if name := self.options.teacher_name:
+            clip = load_clip(name)
+            check_input(self.cfg, clip, f"teacher {name}")
         templates = [] if online else [self.task.template]
-        self.teacher = PromptedClip(self.model.clip, spec, self.model.precision, templates=templates)
+        self.teacher = PromptedClip(clip, spec, self.model.precision, templates=templates)
         self.tuned = TunedTeacher(self.teacher, self.cfg) if online else None
 
     def callbacks(self) -> list[Callback]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from promptkd.home import expanded
 
@@ -81,24 +81,13 @@ def of_data_set(name: str, root: str, part: str, options: CfgNode | None = None)
     Raises:
         OSError, ValueError: there is no such data set, or it has no such images.
     """
-    from dassl.config import get_cfg_default
-    from dassl.data.datasets import DATASET_REGISTRY
     from promptkd.data.loading.user_images import UserImages
+    from promptkd.data.outside import items_of
     from promptkd.guests import register_datasets
 
     register_datasets()
-    if name not in DATASET_REGISTRY.registered_names():
-        raise ValueError(f"no data set {name!r}; there are {', '.join(sorted(DATASET_REGISTRY.registered_names()))}")
-    cfg = get_cfg_default()
-    cfg.DATASET.update(options or {})
-    cfg.DATASET.update({"NAME": name, "ROOT": expanded(root), "SUBSAMPLE_CLASSES": "all", "NUM_SHOTS": -1})
-    kind: Any = DATASET_REGISTRY.get(name)
-    dataset = kind(cfg)
-    full = getattr(dataset, "full", dataset)
-    items = (getattr(full, part, None) if hasattr(full, part) else getattr(full, f"{part}_x", None)) or []
-    if not items:
-        raise ValueError(f"{name} has no {part} images")
-    wrapper = getattr(kind, "image_wrapper", None)
+    dataset, items = items_of(name, root, part, options)
+    wrapper = getattr(dataset, "image_wrapper", None)
     upright = isinstance(wrapper, type) and issubclass(wrapper, UserImages)
     labelled = getattr(dataset, "labelled", True)
     names = tuple(item.classname if labelled else "" for item in items)

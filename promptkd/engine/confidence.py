@@ -22,6 +22,7 @@ class Confidence:
         self._confidences: list[float] = []
         self._right: list[bool] = []
         self._outside: list[float] = []
+        self._other_data: list[float] = []
         self._squares = 0.0
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
@@ -36,22 +37,33 @@ class Confidence:
         """Images of other classes, which the group's classifier does not know: (b, c) logits."""
         self._outside += logits.softmax(dim=-1).amax(dim=-1).tolist()
 
+    def add_other_data(self, logits: Tensor) -> None:
+        """Images of another data set, of none of the group's classes: (b, c) logits."""
+        self._other_data += logits.softmax(dim=-1).amax(dim=-1).tolist()
+
     def measures(self) -> dict[str, float]:
         """What is known of the group's confidence; {} without images.
 
         Returns:
             "ece" in percent (Guo et al., arXiv 1706.04599, equation 3, 15 bins); "brier", the mean squared distance of
             probabilities and label (0 to 2; Brier, 1950); and where images of other classes were seen "auroc_outside"
-            in percent: how often one of them has a lower highest probability than one of the group's (50: chance).
+            in percent: how often one of them has a lower highest probability than one of the group's (50: chance);
+            and where images of another data set were, "auroc_other_data" and the number of "other_images".
         """
         if not self._confidences:
             return {}
         found = {"ece": expected_calibration_error(self._confidences, self._right) or 0.0}
         found["brier"] = self._squares / len(self._confidences)
         if self._outside:
-            known = [1] * len(self._confidences) + [0] * len(self._outside)
-            found["auroc_outside"] = 100 * float(roc_auc_score(known, self._confidences + self._outside))
+            found["auroc_outside"] = self._auroc(self._outside)
+        if self._other_data:
+            found |= {"auroc_other_data": self._auroc(self._other_data), "other_images": len(self._other_data)}
         return found
+
+    def _auroc(self, others: list[float]) -> float:
+        """How well the highest probability tells the group's images from others, in percent."""
+        known = [1] * len(self._confidences) + [0] * len(others)
+        return 100 * float(roc_auc_score(known, self._confidences + others))
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> dict[str, Any]:

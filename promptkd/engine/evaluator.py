@@ -40,8 +40,15 @@ class Evaluator:
     def __init__(self, task: Task, precision: Precision) -> None:
         self.task, self.precision = task, precision
 
-    def evaluate(self, classify: Classifier, predictions: Predictions | None = None) -> dict[str, Any]:
+    def evaluate(
+        self, classify: Classifier, predictions: Predictions | None = None, outside: DataLoader | None = None
+    ) -> dict[str, Any]:
         """A classifier of all classes, on the test images of the reported class groups.
+
+        Args:
+            classify: the classifier.
+            predictions: gathers the likeliest classes of each image.
+            outside: of images of other things, which are to be told from those of each class group.
 
         Returns:
             Class group -> accuracy, error_rate, macro_f1 (percent), classes, images, and with `predictions` per_class;
@@ -49,7 +56,7 @@ class Evaluator:
         """
         task = self.task
         metrics: dict[str, Any] = self._measure(
-            classify, task.evaluation_loader, task.groups, task.all_classnames, predictions
+            classify, task.evaluation_loader, task.groups, task.all_classnames, predictions, outside
         )
         if {"base", "new"} <= metrics.keys():
             metrics["hm"] = harmonic_mean(metrics["base"]["accuracy"], metrics["new"]["accuracy"])
@@ -102,9 +109,10 @@ class Evaluator:
         groups: dict[str, list[int]],
         names: Sequence[str],
         predictions: Predictions | None = None,
+        outside: DataLoader | None = None,
     ) -> dict[str, dict[str, Any]]:
         with self.precision.autocast():
-            return measure(self.task.cfg, classify, loader, groups, names, self.precision.device, predictions)
+            return measure(self.task.cfg, classify, loader, groups, names, self.precision.device, predictions, outside)
 
 
 @torch.no_grad()
@@ -144,6 +152,7 @@ def measure(
     classnames: Sequence[str],
     device: torch.device,
     predictions: Predictions | None = None,
+    outside: DataLoader | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Measures each class group against its own classes only, in one pass.
 
@@ -155,10 +164,12 @@ def measure(
         classnames: C names.
         device: where images go.
         predictions: gathers the likeliest classes of each image, where that is wanted.
+        outside: of images of other things, where they are to be told from those of each group.
 
     Returns:
-        group -> accuracy, error_rate, macro_f1 (percent), classes, images; ece, brier and auroc_outside (see
-        promptkd.engine.confidence); with predictions also per_class, the accuracy of each class (percent).
+        group -> accuracy, error_rate, macro_f1 (percent), classes, images; ece, brier, auroc_outside and
+        auroc_other_data (see promptkd.engine.confidence); with predictions also per_class, the
+        accuracy of each class (percent).
 
     Raises:
         FloatingPointError: a logit is infinite or no number.
@@ -186,6 +197,10 @@ def measure(
                     predictions.add(name, [classnames[label] for label in labels], paths, index[inside], among)
             if not inside.all():
                 confidence[name].add_outside(logits[~inside][:, labels])
+    for files, _, logits in classified(outside, classify, len(classnames), device) if outside else ():
+        check_logits(files, logits)
+        for name, labels in groups.items():
+            confidence[name].add_other_data(logits[:, labels])
     measured: dict[str, dict[str, Any]] = {}
     for name, evaluator in evaluators.items():
         log.debug("%s: %d classes, %d images", name, len(groups[name]), counts[name])

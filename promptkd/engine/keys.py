@@ -95,6 +95,10 @@ OURS: dict[str, Key] = {
     "TEST.TEMPERATURE": _ours(
         False, "a temperature is fitted on the validation images, and divides the logits of predictions"
     ),
+    "TEST.OUTSIDE": _ours(
+        "", "images of other things, which confidence is to tell from those of each class group: a folder, another "
+        'data set, or shipped (those that Emoji ships); "": none',
+    ),
     "TEST.ROBUST.ATTACK": _ours(
         "", 'accuracy under attack is measured too: pgd, or autoattack (and pgd beside it); "": none',
         choices=("", "pgd", "autoattack"), hint='choose pgd, autoattack or "" (none)',

@@ -76,6 +76,7 @@ def describe(
     progress = progress or Progress()
     train_images = len(task.train_loader.dataset)
     images = len(task.evaluation_loader.dataset) if task.evaluation_loader else train_images
+    images += len(task.outside_loader.dataset) if task.outside_loader else 0
     learned_on = _learned_on(cfg, model)
     learns = any(True for _ in model.prompts.parameters())
     unlabelled = train_images if learns and not task.supervision.labels else 0
@@ -141,7 +142,7 @@ def write_results(
     """
     start, predictions = time.time(), Predictions(cfg.DATASET.ROOT)
     classify, evaluator = (classifier or model.classifier)(task.all_classnames), Evaluator(task, model.precision)
-    metrics = evaluator.evaluate(classify, predictions) if task.evaluation_loader else {}
+    metrics = evaluator.evaluate(classify, predictions, task.outside_loader) if task.evaluation_loader else {}
     if not (metrics and task.labelled):
         alone = "No labelled test images: the training images are classified, nothing is measured"
         log.info("The training images are classified too" if task.evaluation_loader else alone)

@@ -13,12 +13,12 @@ from yacs.config import CfgNode
 
 from dassl.data.data_manager import DataManager, build_data_loader
 from dassl.data.datasets import DATASET_REGISTRY, Datum
-from promptkd.data.folders import walk_images
 from promptkd.data.loading import decoding, device_crops
 from promptkd.data.loading.pipeline import Turns, rebuilt
 from promptkd.data.loading.views import seeded_loader
 from promptkd.data.loading.workers import clamped_workers
-from promptkd.data.pools import FOREIGN, OTHER_CLASSES, PoolChange, split_off
+from promptkd.data.outside import images_in, images_outside, shipped_images
+from promptkd.data.pools import OTHER_CLASSES, PoolChange, split_off
 from promptkd.model.templates import dataset_template, ensemble_templates
 from promptkd.results.settings import dataset_name
 
@@ -61,6 +61,7 @@ class Task:
         groups: reported class group -> labels in `all_classnames`; each is measured against its own classes only.
         evaluation_loader: over the test images of all groups, or with TEST.SPLIT val the validation images; None where
             there are none.
+        outside_loader: over images of other things, TEST.OUTSIDE; None for none.
         template, templates: hand-written texts of the data set: one, and zero-shot CLIP's ensemble.
         cfg: the run's configuration.
         pool: how the unlabelled images differ from the benchmark's, for results; empty where they do not.
@@ -74,6 +75,7 @@ class Task:
     all_classnames: list[str]
     groups: dict[str, list[int]]
     evaluation_loader: Any = None
+    outside_loader: Any = None
     template: str = ""
     templates: tuple[str, ...] = ()
     cfg: CfgNode = field(default_factory=CfgNode)
@@ -112,6 +114,8 @@ class Task:
         if cfg.TEST.SPLIT == "val" and not items:
             raise ValueError(f"TEST.SPLIT val: {cfg.DATASET.NAME} has no validation images; set it to test")
         task.evaluation_loader = task.loader(items) if items else None
+        if cfg.TEST.OUTSIDE:
+            task.outside_loader = task.loader(images_outside(cfg.TEST.OUTSIDE, dataset, cfg.DATASET.ROOT))
         if change:
             task.change_pool(change)
         if cfg.POOL.HELD_OUT:
@@ -158,12 +162,10 @@ class Task:
         elif source:
             if not Path(source).is_dir():
                 raise ValueError(f"POOL.FOREIGN_FROM {source} is no folder: give one with images, or {OTHER_CLASSES}")
-            found = [Datum(str(Path(source, path)), FOREIGN) for path in walk_images(Path(source))]
+            found = images_in(source)
             lacks = f"{source} holds no images"
         else:
-            shipped = dataset.other_images() if hasattr(dataset, "other_images") else []
-            found = [Datum(path, FOREIGN) for path in shipped]
-            lacks = f"{name} ships none"
+            found, lacks = shipped_images(dataset), f"{name} ships none"
         if not found:
             raise ValueError(
                 f"POOL.FOREIGN_SHARE {self.cfg.POOL.FOREIGN_SHARE}: no foreign images: {lacks}; set POOL.FOREIGN_FROM "

@@ -18,7 +18,8 @@ _WITHOUT_EFFECT = {
     "TRAINER.PROMPTKD.CACHE_GB",
 }  # fmt: skip
 # Options that came later -> the value by which a run is as before.
-_AS_IT_WAS = {"POOL.IMBALANCE": 1.0, "POOL.DROP_CLASSES": 0, "POOL.FOREIGN_SHARE": 0.0,
+_AS_IT_WAS = {"TEST.OUTSIDE": "", "TRAINER.APD.TEACHER_NAME": "",
+              "POOL.IMBALANCE": 1.0, "POOL.DROP_CLASSES": 0, "POOL.FOREIGN_SHARE": 0.0,
               "TRAINER.PROMPTKD.CLASS_AGNOSTIC": False, "TRAINER.PROMPTKD.STUDENT_IN_LOOP": False,
               "TEST.ROBUST.ATTACK": "", "TEST.CORRUPT.KINDS": "", "TEST.TEMPERATURE": False,
               "POOL.HELD_OUT": 0.0, "TRAINER.PROMPTKD.TEACHERS": [],

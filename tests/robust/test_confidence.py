@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import result
+from PIL import Image
 from tiny_runs import BASE, METHODS
 
 from promptkd.engine.confidence import Confidence, fit_temperature
@@ -46,6 +47,49 @@ def test_the_temperature_is_the_best_of_a_grid():
     assert found["value"] == pytest.approx(grid[entropies.index(min(entropies))], abs=0.06)
     assert found["images"] == 400 and found["nll_after"] <= min(entropies) + 1e-4 < found["nll_before"]
     assert found["ece_after"] < found["ece_before"]
+
+
+def test_images_of_another_data_set_are_told_by_their_confidence():
+    torch.manual_seed(2)
+    logits, others = 4 * torch.randn(30, 3), torch.randn(20, 3)
+    found = Confidence()
+    found.add(logits, torch.randint(3, (30,)))
+    found.add_other_data(others[:15])
+    found.add_other_data(others[15:])
+    inside, outside = (each.softmax(-1).amax(-1).tolist() for each in (logits, others))
+    pairs = sum((a > b) + 0.5 * (a == b) for a in inside for b in outside)
+    measures = found.measures()
+    assert measures["auroc_other_data"] == pytest.approx(100 * pairs / 600) and measures["other_images"] == 20
+    assert "auroc_outside" not in measures
+
+
+def test_a_run_is_measured_against_a_folder(run, tmp_path: Path, capsys):
+    (tmp_path / "others" / "deep").mkdir(parents=True)
+    for number in range(5):
+        Image.new("RGB", (40, 30), (50 * number, 90, 10)).save(tmp_path / "others" / "deep" / f"{number}.png")
+    words = [*BASE, *METHODS["CoOp"].words("CoOp")]
+    run("CoOp", tmp_path / "run", *words, "TEST.OUTSIDE", str(tmp_path / "others"))
+    metrics = result(tmp_path / "run")["metrics"]
+    for group in ("base", "new"):
+        assert metrics[group]["other_images"] == 5 and 0 <= metrics[group]["auroc_other_data"] <= 100
+    for wrong, message in (
+        ("shipped", "ships none"),
+        ("Pet", "no folder, and no data set 'Pet'"),
+        ("/gone", "shipped"),
+    ):
+        with pytest.raises(ValueError, match=f"TEST.OUTSIDE {wrong}: .*{message}"):
+            run("CoOp", tmp_path / "wrong", *words, "TEST.OUTSIDE", wrong)
+    assert {path.name for path in (tmp_path / "wrong").iterdir()} <= {"log.txt", "config.yaml"}
+
+
+def test_emoji_ships_images_of_other_things(tmp_path: Path):
+    from promptkd.engine.command import main
+
+    words = ["--root", str(tmp_path), "--trainer", "ZeroshotCLIP", "--dataset-config-file"]
+    words += ["configs/datasets/emoji.yaml", "--config-file", "configs/trainers/ZeroshotCLIP/mini.yaml"]
+    main([*words, "--output-dir", str(tmp_path / "run"), "TEST.OUTSIDE", "shipped"])
+    found = result(tmp_path / "run")["metrics"]["all"]
+    assert found["images"] == 405 and found["other_images"] == 337 and 50 < found["auroc_other_data"] < 100
 
 
 def test_a_run_records_them(run, tmp_path: Path):
