@@ -28,6 +28,7 @@ import random
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -132,6 +133,24 @@ def fetch(name: str, version: str, digest: str, cache: Path) -> Path:
     return folder / "package"
 
 
+def fetch_debian(file: str, digest: str, cache: Path) -> Path:
+    """Download a Debian package into `cache`, unpack it beside, and return the folder of its files.
+
+    Raises ValueError where the release at hand has another version, or the file's sha256 is not `digest`.
+    """
+    packed, folder = cache / file, cache / "unpacked" / file.removesuffix(".deb")
+    if not packed.exists():
+        subprocess.run(["apt-get", "download", file.split("_")[0]], cwd=cache, check=True)
+    if not packed.exists():
+        raise ValueError(f"{packed}: apt-get has another version of it; fetch this one from snapshot.debian.org")
+    found = hashlib.sha256(packed.read_bytes()).hexdigest()
+    if found != digest:
+        raise ValueError(f"{packed}: sha256 is {found}, not {digest}; delete it to fetch it again")
+    if not folder.exists():
+        subprocess.run(["dpkg", "-x", str(packed), str(folder)], check=True)
+    return folder
+
+
 def key(hexcode: str) -> str:
     """Lower-case hex code points joined by '-', without the variation selector FE0F, which sets treat differently."""
     return "-".join(point for point in hexcode.lower().split("-") if point != "fe0f")
@@ -163,14 +182,22 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(page, image).convert("RGB")
 
 
-def classes(openmoji: Path, subgroups_of: dict[str, list[str]] = SUBGROUPS) -> dict[str, list[tuple[str, str]]]:
-    """Class name -> [(code points as OpenMoji writes them, Unicode name)], in Unicode order."""
+def classes(
+    openmoji: Path, subgroups_of: Mapping[str, list[str]] = SUBGROUPS, dropped: Mapping[str, str] = DROP
+) -> dict[str, list[tuple[str, str]]]:
+    """Class name -> [(code points as OpenMoji writes them, Unicode name)], in Unicode order.
+
+    Args:
+        openmoji: the unpacked package.
+        subgroups_of: class name -> the Unicode subgroups that it joins.
+        dropped: class name -> members that do not show it, as "name; name".
+    """
     with open(openmoji / "data" / "openmoji.csv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if not row["skintone"] and not row["group"].startswith("extras")]
     members = {}
     for name, subgroups in subgroups_of.items():
         found = [(row["hexcode"], row["annotation"]) for row in rows if row["subgroups"] in subgroups]
-        drop = set(DROP.get(name, "").split("; ")) - {""}
+        drop = set(dropped.get(name, "").split("; ")) - {""}
         if missing := drop - {annotation for _, annotation in found}:
             raise ValueError(f"{name}: no such emoji to drop: {sorted(missing)}")
         members[name] = [(code, annotation) for code, annotation in found if annotation not in drop]
@@ -204,6 +231,11 @@ def split(emojis: list[str], classname: str) -> dict[str, list[str]]:
     """50/20/30 of one class's emoji, shuffled by a seed that names the class; part -> sorted emoji."""
     emojis = sorted(emojis)
     random.Random(f"{SEED} {classname}").shuffle(emojis)
+    return share_out(emojis)
+
+
+def share_out(emojis: list[str]) -> dict[str, list[str]]:
+    """The first half for training, the next fifth for validation, the others for the test; part -> sorted emoji."""
     train, val = round(0.5 * len(emojis)), round(0.2 * len(emojis))
     parts = {"train": emojis[:train], "val": emojis[train : train + val], "test": emojis[train + val :]}
     return {part: sorted(members) for part, members in parts.items()}

@@ -9,14 +9,13 @@ import csv
 import io
 import json
 import re
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from make_emoji import PACKAGES as EMOJI_PACKAGES
-from make_emoji import SIZE, SUBGROUPS, classes, fetch, iconify, key, render
+from make_emoji import SIZE, SUBGROUPS, classes, fetch, fetch_debian, iconify, key, render
 from PIL import Image
 
 PACKAGES = {  # npm name: (version, sha256 of the packed file)
@@ -126,11 +125,7 @@ def pixels(data: bytes) -> np.ndarray:
 
 def stamps(cache: Path) -> list[tuple[str, str, bytes]]:
     """Tux Paint's stamps that have an English caption and fit a class: [(caption, class word, PNG or SVG)]."""
-    folder = cache / "unpacked" / "stamps"
-    if not folder.exists():
-        subprocess.run(["apt-get", "download", STAMPS[0].split("_")[0]], cwd=cache, check=True)
-        subprocess.run(["dpkg", "-x", str(cache / STAMPS[0]), str(folder)], check=True)
-    root = folder / "usr" / "share" / "tuxpaint" / "stamps"
+    root = fetch_debian(*STAMPS, cache) / "usr" / "share" / "tuxpaint" / "stamps"
     found = []
     for path in sorted(root.rglob("*")):
         if path.suffix not in (".png", ".svg") or not path.with_suffix(".txt").exists():

@@ -90,8 +90,8 @@ STUDENTS = (
     "PromptKD",
     "AdvPromptKD",
 )  # learn from a teacher; in the few-shot protocol it is the teacher that has few images
-# The bundled models have a recipe of their own for every method, "mini", and are the default on the bundled data set.
-MINI_DATASETS = ("emoji",)
+# The bundled models have a recipe of their own for every method, "mini", and are the default on the bundled data sets.
+MINI_DATASETS = ("emoji", "glyphs")
 
 
 def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str = "", shots: int = 0) -> str:

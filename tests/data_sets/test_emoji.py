@@ -1,12 +1,10 @@
 import json
-import threading
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from trees import dataset_cfg
 
-import datasets.emoji as emoji
 from datasets.emoji import Emoji
 
 CLASSES = [
@@ -54,42 +52,3 @@ def test_no_emoji_is_in_two_parts_or_classes(root: Path):
     for part, share in (("train", 0.5), ("val", 0.2), ("test", 0.3)):
         actual = sum(part == chosen for where in place.values() for chosen, _ in where) / len(place)
         assert abs(actual - share) < 0.02
-
-
-def test_second_use_changes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch):
-    def forbidden(folder: Path) -> None:
-        raise AssertionError(f"unpacked again to {folder}")
-
-    monkeypatch.setattr(emoji, "unpack", forbidden)
-    Emoji(dataset_cfg(root))
-    Emoji(dataset_cfg(root / "emoji"))  # the folder itself may be given too
-
-
-def test_damaged_archive_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    damaged = tmp_path / "emoji.zip"
-    damaged.write_bytes(emoji.ARCHIVE.read_bytes()[:-1])
-    monkeypatch.setattr(emoji, "ARCHIVE", damaged)
-    with pytest.raises(ValueError, match=r"emoji\.zip is damaged: sha256 is [0-9a-f]{64}, not"):
-        Emoji(dataset_cfg(tmp_path / "root"))
-    assert not (tmp_path / "root" / "emoji").exists()
-
-
-def test_two_runs_at_once(tmp_path: Path):
-    faults: list[BaseException] = []
-    both = threading.Barrier(2)
-
-    def run() -> None:
-        try:
-            both.wait()
-            emoji.unpack(tmp_path / "emoji")
-        except BaseException as fault:  # a thread would swallow it
-            faults.append(fault)
-
-    threads = [threading.Thread(target=run) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert faults == []
-    assert [path.name for path in tmp_path.iterdir()] == ["emoji"]
-    assert sum(1 for _ in (tmp_path / "emoji" / "images").rglob("*.png")) == sum(Emoji.counts)

@@ -27,7 +27,7 @@ from tiny_runs import learned, same_bits
 from trees import write_lines
 
 import train
-from datasets.emoji import ARCHIVE
+from datasets.emoji import Emoji
 from promptkd.deploy import predict
 from promptkd.home import ROOT
 from promptkd.sweep import execute as executing
@@ -245,7 +245,7 @@ def test_zero_shot_predicts(tiny, pool, classes, tmp_path):
 @pytest.mark.parametrize("trainer", ["UPL", "TFUP", "TFUPT"])
 def test_methods_that_label_images_themselves(trainer, tmp_path, monkeypatch, capsys):
     """Emoji without names or folders, the bundled student: predictions of each image, and how to go on."""
-    with zipfile.ZipFile(ARCHIVE) as archive:
+    with zipfile.ZipFile(Emoji.archive) as archive:
         split = json.loads(archive.read("emoji/split_zhou_Emoji.json"))["train"][::15]
         (tmp_path / "flat").mkdir()
         for number, (path, _, _) in enumerate(split):
@@ -303,7 +303,7 @@ def test_emoji_without_labels(distil, tmp_path: Path, monkeypatch):
     """A flat folder with names that tell nothing, in another order: as good a student, within a few points."""
     kept = ["bird", "building", "flower"]
     write_lines(tmp_path / "classes.txt", kept)
-    with zipfile.ZipFile(ARCHIVE) as archive:
+    with zipfile.ZipFile(Emoji.archive) as archive:
         split = json.loads(archive.read("emoji/split_zhou_Emoji.json"))
         for part in ("train", "test"):
             items = [(file, name) for file, _, name in split[part] if name in kept]
