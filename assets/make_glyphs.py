@@ -21,9 +21,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from make_emoji import FLUENT_LICENSE, SIZE, classes, fetch, fetch_debian, iconify, key, on_white, png, render
+from make_emoji import (
+    FLUENT_LICENSE,
+    SIZE,
+    classes,
+    fetch,
+    fetch_debian,
+    iconify,
+    key,
+    on_white,
+    png,
+    render,
+    share_out,
+    write_archive,
+)
 from make_emoji import PACKAGES as EMOJI_PACKAGES
-from make_emoji import share_out, write_archive
 from PIL import Image, ImageDraw, ImageFont
 
 PACKAGES = {  # npm name: (version, sha256 of the packed file)
@@ -239,8 +251,8 @@ def main() -> None:
     files["glyphs/LICENSES/FluentEmoji-MIT.txt"] = FLUENT_LICENSE.encode()
     files["glyphs/LICENSES/OpenMoji-CC-BY-SA-4.0.txt"] = (folders["openmoji"] / "LICENSE.txt").read_bytes()
     files["glyphs/LICENSES/Unifont-OFL-1.1.txt"] = Path(__file__).with_name("OFL-1.1.txt").read_bytes()
-    notice = f"{ATTRIBUTION}\nThe licence texts are in glyphs.zip, in `LICENSES/`; Symbola has none but what the table says.\n"
-    args.out.with_name("GLYPHS_LICENSES.md").write_text(notice)
+    notice = "The licence texts are in glyphs.zip, in `LICENSES/`; Symbola has none but what the table says."
+    args.out.with_name("GLYPHS_LICENSES.md").write_text(f"{ATTRIBUTION}\n{notice}\n")
     write_archive(args.out, files)
     if args.sheet:
         sheet(training, args.sheet)

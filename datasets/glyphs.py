@@ -1,4 +1,4 @@
-"""Glyphs: 959 pictures of 20 kinds of things in one colour, four free designs; in the repository (assets/make_glyphs.py)."""
+"""Glyphs: 959 pictures of 20 kinds of things, each in one colour; in the repository (assets/make_glyphs.py)."""
 
 from pathlib import Path
 
