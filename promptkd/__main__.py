@@ -41,6 +41,7 @@ COMMANDS = {  # name -> its module, and what it does
     "sweep": ("promptkd.sweep.command", "many runs: methods x data sets x protocols x shots x seeds"),
     "foreign": ("promptkd.host.command", "somebody's repository in the manner of CoOp, as it is"),
     "collect": ("promptkd.tables.command", "tables and a report of finished runs"),
+    "paired": ("promptkd.tables.paired_command", "whether one method is better than another, with an interval"),
     "predict": ("promptkd.deploy.predict", "classify images with a finished run"),
     "classes": ("promptkd.deploy.classes", "add, remove or rename the classes of a finished run"),
     "export": ("promptkd.deploy.export", "a finished run as a folder, an .onnx file, or in the published code's form"),
