@@ -36,6 +36,8 @@ class AdvOptions(AttackOptions):
     def check(self, cfg: CfgNode) -> None:
         if cfg.TRAINER.PROMPTKD.STUDENT_IN_LOOP:
             raise ValueError("TRAINER.PROMPTKD.STUDENT_IN_LOOP True: AdvPromptKD's teacher stays as it is, set False")
+        if cfg.TRAINER.PROMPTKD.MODE != "images":
+            raise ValueError("TRAINER.PROMPTKD.MODE features: AdvPromptKD attacks images, set it to images")
         if cfg.TRAINER.PROMPTKD.PREC not in ("fp32", "amp"):
             raise ValueError(
                 f"TRAINER.PROMPTKD.PREC {cfg.TRAINER.PROMPTKD.PREC}: an attack needs frozen weights in float32 (in "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -22,8 +23,9 @@ from promptkd.engine.task import Supervision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
+from promptkd.teacher.feature_mode import FeatureMode
 from promptkd.teacher.in_loop import StudentInLoop
-from promptkd.teacher.projector_start import RidgeStart
+from promptkd.teacher.projector_start import RidgeStart, pairs_of_images
 from promptkd.teacher.student_options import StudentOptions
 
 from .base import PromptTrainer
@@ -72,15 +74,24 @@ class PromptKD(PromptTrainer):
     taught = True
     final_models = (*FINAL_MODELS, ON_POOL)
     loop: StudentInLoop | None = None
+    stored: FeatureMode | None = None
 
     def prepare(self) -> None:
         options = self.options
+        if options.mode == "features":
+            assert self.teaching is not None
+            self.stored = FeatureMode(self.task, self.model, self.teaching, options)
         if options.student_in_loop:
             weights = (options.loop_coef, options.loop_floor, options.loop_lr, options.loop_pull)
             self.loop = StudentInLoop(self.teaching, self.task, self.cfg, *weights)  # type: ignore[arg-type]
 
     def callbacks(self) -> list[Callback]:
-        return [*([self.loop] if self.loop else []), *student_callbacks(self)]
+        first = [one for one in (self.loop, self.stored) if one]
+        return [*first, *student_callbacks(self, self.stored)]
+
+    def seen(self) -> dict[str, Any] | None:
+        found = super().seen()
+        return found | {"stored_features": self.stored.result()} if found and self.stored else found
 
     @staticmethod
     def supervision(cfg: CfgNode) -> Supervision:
@@ -95,8 +106,8 @@ class PromptKD(PromptTrainer):
     def spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:
         """Section 3.3: visual prompts, then a projector into the space of the teacher's class vectors."""
         return PromptSpec(
-            n_vision=options.n_ctx_vision,
-            depth_vision=options.prompt_depth_vision,
+            n_vision=options.n_ctx_vision if options.mode == "images" else 0,
+            depth_vision=options.prompt_depth_vision if options.mode == "images" else 0,
             projector_layers=options.project_layer,
             projector_dim=shape.target_dim,
             projector=options.projector,
@@ -110,17 +121,24 @@ class PromptKD(PromptTrainer):
             teacher, parts = self.loop.teach(batch.images, student)
             return {"loss_kd": self.options.loss(student, teacher)} | parts
         vectors, teacher = self.teaching.targets(batch)  # of K concepts (K, D), or None for C classes; (B, K)
-        student = model.logits(batch.images, vectors)  # (B, K)
+        features = self.stored.projected(batch) if self.stored else model.image_features(batch.images)  # (B, D)
+        student = model.logits_of(features, vectors)  # (B, K)
         return {"loss_kd": self.options.loss(student, teacher)}
 
 
-def student_callbacks(trainer: PromptTrainer) -> list[Callback]:
-    """How a student's projector starts, and the mean of what it learned, where options ask for them."""
+def student_callbacks(trainer: PromptTrainer, stored: FeatureMode | None = None) -> list[Callback]:
+    """How a student's projector starts, and the mean of what it learned, where options ask for them.
+
+    Args:
+        trainer: of the student.
+        stored: its features, where it reads no images.
+    """
     options, cfg, model, training = trainer.options, trainer.cfg, trainer.model, trainer.training
     found: list[Callback] = []
     if options.projector_start == "ridge" and not cfg.MODEL.INIT_WEIGHTS:
         assert trainer.teaching is not None
-        found.append(RidgeStart(model, trainer.task, options.ridge, trainer.teaching, training.step.on_device))
+        of_images = partial(pairs_of_images, trainer.task, model, trainer.teaching, training.step.on_device)
+        found.append(RidgeStart(model, options.ridge, stored.pairs if stored else of_images))
     if options.ema:
         found.append(MovingMean(model.prompts, options.ema, cfg.OPTIM.MAX_EPOCH))
     return found

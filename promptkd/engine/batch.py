@@ -12,7 +12,7 @@ class Batch:
     """B training images.
 
     Attributes:
-        images: (B, 3, H, W), normalised as the model wants them.
+        images: (B, 3, H, W), normalised as the model wants them; (B, 0) of a run that reads stored features instead.
         labels: (B,) of the classes that train; None for a method that learns without labels.
         index: (B,) numbers of the images in the training set, on the CPU.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from promptkd import tensors
 from promptkd.bounded import named, shown, texts, whole_number
+
+log = logging.getLogger(__name__)
 
 BEST = "model-best.pth.tar"  # Dassl's name of the best epoch's file
 
@@ -201,6 +204,25 @@ def load_learned(module: nn.Module, state: dict[str, Tensor], source: str | Path
         raise ValueError(f"{named(source)}: {error}") from error
     tensors.check_tensors(learned, module.state_dict(), source)
     module.load_state_dict(learned)
+
+
+def start_from(module: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
+    """Loads learned tensors to go on from; where they have no visual prompts at all, the module's stay as they start.
+
+    So a student goes on with a projector that was learned alone, and prompts join it.
+
+    Raises:
+        ValueError: see `load_learned`.
+    """
+    prompts = {name: value for name, value in module.state_dict().items() if name.startswith("vision_prompts.")}
+    try:
+        known = learned_tensors(state)
+    except ValueError:
+        known = state  # load_learned says what is wrong
+    if prompts and known and not any(name.startswith("vision_prompts.") for name in known):
+        log.info("%s has no visual prompts: %d join at random", named(source), len(prompts))
+        state = {**state, **prompts}
+    load_learned(module, state, source)
 
 
 def latest(directory: str | Path, epoch: int | None = None) -> Path:

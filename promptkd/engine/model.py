@@ -58,7 +58,7 @@ def build_model(
         model.compile(graphs=cfg.TRAIN.ACCUMULATE == 1)
     if cfg.MODEL.INIT_WEIGHTS:
         state = checkpoints.read_checkpoint(cfg.MODEL.INIT_WEIGHTS)["state_dict"]
-        checkpoints.load_learned(model.prompts, state, cfg.MODEL.INIT_WEIGHTS)
+        checkpoints.start_from(model.prompts, state, cfg.MODEL.INIT_WEIGHTS)
     if classnames is not None and not model.templates:
         model.tokens(classnames)  # a class name that is too long shows now, not after an epoch
     return model

@@ -88,11 +88,9 @@ class Step:
 
     def on_device(self, batch: dict[str, Any]) -> Batch:
         """A batch of Dassl's on the model's device; its labels where the method reads them."""
-        device, images = self.model.device, batch["img"]
-        if self.cfg.INPUT.ON_DEVICE:
-            images = device_crops.finished_views(self.cfg, images, device)
+        device = self.model.device
         labels = batch["label"].to(device, non_blocking=True) if self.labels else None
-        return Batch(images.to(device, non_blocking=True), labels, batch["index"])
+        return Batch(device_crops.on_device(self.cfg, batch["img"], device), labels, batch["index"])
 
     def check_scale(self) -> None:
         """Raises FloatingPointError where float16 could take no step for long."""

@@ -179,10 +179,14 @@ class PromptedClip:
             images: normalised as the model wants them.
             text_features: (C, D); None for the stored class vectors.
         """
+        return self.logits_of(self.image_features(images), text_features)
+
+    def logits_of(self, image_features: Tensor, text_features: Tensor | None = None) -> Tensor:
+        """`s cos(f, g)` of image features: (B, D) -> (B, C) float32; see `logits`."""
         if text_features is None:
             assert self.vectors is not None, "give text features, or the model its class vectors"
-            return self.vectors.logits(self.image_features(images), self.logit_scale)
-        return cosine_logits(self.image_features(images), text_features, self.logit_scale)
+            return self.vectors.logits(image_features, self.logit_scale)
+        return cosine_logits(image_features, text_features, self.logit_scale)
 
     def conditional_logits(self, images: Tensor, classnames: Sequence[str], rows: Tensor | None = None) -> Tensor:
         """`s cos(f, g(f))` of CoCoOp: (B, 3, H, W) -> (B, C) float32, or (B, K) of the classes `rows`."""

@@ -23,8 +23,9 @@ _AS_IT_WAS = {"TEST.OUTSIDE": "", "TRAINER.APD.TEACHER_NAME": "",
               "TRAINER.PROMPTKD.CLASS_AGNOSTIC": False, "TRAINER.PROMPTKD.STUDENT_IN_LOOP": False,
               "TEST.ROBUST.ATTACK": "", "TEST.CORRUPT.KINDS": "", "TEST.TEMPERATURE": False,
               "POOL.HELD_OUT": 0.0, "TRAINER.PROMPTKD.TEACHERS": [],
-              "TRAINER.PROMPTKD.PROJECTOR": "mlp", "TRAINER.PROMPTKD.PROJECTOR_START": "random",
-              "TRAINER.PROMPTKD.KD_MEAN": "published", "TRAINER.PROMPTKD.EMA": 0.0}  # fmt: skip
+              "TRAINER.PROMPTKD.MODE": "images", "TRAINER.PROMPTKD.PROJECTOR": "mlp",
+              "TRAINER.PROMPTKD.PROJECTOR_START": "random", "TRAINER.PROMPTKD.KD_MEAN": "published",
+              "TRAINER.PROMPTKD.EMA": 0.0}  # fmt: skip
 # Option -> others that say nothing where it is off.
 _SWITCHED = {"TRAINER.PROMPTKD.STUDENT_IN_LOOP": tuple(f"TRAINER.PROMPTKD.LOOP_{name}"
                                                        for name in ("LR", "COEF", "FLOOR", "PULL")),
@@ -33,6 +34,7 @@ _SWITCHED = {"TRAINER.PROMPTKD.STUDENT_IN_LOOP": tuple(f"TRAINER.PROMPTKD.LOOP_{
                  "EPS", "STEPS", "ALPHA", "RANDOM_START", "IMAGES", "CHECK")),
              "TEST.CORRUPT.KINDS": ("TEST.CORRUPT.SEVERITIES", "TEST.CORRUPT.IMAGES"),
              "POOL.FOREIGN_SHARE": ("POOL.FOREIGN_FROM",),
+             "TRAINER.PROMPTKD.MODE": ("TRAINER.PROMPTKD.VIEWS_SEED",),
              "TRAINER.PROMPTKD.PROJECTOR_START": ("TRAINER.PROMPTKD.RIDGE",),
              "DATASET.DOMAIN": ("DATASET.DOMAIN", "DATASET.DOMAIN_TEST"),
              "TRAINER.PROMPTKD.CLASS_AGNOSTIC": ("TRAINER.PROMPTKD.CONCEPTS", "TRAINER.PROMPTKD.K_MAX")}  # fmt: skip
@@ -104,7 +106,9 @@ def relevant(cfg: CfgNode) -> dict[str, Any]:
     for switch, names in _SWITCHED.items():
         if not flat.get(switch):
             flat = {name: value for name, value in flat.items() if name not in names}
-    if flat.get(_CACHE[0]) != "views":  # else the teacher cache changes no number
+    if flat.get("TRAINER.PROMPTKD.MODE"):  # of features: views come again, wherever they are kept
+        flat.pop(_CACHE[0], None)
+    elif flat.get(_CACHE[0]) != "views":  # else the teacher cache changes no number
         flat = {name: value for name, value in flat.items() if name not in _CACHE}
     return flat
 

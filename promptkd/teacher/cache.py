@@ -17,18 +17,20 @@ from torch import Tensor
 
 from promptkd import distributed
 from promptkd.teacher.cache_store import GIGA, Entry, Store, ViewFile, file_bytes
+from promptkd.teacher.memory_store import MemoryEntry, MemoryView
 
 log = logging.getLogger(__name__)
 
 MODES = ("", "exact", "views")
 FORMAT = 1
+_AT_ONCE = 4096  # rows that are checked together
 
 
 class StoredFeatures:
     """Reads an encoder's features of a pool's images, or has them computed and keeps them.
 
     Args:
-        entry: where they are.
+        entry: where they are, on disk or in memory.
         mode: "exact": every epoch has its views, and a batch is read or computed as a whole, because the last bits of
             a feature depend on the batch. "views": epoch e has the views of epoch e % views, and only images that are
             missing are computed. "weak": each image has one view, that of an evaluation.
@@ -36,10 +38,11 @@ class StoredFeatures:
         counts: "read" and "computed" images, counted on here.
     """
 
-    def __init__(self, entry: Entry, mode: str, views: int, counts: dict[str, int]) -> None:
+    def __init__(self, entry: Entry | MemoryEntry, mode: str, views: int, counts: dict[str, int]) -> None:
         self.entry, self.mode, self.views, self.counts = entry, mode, views, counts
         self.view = 0
-        self._file: ViewFile | None = None
+        self._file: ViewFile | MemoryView | None = None
+        self._whole: dict[int, ViewFile | MemoryView] = {}  # views of which every row was checked; they stay open
         self._keeps, self._complained = True, False
 
     def start_epoch(self, epoch: int) -> int:
@@ -48,11 +51,11 @@ class StoredFeatures:
         Of the mode "weak" there is the view 0 alone.
         """
         self.view = epoch if self.mode == "exact" else epoch % self.views
-        if self._file:
+        if self._file and self._file not in self._whole.values():
             self._file.close()
         self._keeps, self._complained = True, False
         try:
-            self._file = self.entry.find(self.view)
+            self._file = self._whole.get(self.view) or self.entry.find(self.view)
         except OSError as error:  # it was there when the run began
             self._file, self._keeps = None, False
             log.info(f"Stored features: {self.entry.path}: {error.strerror or error}: not used in this epoch")
@@ -82,6 +85,17 @@ class StoredFeatures:
         kept[torch.from_numpy(missing)] = new.cpu()
         return kept.to(images.device)
 
+    def missing(self) -> np.ndarray:
+        """Numbers of the images that the view lacks, in order; where it lacks none, it is not checked again."""
+        if self._file is None or self.view in self._whole:
+            return np.arange(0 if self._file else self.entry.images)
+        numbers = np.arange(self.entry.images)
+        blocks = np.split(numbers, range(_AT_ONCE, len(numbers), _AT_ONCE))
+        lacking = ~np.concatenate([self._read(block)[1] for block in blocks])
+        if not lacking.any():
+            self._whole[self.view] = self._file
+        return numbers[lacking]
+
     def whole(self, width: int) -> Tensor | None:
         """The features (N, D) of all images in their order; None where one is missing, or D is not `width`."""
         if self._file and self._file.dim != width:
@@ -102,6 +116,8 @@ class StoredFeatures:
     def _read(self, numbers: np.ndarray) -> tuple[Tensor | None, np.ndarray]:
         if self._file is None:
             return None, np.zeros(len(numbers), bool)
+        if self.view in self._whole:
+            return self._file.take(numbers), np.ones(len(numbers), bool)
         kept, present, damaged = self._file.read(numbers)
         if damaged and not self._complained:
             self._complained = True
@@ -117,12 +133,13 @@ class StoredFeatures:
             if self._file:
                 self._file.write(numbers, features)
                 return
+            assert isinstance(self.entry, Entry), "memory has room"
             size = file_bytes(self.entry.images, features.shape[1] * features.element_size()) / GIGA
             why = f"no room for a view of {size:.3g} GB below CACHE_GB {self.entry.store.limit / GIGA:g}"
         except OSError as error:
             why = error.strerror or str(error)
         self._keeps = False
-        log.info(f"Stored features: {why} in {self.entry.store.folder}: what is computed now is not kept")
+        log.info(f"Stored features: {why} in {self.entry.path.parent}: what is computed now is not kept")
 
     def finish(self, device: torch.device) -> None:
         """Adds up the processes of a run, says what the cache did, and gives it back."""
@@ -135,8 +152,9 @@ class StoredFeatures:
 
     def close(self) -> None:
         """Gives the files back; others may remove them from now on."""
-        if self._file:
-            self._file.close()
+        for file in {id(one): one for one in (self._file, *self._whole.values()) if one}.values():
+            file.close()
+        self._whole = {}
         self.entry.close()
 
     def result(self) -> dict[str, Any]:

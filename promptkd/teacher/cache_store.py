@@ -64,11 +64,15 @@ class ViewFile:
         self.sums = mapped[: self.start].view(_SUM)  # (N,)
         self.rows = mapped[self.start :].reshape(images, self.row_bytes)  # (N, bytes)
 
+    def take(self, numbers: np.ndarray) -> Tensor:
+        """Rows of images (B,) as they are, of a view that was read as a whole before: (B, D)."""
+        return torch.from_numpy(self.rows[numbers]).view(self.dtype)
+
     def read(self, numbers: np.ndarray) -> tuple[Tensor, np.ndarray, int]:
         """Rows of images (B,): features (B, D), which of them are there (B,), and how many are damaged."""
         sums, data = self.sums[numbers], self.rows[numbers]  # copies, the checksums first: they are written last
         features = torch.from_numpy(data).view(self.dtype)
-        present = np.array([stored == checksum(row) for stored, row in zip(sums, data, strict=True)])
+        present = np.array([stored == checksum(row) for stored, row in zip(sums, data, strict=True)], bool)
         present &= features.isfinite().all(dim=1).numpy()
         return features, present, int(((sums != 0) & ~present).sum())
 

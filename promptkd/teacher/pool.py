@@ -29,6 +29,7 @@ from promptkd.model.zoo import image_statistics
 from promptkd.results.settings import node_of
 from promptkd.teacher import feature_keys
 from promptkd.teacher.cache import StoredFeatures, open_store
+from promptkd.teacher.memory_store import MemoryEntry
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class Pool:
 
         Args:
             encoder: whose features they are.
-            options: teacher_cache (the mode), cache_views, cache_dir, cache_gb.
+            options: teacher_cache (the mode; "" keeps them in memory, by views), cache_views, cache_dir, cache_gb.
             seed: of the views.
             counts: "read" and "computed" images, counted on there.
             change: what is done to a view before the encoder gets it, in words; "" for nothing.
@@ -125,9 +126,10 @@ class Pool:
             OSError: CACHE_DIR cannot be written to.
         """
         views, mode = self.task.train_loader.dataset, options.teacher_cache
-        key = (
-            {"mode": mode, "seed": seed} | self._key(encoder, self.cfg, views) | ({"change": change} if change else {})
-        )
+        if not mode:
+            return StoredFeatures(MemoryEntry(len(views)), "views", options.cache_views, counts)
+        key = {"mode": mode, "seed": seed} | self._key(encoder, self.cfg, views)
+        key |= {"change": change} if change else {}
         if mode == "exact":
             key["batches"] = feature_keys.batches_key(self.cfg, encoder.device)
         folder = Path(options.cache_dir or "~/.cache/promptkd/teacher").expanduser()

@@ -22,42 +22,25 @@ from promptkd.teacher.teaching import Teaching
 
 log = logging.getLogger(__name__)
 
+Pair = tuple[Tensor, Tensor]
+
 
 class RidgeStart(Callback):
     """Sets the linear part of a projector by a ridge regression over the pool, in a run that begins.
 
     It leads the student's image features as they are, with the prompts that it starts with, to the teacher's of unit
-    norm: class probabilities depend on directions alone. Images are seen as in the first epoch of training, for that is
-    what the projector will see; one pass of both encoders.
+    norm: class probabilities depend on directions alone.
 
     Args:
         model: the student; its projector has a linear part.
-        task: of the run.
         strength: of the ridge, see RidgeRegression.
-        teaching: of the run: its (first) teacher, and the seed of its views.
-        on_device: makes a Batch of a loader's batch.
+        pairs: gives features of the student before its projector (b, D) and of the teacher (b, E), batch by batch; of
+            several processes each has a share.
     """
 
-    def __init__(
-        self,
-        model: PromptedClip,
-        task: Task,
-        strength: float,
-        teaching: Teaching,
-        on_device: Callable[[dict[str, Any]], Batch],
-    ) -> None:
-        self.model, self.task, self.strength = model, task, strength
-        self.teaching, self.on_device = teaching, on_device
+    def __init__(self, model: PromptedClip, strength: float, pairs: Callable[[], Iterator[Pair]]) -> None:
+        self.model, self.strength, self.pairs = model, strength, pairs
         self.resumed = False
-
-    def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features of the student before its projector, and of the teacher, batch by batch: (b, D), (b, E)."""
-        prompts, teacher = self.model.prompts, self.teaching.members[0]
-        assert isinstance(prompts, StudentPrompts)
-        self.task.train_loader.dataset.set_epoch(self.teaching.seed, 0)
-        for rows in self.task.training_images_in_order():
-            images = self.on_device(rows).images
-            yield prompts.unprojected(self.model.clip, images), teacher.encode(images)
 
     @torch.no_grad()
     def before_train(self) -> None:
@@ -73,11 +56,31 @@ class RidgeStart(Callback):
         weight, bias = regression.solve(self.strength, distributed.add_up)
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
-        images = len(self.task.train_loader.dataset)
-        log.info("Projector: started by ridge regression over %s images (RIDGE %g)", f"{images:,}", self.strength)
+        log.info("Projector: started by ridge regression (RIDGE %g)", self.strength)
 
     def state(self) -> dict[str, Any]:
         return {"projector_start": "ridge"}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.resumed = True
+
+
+def pairs_of_images(
+    task: Task, model: PromptedClip, teaching: Teaching, on_device: Callable[[dict[str, Any]], Batch]
+) -> Iterator[Pair]:
+    """The pairs of RidgeStart for a run that reads images, in the views of its first epoch.
+
+    The teacher's features are computed: what a cache keeps depends on the batch, and these are other batches.
+
+    Args:
+        task: of the run.
+        model: the student.
+        teaching: its teacher, and the seed of the views.
+        on_device: makes a Batch of a loader's batch.
+    """
+    prompts, teacher = model.prompts, teaching.members[0]
+    assert isinstance(prompts, StudentPrompts)
+    task.train_loader.dataset.set_epoch(teaching.seed, 0)
+    for rows in task.training_images_in_order():
+        images = on_device(rows).images
+        yield prompts.unprojected(model.clip, images), teacher.encode(images)

@@ -1,4 +1,4 @@
-"""Options of a student beside the published ones: its projector and how that starts, its loss's mean, its average."""
+"""Options of a student beside the published ones: what it reads, its projector, its loss's mean, its average."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ from promptkd.teacher.options import TeacherOptions
 class StudentOptions(TeacherOptions):
     """The student's side of a distillation; the teacher's options come first."""
 
+    mode: str = option(
+        "images", "what training reads: images (the method), or features (ours: the projector alone learns, on stored "
+        "features of both encoders; TEACHER_CACHE views keeps them on disk, \"\" in memory)",
+        choices=("images", "features"),
+    )  # fmt: skip
+    views_seed: int = option(1, "of MODE features: of the views of images, the same for every seed of a run", least=0)
     projector: str = option(
         "mlp", "of the student: mlp (the method) or residual (ours: a linear map, and beside it an mlp from 0)",
         choices=PROJECTORS,
@@ -44,6 +50,8 @@ class StudentOptions(TeacherOptions):
 
     def check(self, cfg: CfgNode) -> None:
         super().check(cfg)
+        if self.mode == "features":
+            self._check_features(cfg)
         layers = cfg.TRAINER.PROMPTKD.PROJECT_LAYER
         if self.projector == "residual" and layers == 1:
             raise ValueError(
@@ -61,10 +69,34 @@ class StudentOptions(TeacherOptions):
                 f"{cfg.TEST.FINAL_MODEL} chooses an epoch: set it to last_step, or EMA 0"
             )
 
+    def _check_features(self, cfg: CfgNode) -> None:
+        """Raises ValueError for what needs images in training."""
+        if self.student_in_loop:
+            raise ValueError("TRAINER.PROMPTKD.MODE features: STUDENT_IN_LOOP tunes a teacher on images, set it False")
+        if self.teacher_cache == "exact":
+            raise ValueError(
+                "TRAINER.PROMPTKD.MODE features: TEACHER_CACHE exact has other views in every epoch: set it to views "
+                '(CACHE_VIEWS of them on disk), or "" (in memory)'
+            )
+        tuned = cfg.TRAINER.PROMPTKD.get("TUNE", "prompts")
+        if tuned not in ("prompts", "projector"):
+            raise ValueError(
+                f"TRAINER.PROMPTKD.MODE features: TUNE {tuned} changes the features, which are stored: set TUNE "
+                "projector, or MODE images"
+            )
+
     def not_read(self, cfg: CfgNode) -> Mapping[str, str]:
         reasons = {}
+        if self.mode == "features":
+            prompts = ("N_CTX_VISION", "PROMPT_DEPTH_VISION")
+            reasons = {name: "MODE is features: the projector alone is learned" for name in prompts}
+        else:
+            reasons = {"VIEWS_SEED": "MODE is images"}
         if self.projector_start != "ridge":
             reasons["RIDGE"] = f"PROJECTOR_START is {self.projector_start}"
         elif cfg.MODEL.INIT_WEIGHTS:
-            reasons = {name: "MODEL.INIT_WEIGHTS starts the projector" for name in ("PROJECTOR_START", "RIDGE")}
-        return {**super().not_read(cfg), **{f"TRAINER.PROMPTKD.{name}": why for name, why in reasons.items()}}
+            reasons |= {name: "MODEL.INIT_WEIGHTS starts the projector" for name in ("PROJECTOR_START", "RIDGE")}
+        teachers = dict(super().not_read(cfg))
+        if self.mode == "features":
+            teachers.pop("TRAINER.PROMPTKD.CACHE_VIEWS", None)
+        return teachers | {f"TRAINER.PROMPTKD.{name}": why for name, why in reasons.items()}

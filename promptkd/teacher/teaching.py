@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.spec import PromptSpec
 from promptkd.model.zoo import load_clip
 from promptkd.teacher import comparison
+from promptkd.teacher.cache import StoredFeatures
 from promptkd.teacher.finding import find_members
 from promptkd.teacher.member import Member
 from promptkd.teacher.mixture import Mixture
@@ -116,12 +118,22 @@ class Teaching(Callback):
         features = self.vocabulary.vectors.features
         return features if rows is None else features[rows], chosen
 
+    @property
+    def keeps_features(self) -> bool:
+        """Whether its features of training images are kept, on disk or in memory."""
+        return bool(self.options.teacher_cache or self.options.mode == "features")
+
+    def stores(self) -> list[tuple[StoredFeatures, Callable[[Tensor], Tensor]]]:
+        """Kept features of each teacher, the first one first, and what makes them of images (B, 3, H, W)."""
+        return [(one.cache, one.encode) for one in self.members if one.cache]
+
     def before_train(self) -> None:
         """Opens the caches, and measures the teachers beside the zero-shot student."""
-        if self.options.teacher_cache:
+        if self.keeps_features:
             pool = Pool.of_task(self.task)
             for one in self.members:
-                one.cache = pool.strong_store(one.teacher, self.options, self.seed, one.counts, repr(one.view or ""))
+                change = repr(one.view) if one.view else ""
+                one.cache = pool.strong_store(one.teacher, self.options, self.seed, one.counts, change)
         if self.options.evaluate_teacher and len(self.members) > 1:
             self.compared = comparison.of_teachers(self.task, self.members, self.mixture, self.precision)
         if self.options.evaluate_teacher and self.task.evaluation_loader is not None:
@@ -138,7 +150,7 @@ class Teaching(Callback):
                 one.cache.finish(self.precision.device)
 
     def state(self) -> dict[str, Any]:
-        if not self.options.teacher_cache:
+        if not self.keeps_features:
             return {}
         first, *others = [dict(one.counts) for one in self.members]
         return {"teacher_images": first} | ({"images_of_other_teachers": others} if others else {})

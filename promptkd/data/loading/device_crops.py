@@ -88,6 +88,13 @@ class CropTransform:
         return Crop(pixels, self._flips and bool(torch.rand(1) < 0.5))
 
 
+def on_device(cfg: CfgNode, images: Tensor | CropBatch, device: torch.device) -> Tensor:
+    """A loader's images on a device: as they are, or crops that are finished there."""
+    if isinstance(images, CropBatch):
+        return finished_views(cfg, images, device)
+    return images.to(device, non_blocking=True)
+
+
 def finished_views(cfg: CfgNode, crops: CropBatch, device: torch.device) -> Tensor:
     """Resizes, mirrors and normalises crops on a device, by the options of INPUT: the model's batch (B, 3, H, W)."""
     mode, views = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION], []
