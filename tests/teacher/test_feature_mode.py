@@ -1,0 +1,196 @@
+"""PromptKD on stored features: the same as on images, without decoding one, for every seed and configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import result
+from tiny_runs import KD, learned, same_bits
+
+from promptkd.data.loading.views import SeededViews
+from promptkd.deploy.classifier import Classifier
+from promptkd.teacher import cache_store
+from trainers.promptkd import PromptKD
+
+OPTION = "TRAINER.PROMPTKD."
+IMAGES = 30
+STORED = {"MODE": "features", "TEACHER_CACHE": "views", "CACHE_VIEWS": 2}
+RIDGE = {"PROJECTOR": "residual", "PROJECTOR_START": "ridge"}
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[int]:
+    """Numbers of the training images that were read."""
+    numbers: list[int] = []
+    read = SeededViews.__getitem__
+
+    def counted(self, index):
+        numbers.append(index)
+        return read(self, index)
+
+    monkeypatch.setattr(SeededViews, "__getitem__", counted)
+    return numbers
+
+
+@pytest.fixture
+def distil(run, clips, tmp_path, decoded) -> Callable[..., tuple[dict, dict]]:
+    """`distil(name, *words, KEY=value)`: results and last weights of a student that is trained in such a folder."""
+
+    def call(name: str, *words: str, epochs: int = 3, seed: int = 1, **options: Any) -> tuple[dict, dict]:
+        decoded.clear()
+        options = {
+            "TEACHER": clips["teacher"],
+            "EVALUATE_TEACHER": "False",
+            "CACHE_DIR": str(tmp_path / "cache"),
+        } | options
+        named = [word for key, value in options.items() for word in (OPTION + key, str(value))]
+        batch = ("DATALOADER.TRAIN_X.BATCH_SIZE", "5", "DATALOADER.TEST.BATCH_SIZE", "8")
+        run("PromptKD", tmp_path / name, *KD, *named, *batch, *words, epochs=epochs, seed=seed)
+        return result(tmp_path / name), {} if "--eval-only" in words else learned(tmp_path / name, epochs)
+
+    return call
+
+
+def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    """To rounding: a feature's last bits depend on the batch that it was computed in."""
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=1e-3, atol=2e-5, msg=name)
+
+
+@pytest.mark.parametrize("more", [{}, {"PROJECT_LAYER": 1, "PROJECTOR_START": "ridge"}], ids=["random", "ridge"])
+def test_it_is_image_mode_with_the_projector_alone(distil, decoded, more):
+    views = 1 if more else 2  # image mode starts from the first view alone
+    alone = {"N_CTX_VISION": 0, "TEACHER_CACHE": "views", "CACHE_VIEWS": views} | more
+    found, expected = distil("images", **alone)
+    assert len(decoded) == IMAGES * (4 if more else 3)
+    fast, weights = distil("features", **{**STORED, **more, "CACHE_VIEWS": views})
+    assert sorted(decoded) == sorted(list(range(IMAGES)) * views)
+    close(expected, weights)
+    assert fast["metrics"]["base"]["images"] == found["metrics"]["base"]["images"]
+    seen = {"views": views, "views_seed": 1, "read": 3 * IMAGES + (IMAGES if more else 0), "computed": views * IMAGES}
+    assert fast["seen"]["stored_features"] == seen
+
+
+def test_other_seeds_and_configurations_decode_nothing(distil, decoded):
+    distil("one", **STORED)
+    for name, words in {
+        "seed": {"seed": 2},
+        "loss": {"KD_WEIGHT": 7, "KD_MEAN": "batch", "EMA": 0.5},
+        "projector": RIDGE,
+        "longer": {"epochs": 5},
+    }.items():
+        found, weights = distil(name, **{**STORED, **words})
+        assert decoded == [] and found["seen"]["stored_features"]["computed"] == 0, name
+        assert found["teacher"]["cache"]["computed"] == 0 and weights
+    distil("views", **STORED, VIEWS_SEED=2)
+    assert len(decoded) == 2 * IMAGES
+
+
+def test_memory_is_as_good_as_a_disk_and_leaves_nothing(distil, decoded, tmp_path):
+    _, expected = distil("disk", **STORED)
+    found, weights = distil("memory", **{**STORED, "TEACHER_CACHE": ""}, CACHE_DIR=str(tmp_path / "none"))
+    assert same_bits(weights, expected) and len(decoded) == 2 * IMAGES and not (tmp_path / "none").exists()
+    disk, memory = (result(tmp_path / name)["config_hash"] for name in ("disk", "memory"))
+    assert disk == memory and OPTION + "CACHE_VIEWS" in found["settings"]
+
+
+def test_on_the_device_and_in_parts(distil):
+    """Crops are finished on the device while features are stored; a step in parts reads rows."""
+    _, one = distil("one", "INPUT.ON_DEVICE", "True", "TRAIN.ACCUMULATE", "2", **STORED, PROJECT_LAYER=1)
+    _, other = distil("other", "INPUT.ON_DEVICE", "True", **STORED, PROJECT_LAYER=1)
+    close(one, other)
+
+
+@pytest.mark.parametrize("kept", ["views", ""], ids=["disk", "memory"])
+def test_a_resumed_run_equals_an_unbroken_one(distil, monkeypatch, kept):
+    options = {**STORED, **RIDGE, "TEACHER_CACHE": kept, "EMA": 0.8}
+    _, expected = distil("whole", **options)
+    steps, step = iter(range(100)), PromptKD.forward_backward
+
+    def stop(self, batch):
+        if next(steps) == 8:  # of 6 in an epoch
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(PromptKD, "forward_backward", stop)
+        distil("broken", **options)
+    assert same_bits(distil("broken", **options)[1], expected)
+
+
+def test_what_is_missing_or_damaged_is_made_anew(distil, decoded, tmp_path, capsys):
+    _, expected = distil("one", **STORED)
+    view = min((tmp_path / "cache").glob("*/view-0001*"))
+    content = bytearray(view.read_bytes())
+    content[-1] ^= 1
+    view.write_bytes(content)
+    close(distil("two", **STORED)[1], expected)
+    assert decoded == [IMAGES - 1]
+    assert f"{view} has damaged rows" in capsys.readouterr().out
+
+
+def test_the_student_is_a_projector_and_is_deployed(distil, tmp_path):
+    found, weights = distil("run", **STORED, **RIDGE)
+    assert all(name.startswith("projector.") for name in weights)
+    assert Classifier(tmp_path / "run").model.spec.n_vision == 0
+    words = ("--eval-only", "MODEL_DIR", str(tmp_path / "run"))
+    assert distil("again", *words, **STORED, **RIDGE)[0]["metrics"] == found["metrics"]
+
+
+def test_prompts_join_a_projector_that_was_learned_alone(distil, tmp_path, capsys):
+    _, alone = distil("alone", **STORED, **RIDGE)
+    start = tmp_path / "alone" / "VLPromptLearner" / "model.pth.tar-3"
+    capsys.readouterr()
+    _, joined = distil(
+        "joined", "MODEL.INIT_WEIGHTS", str(start), "OPTIM.LR", "1e-9", "OPTIM.WARMUP_EPOCH", "0", **RIDGE
+    )
+    said = capsys.readouterr().out
+    assert f"{start} has no visual prompts: 2 join at random" in said
+    assert "PROJECTOR_START (command line): MODEL.INIT_WEIGHTS starts the projector" in said
+    weight = "projector.linear.weight"
+    torch.testing.assert_close(joined[weight], alone[weight], rtol=0, atol=1e-6)
+    assert joined["vision_prompts.1"].std() > 0.01
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"MODE": "feature"}, "choose images, features"),
+        ({"STUDENT_IN_LOOP": True, "TEACHER_CACHE": ""}, "STUDENT_IN_LOOP tunes a teacher on images"),
+        ({"TEACHER_CACHE": "exact"}, "set it to views"),
+        ({"VIEWS_SEED": -1}, "VIEWS_SEED -1"),
+        ({"CACHE_DIR": __file__}, "cannot write to TRAINER.PROMPTKD.CACHE_DIR"),
+        ({"CACHE_GB": 1e-6}, "features of 30 images could not be kept"),
+    ],
+)
+def test_options_that_cannot_be_meant(distil, options, message):
+    with pytest.raises((ValueError, OSError), match=message):
+        distil("run", **{**STORED, **options})
+
+
+def test_prompts_that_are_asked_for_are_named(distil, capsys):
+    distil("run", **STORED, N_CTX_VISION=2, epochs=1)
+    assert "N_CTX_VISION (command line): MODE is features: the projector alone is learned" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="STRICT True: this run does not read"):
+        distil("strict", "STRICT", "True", **STORED, N_CTX_VISION=2)
+
+
+def test_a_full_disk_is_named_before_training(distil, monkeypatch, tmp_path):
+    def full(*args: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache_store.os, "pwrite", full)
+    with pytest.raises(OSError, match="could not be kept"):
+        distil("full", **STORED)
+    assert not list(Path(tmp_path / "full").glob("VLPromptLearner/*"))
+
+
+def test_an_attacked_student_needs_images(run, clips, tmp_path):
+    words = (OPTION + "TEACHER", clips["teacher"], OPTION + "MODE", "features", OPTION + "PREC", "fp32")
+    with pytest.raises(ValueError, match="AdvPromptKD attacks images"):
+        run("AdvPromptKD", tmp_path / "run", *KD, *words)
