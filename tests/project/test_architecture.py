@@ -41,7 +41,7 @@ ARROWS = """
   data        | home files logs texts distributed dassl bounded errors | guests deploy
   results     | home files logs texts bounded |
   engine|home files logs texts distributed model data results dassl exits errors bounded tensors written aliases| guests
-  teacher     | home files logs texts distributed model data results dassl engine bounded tensors |
+  teacher     | home files logs texts distributed model data results dassl engine bounded tensors exits |
   tables      | home files logs texts pages results bounded | deploy
   sweep       | home files logs texts results tables exits bounded written aliases errors | data engine guests host
  deploy|home files logs texts pages results bounded exits errors | model data engine teacher guests dassl tensors tables
