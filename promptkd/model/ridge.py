@@ -27,7 +27,7 @@ class RidgeRegression:
         self._sums = tuple(old + more for old, more in zip(self._sums, new, strict=True)) if self._sums else new
 
     def solve(self, strength: float, total: Callable[[Tensor], Tensor] = lambda value: value) -> tuple[Tensor, Tensor]:
-        """W (E, D) and b (E,) in float64.
+        """W (E, D) and b (E,) in float64; `count` is that of all rows afterwards.
 
         Args:
             strength: above 0.
@@ -39,6 +39,7 @@ class RidgeRegression:
         if not self._sums:
             raise ValueError("a ridge regression of no rows")
         count = total(torch.tensor(float(self.count), dtype=torch.float64, device=self._sums[0].device))
+        self.count = int(count)
         mean_x, mean_y, square, cross = (total(one) / count for one in self._sums)
         covariance = square - torch.outer(mean_x, mean_x)  # (D, D)
         variance = covariance.diagonal().mean()

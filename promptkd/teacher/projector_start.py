@@ -56,7 +56,9 @@ class RidgeStart(Callback):
         weight, bias = regression.solve(self.strength, distributed.add_up)
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
-        log.info("Projector: started by ridge regression (RIDGE %g)", self.strength)
+        log.info(
+            "Projector: started by ridge regression over %s views (RIDGE %g)", f"{regression.count:,}", self.strength
+        )
 
     def state(self) -> dict[str, Any]:
         return {"projector_start": "ridge"}

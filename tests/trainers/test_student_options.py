@@ -73,7 +73,7 @@ def test_a_student_in_closed_form(distil, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(PromptKD, "before_epoch", compare)
     found, weights = distil("ridge", **RIDGE)
     assert len(close) == 30 and sum(close) / 30 > 0.9
-    assert "Projector: started by ridge regression over 30 images (RIDGE 0.1)" in capsys.readouterr().out
+    assert "Projector: started by ridge regression over 30 views (RIDGE 0.1)" in capsys.readouterr().out
     assert found["settings"][OPTION + "RIDGE"] == 0.1 and weights["projector.mlp.3.weight"].any()
     deployed = Classifier(tmp_path / "ridge")
     assert deployed.model.spec.projector == "residual"
