@@ -49,7 +49,7 @@ def result(
         "template": "a photo of a {}.", "shots": 0 if kd else 16, "fewshot_sha256": None, "train_images": 160,
         "unlabelled_images": 160 if kd else 0, "seen": None,
         "foreign": None, "temperature": None, "robustness": None, "corruptions": None, "seed": seed, "epochs": 20,
-        "selection": "last epoch",
+        "selection": "last epoch", "split": "test",
         "eval_only": False, "metrics": metrics, "learned_parameters": 0 if trainer.startswith("Zero") else 9216,
         "train_seconds": 10.0, "train_images_per_second": 16.0, "eval_images_per_second": 30.0,
         "peak_memory_mb": 800.0,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 # What a user may have set that changes what scripts/ do.
 VARIABLES = ("DATA", "OUTPUT", "SHOTS", "SOURCE", "RECIPE", "TEACHER", "KD_WEIGHT", "TEMPLATE", "TEST_DIR")
+VARIABLES += ("METHODS", "IMAGES", "CORRUPTED", "KINDS", "SEVERITIES")
 
 
 def start(place: Path | str, *words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

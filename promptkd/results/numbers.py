@@ -43,15 +43,15 @@ def check_metrics(metrics: Mapping[str, Any]) -> None:
         accuracy = values.get("accuracy") if isinstance(values, dict) else None
         if not isinstance(accuracy, (int, float)) or isinstance(accuracy, bool):
             raise ValueError(f"partial: no accuracy of {group}")
-        if not _is_percentage(accuracy):
+        if not is_percentage(accuracy):
             raise ValueError(f"broken: accuracy of {group} is {bounded.shown(accuracy)}, no percentage")
     if {"base", "new"} <= metrics.keys() and "hm" in metrics:
         hm = harmonic_mean(metrics["base"]["accuracy"], metrics["new"]["accuracy"])
-        if not _is_percentage(metrics["hm"]) or not abs(metrics["hm"] - hm) < 0.01:
+        if not is_percentage(metrics["hm"]) or not abs(metrics["hm"] - hm) < 0.01:
             raise ValueError(f"broken: hm is {bounded.shown(metrics['hm'])}, but that of its base and new is {hm:.2f}")
     for group, values in metrics.items():
         classes = values.get("per_class", {}) if isinstance(values, dict) else {}
-        if not isinstance(classes, dict) or not all(map(_is_percentage, classes.values())):
+        if not isinstance(classes, dict) or not all(map(is_percentage, classes.values())):
             raise ValueError(f"broken: per_class of {group} is no mapping of classes to percentages")
 
 
@@ -59,13 +59,13 @@ def check_teacher(teacher: Mapping[str, Any]) -> None:
     """Refuses a teacher whose accuracies are no percentages."""
     metrics = teacher.get("metrics") or {}
     groups = [value for value in metrics.values() if isinstance(value, dict)] if isinstance(metrics, dict) else [{}]
-    if not all(_is_percentage(group.get("accuracy")) for group in groups):
+    if not all(is_percentage(group.get("accuracy")) for group in groups):
         raise ValueError("broken: teacher.metrics is no mapping of class groups to their accuracies")
     several = teacher.get("teachers", [])
     accuracies = [one.get("accuracy", {}) if isinstance(one, dict) else None for one in several] if isinstance(
         several, list) else [None]  # fmt: skip
     for found in [*accuracies, teacher.get("mixture_accuracy", {})]:
-        if not isinstance(found, dict) or not all(map(_is_percentage, found.values())):
+        if not isinstance(found, dict) or not all(map(is_percentage, found.values())):
             raise ValueError("broken: teacher.teachers is no list of teachers with their accuracies")
 
 
@@ -82,7 +82,7 @@ def check_changed(name: str, measured: Mapping[str, Any]) -> None:
     parts = [*groups.values(), hm] if isinstance(groups, dict) and isinstance(hm, dict) else [None]
     for values in parts:
         percent = [value for name, value in values.items() if name != "images"] if isinstance(values, dict) else [None]
-        if not all(map(_is_percentage, percent)):
+        if not all(map(is_percentage, percent)):
             raise ValueError(f"broken: {name} is no mapping of class groups to percentages")
         if name == "corruptions" and values and "corrupted" not in values:
             raise ValueError("broken: corruptions has a class group without its mean")
@@ -99,7 +99,7 @@ def _check_severities(measured: Mapping[str, Any]) -> None:
         raise ValueError("broken: severities are no numbers from 1 to 5")
     kinds = list(groups.values()) if isinstance(groups, dict) else [None]
     rows = [row for one in kinds for row in (one.values() if isinstance(one, dict) else [None])]
-    whole = [isinstance(row, list) and len(row) == len(severities) and all(map(_is_percentage, row)) for row in rows]
+    whole = [isinstance(row, list) and len(row) == len(severities) and all(map(is_percentage, row)) for row in rows]
     if not all(whole):
         raise ValueError("broken: by_severity has not a percentage for each class group, kind and severity")
 
@@ -111,11 +111,12 @@ def _check_examples(examples: Any) -> None:
     for one in examples:
         if not all(isinstance(one.get(key), str) for key in ("path", "group", "attack", "label", "prediction")):
             raise ValueError("broken: an example lacks a text")
-        if not all(_is_percentage(one.get(key)) for key in ("before", "after")):
+        if not all(is_percentage(one.get(key)) for key in ("before", "after")):
             raise ValueError("broken: an example lacks a probability in percent")
         if not re.fullmatch(PICTURE, str(one.get("picture"))):
             raise ValueError(f"broken: {bounded.shown(one.get('picture'))} is no picture of a run")
 
 
-def _is_percentage(value: Any) -> bool:
+def is_percentage(value: Any) -> bool:
+    """Whether a value is a number from 0 to 100."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 100  # NaN is none

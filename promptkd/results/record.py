@@ -25,6 +25,7 @@ from promptkd.results.numbers import (
     check_temperature,
     harmonic_mean,
     harmonic_means,
+    is_percentage,
 )
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 FILE_NAME = "results.json"
 ASIDE = "results.json.damaged"  # where one goes that could not be read
 FORMAT = 1
+CONFIDENCE = ("ece", "auroc_other_data")  # measures of each class group
 CORRUPTED = "corrupted"  # of the names of what was measured on corrupted images
 # An evaluation does not know these: in the directory of the run that it evaluates, training's stay.
 _OF_TRAINING = ("teacher", "seen", "train_seconds", "train_images_per_second", "eval_only")
@@ -182,6 +184,16 @@ class RunRecord:
             }
         means |= {"hm": harmonic_means(means)}
         return {f"{group}/{CORRUPTED}/{name}": value for group, one in means.items() for name, value in one.items()}
+
+    @property
+    def confidence(self) -> dict[str, float]:
+        """Percentages of each class group that say how far its confidence can be believed: "base/ece", ..."""
+        return {
+            f"{group}/{name}": float(values[name])
+            for group, values in self.measures.items()
+            for name in CONFIDENCE
+            if is_percentage(values.get(name))
+        }
 
 
 def check_result(directory: str | Path, *hashes: str) -> RunRecord | None:

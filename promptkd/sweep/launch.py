@@ -21,6 +21,8 @@ A run that is finished is not run again. One that fails does not stop the others
 that is killed is started again, as in a sweep. Runs go one at a time, and their output is shown; or one on each visible
 GPU (CUDA_VISIBLE_DEVICES), and their progress is shown.
 
+--dry-run anywhere among the words prints the runs and what state they are in, and runs none.
+
 With folder, CLASSES.txt has a class name a line, the default seed is 1 and the default TEACHER zero-shot ViT-L/14 (for
 MODEL.BACKBONE.NAME mini-student, mini-teacher). TEMPLATE ("a histology image of {}.") and TEST_DIR (a folder with a
 folder of labelled test images per class) count too. It ends with where the student and its predictions are.
@@ -48,6 +50,7 @@ from promptkd.sweep.recipes import BENCHMARK, STUDENTS, VARIANTS, dataset_names,
 from promptkd.tables import command as collect
 from promptkd.written import pairs_of
 
+DRY = "--dry-run"
 COMMANDS = ("base2new", "fewshot", "xd_train", "xd_test", "folder")
 
 
@@ -130,7 +133,6 @@ def sweep_jobs(jobs: Sequence[Job]) -> list[Outcome]:
     Raises:
         ValueError: a directory holds another configuration; before any run.
     """
-    jobs = list({job.name: job for job in jobs}.values())  # plans may share a source
     states = states_of(jobs)
     refuse_taken(states, "OUTPUT")
     for job in jobs:
@@ -159,7 +161,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("trainers", help="one method, or several as CoOp,MaPLe")
     parser.add_argument("words", nargs=argparse.REMAINDER, help="data sets, shots (fewshot), seeds, KEY VALUE pairs")
     args = parser.parse_args(argv)
-    of_folder = args.command == "folder"
+    of_folder, dry = args.command == "folder", DRY in args.words
+    args.words = [word for word in args.words if word != DRY]
     plans: list[Plan] = []
     try:
         if of_folder:
@@ -167,6 +170,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             plans = read_words(args.command, args.trainers.split(","), args.words)
             jobs = [job for plan in plans for job in jobs_of(plan)]
+        jobs = list({job.name: job for job in jobs}.values())  # plans may share a source
+        if dry:
+            print(sweep.listing(jobs, states_of(jobs)))
+            return 0
         outcomes = sweep_jobs(jobs)
     except (ValueError, OSError) as error:
         print(f"error: {describe(error)}", file=sys.stderr)

@@ -92,9 +92,12 @@ class Summary:
 
     def by_seed(self, metric: str) -> dict[int, float]:
         """Seed -> percent; "base/pgd10_eps1" is that of base under an attack, "base/corrupted/fog" in fog."""
-        records = [run.record for run in self.runs]
-        values = {one.seed: one.accuracies | one.under_attack | one.under_corruptions for one in records}
-        return {seed: accuracies[metric] for seed, accuracies in values.items() if metric in accuracies}
+        found = {}
+        for one in (run.record for run in self.runs):
+            values = one.accuracies | one.under_attack | one.under_corruptions | one.confidence
+            if metric in values:
+                found[one.seed] = values[metric]
+        return found
 
 
 class Average(Summary):

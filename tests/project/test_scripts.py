@@ -79,6 +79,38 @@ def test_pools_are_four_sweeps_and_a_table(tmp_path):
     assert alone.returncode == 1 and alone.stderr.startswith("error: which data set?")
 
 
+def test_robustness_is_one_command_and_a_table(tmp_path):
+    """All methods with their attacks and corruptions; the interpreter is one that says what it is asked."""
+    echo = tmp_path / "echo"
+    echo.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "${@:2}"\n')
+    echo.chmod(0o755)
+    script = ROOT / "scripts/robust.sh"
+    said = start(tmp_path, "bash", script, "emoji", "4", "TEST.OUTSIDE", "shipped", PYTHON=str(echo), IMAGES="50")
+    every = "ZeroshotCLIP,CoOp,MaPLe,PromptSRC,AdvIVLP,FAP,APD,PromptKD,AdvPromptKD"
+    attacked = ["TEST.ROBUST.ATTACK", "pgd", "TEST.ROBUST.IMAGES", "50"]
+    corrupted = ["TEST.CORRUPT.KINDS", "all", "TEST.CORRUPT.SEVERITIES", "(1, 3, 5)", "TEST.CORRUPT.IMAGES", "60"]
+    words = ["launch", "base2new", every, "emoji", "4", "TEST.OUTSIDE", "shipped", *attacked, *corrupted]
+    assert said.stdout.splitlines() == words, said.stderr
+
+
+@pytest.mark.slow
+def test_robustness_of_a_small_model(tmp_path):
+    """One method on a tree laid out like EuroSAT's: one table has it all."""
+    write_eurosat(tmp_path / "data")
+    places = {"DATA": str(tmp_path / "data"), "OUTPUT": str(tmp_path / "out"), "SHOTS": "2", "PYTHON": sys.executable}
+    small = {"METHODS": "AdvIVLP", "IMAGES": "4", "CORRUPTED": "6", "KINDS": "fog", "SEVERITIES": "(1,)"}
+    words = [ROOT / "scripts/robust.sh", "eurosat", "1", "MODEL.BACKBONE.NAME", "mini-student", "OPTIM.MAX_EPOCH", "1"]
+    listed = output(tmp_path, "bash", *words, "--dry-run", **places, **small)
+    assert listed.splitlines()[-1].endswith("1 missing") and not (tmp_path / "out").exists()
+    said = output(tmp_path, "bash", *words, "USE_CUDA", "False", **places, **small)
+    table = said[said.rindex("accuracy under attack and on corrupted images") :]
+    heads = next(re.split(" {2,}", line.strip()) for line in table.splitlines() if line.startswith("method"))
+    assert heads[3:] == ["clean", "pgd10_eps1", "pgd10_eps4", "uncorrupted", "corrupted", "ECE", "seeds"]
+    rows = [re.split(" {2,}", line.strip()) for line in table.splitlines() if line.startswith("AdvIVLP")]
+    assert [row[2] for row in rows] == ["base", "new", "HM"]
+    assert all(len(row) == 10 for row in rows if row[2] != "HM")
+
+
 def test_every_method_has_its_scripts():
     owed = {f"scripts/{method}/{name}.sh" for method in METHODS for name in list(PROTOCOLS)[:4]}
     folders = {

@@ -126,6 +126,31 @@ def test_a_gallery_keeps_one_image_a_class_those_led_astray_first(tmp_path):
     assert all(0 < one["before"] <= 100 and 0 < one["after"] <= 100 for one in kept)
 
 
+def test_one_table_has_attacks_corruptions_and_calibration(tmp_path):
+    import made_up
+
+    from promptkd.tables.command import collect, text_of
+
+    for trainer, uncorrupted in (("CoOp", 70.0), ("PromptKD", 65.0)):
+        groups = {group: {"images": 9, "clean": 70.0, "pgd10_eps1": 30.0} for group in ("base", "new")}
+        shifted = {group: {"images": 9, "clean": uncorrupted, "corrupted": 50.0, "fog": 50.0} for group in groups}
+        by_severity = {group: {"fog": [50.0]} for group in groups}
+        content = made_up.result(trainer, robustness={"groups": groups})
+        content["corruptions"] = {"severities": [1], "groups": shifted, "by_severity": by_severity}
+        for group, ece in (("base", 4.0), ("new", 11.0)):
+            content["metrics"][group] |= {"ece": ece, "auroc_other_data": 81.5}
+        made_up.write(tmp_path / trainer, content)
+    text = text_of(*collect([str(tmp_path)]), "markdown", compare=False)
+    table = text[text.index("under attack and on") :].splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table if line.startswith("|")]
+    names = ["clean", "pgd10_eps1", "uncorrupted", "corrupted", "ECE", "AUROC", "seeds"]
+    assert cells[0] == ["method", "data set", "learned", "group", *names]
+    assert cells[2][2:] == ["inductive", "base", "70.00", "30.00", "70.00", "50.00", "4.00", "81.50", "1"]
+    assert cells[-1][2:] == ["transductive", "HM", "70.00", "30.00", "65.00", "50.00", "", "", "1"]
+    alone = text_of(*collect([str(tmp_path / "CoOp")]), "markdown")
+    assert "uncorrupted |" not in alone and "learned |" not in alone  # the same images; one kind of methods
+
+
 def test_published_numbers_stand_below_runs_with_their_settings(tmp_path):
     import made_up
 

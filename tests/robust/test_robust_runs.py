@@ -19,7 +19,13 @@ from promptkd.engine.robust.measuring import PixelSpace, accuracies, by_gradient
 ATTACK = ["TEST.ROBUST.ATTACK", "pgd", "TEST.ROBUST.STEPS", "2", "TEST.ROBUST.EPS", "(8,)", "TEST.ROBUST.IMAGES", "8"]
 
 
-@pytest.mark.parametrize(("model", "clean", "small", "large"), [("mini-student", 15, (12, 0.8238), (6, 1.9252))])
+@pytest.mark.parametrize(
+    ("model", "clean", "small", "large"),
+    [
+        ("mini-student", 15, (12, 0.8238), (6, 1.9252)),
+        pytest.param("mini-teacher", 57, (51, 0.5367), (28, 1.4449), marks=pytest.mark.slow),
+    ],
+)
 def test_the_bundled_model_withstands_what_was_measured(tmp_path, model, clean, small, large):
     """100 test images of Emoji, all classes, PGD-10 from zero: counts, and mean cross-entropy after the attack."""
     from promptkd.engine.command import configure, parser
