@@ -7,6 +7,7 @@ from . import (  # noqa: F401  # noqa: F401
     cocoop,
     coop,
     fap,
+    feature_teacher,
     ivlp,
     kdpl,
     kgcoop,

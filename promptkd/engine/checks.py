@@ -48,7 +48,7 @@ def refuse_labels_of_test_images(cfg: CfgNode, trainer: type) -> None:
     """Raises ValueError where a method would learn from the labels of the images that it is tested on."""
     name = cfg.DATASET.NAME
     kind: Any = DATASET_REGISTRY.get(name) if name in DATASET_REGISTRY.registered_names() else None
-    if cfg.EVAL_ONLY or not getattr(trainer, "learns", False) or not hasattr(kind, "tests_training_images"):
+    if cfg.EVAL_ONLY or not hasattr(trainer, "supervision") or not hasattr(kind, "tests_training_images"):
         return
     if kind.tests_training_images(cfg) and trainer.supervision(cfg).labels:  # type: ignore[attr-defined]
         held_out = "DATASET.DOMAIN_TEST held_out splits it; or " if "DOMAIN_TEST" in kind.reads else ""

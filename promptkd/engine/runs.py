@@ -55,6 +55,11 @@ class FinishedRun:
         """The name of its CLIP."""
         return str(self.config.MODEL.BACKBONE.NAME)
 
+    @property
+    def made_vectors(self) -> bool:
+        """Whether its class vectors are what it made, of a frozen CLIP that stays as it was (FeatureTeacher)."""
+        return self.checkpoint is None and not self.trainer.startswith("ZeroshotCLIP")
+
     def model(self, device: torch.device | str = "cpu", *, text: bool = False, precision: str = "fp32") -> PromptedClip:
         """The run's model, frozen.
 
@@ -81,6 +86,8 @@ class FinishedRun:
         model = PromptedClip(clip, self.spec, arithmetic, vectors=vectors, about=about)
         if self.checkpoint is not None:
             checkpoints.load_learned(model.prompts, self.content["state_dict"], self.checkpoint)
+        elif vectors is not None:
+            model.logit_scale = vectors.logit_scale  # a tower may have none of its own
         return model.freeze()
 
 
@@ -103,9 +110,10 @@ def read_run(directory: str | Path, epoch: int | None = None) -> FinishedRun:
         raise ValueError(f"{directory / CONFIGURATION} does not say its CLIP: it has no MODEL.BACKBONE.NAME")
     folder = next((directory / name for name in FOLDERS if (directory / name).is_dir()), None)
     if folder is None:
-        if config.TRAINER.NAME.startswith("ZeroshotCLIP"):
+        nothing = _learned_nothing(directory)
+        if config.TRAINER.NAME.startswith("ZeroshotCLIP") or (nothing and (directory / FILE_NAME).is_file()):
             return FinishedRun(directory, config, None, {}, PromptSpec())
-        if _learned_nothing(directory):
+        if nothing:
             raise FileNotFoundError(
                 f"{directory} is a {config.TRAINER.NAME} run, which learns nothing and leaves no classifier: run it "
                 f"with the new images as its own; {PREDICTIONS} has what it says of those that it had"

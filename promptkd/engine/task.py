@@ -188,6 +188,11 @@ class Task:
         )  # fmt: skip
 
     @property
+    def data_name(self) -> str:
+        """The data set's name in results."""
+        return dataset_name(self.cfg)
+
+    @property
     def labelled(self) -> bool:
         """Whether the data set knows the labels of its training images."""
         return bool(getattr(self.manager.dataset, "labelled", True))

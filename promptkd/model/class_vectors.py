@@ -171,12 +171,25 @@ def scale_of(clip: Clip) -> float:
     return float(clip.logit_scale.detach().float().exp())
 
 
+def has_text(clip: Clip) -> bool:
+    """Whether a model encodes texts: an image tower alone does not."""
+    return hasattr(clip, "encode_text")
+
+
 @torch.no_grad()
 def encode_prompts(clip: Clip, texts: Sequence[str], truncate: bool = False) -> Tensor:
     """Encodes C plain texts as un-normalised features (C, D) float32; in parts, so that memory does not grow with C.
 
     Texts that are too long raise RuntimeError, or are cut with `truncate`.
+
+    Raises:
+        ValueError: the model has no text encoder.
     """
+    if not has_text(clip):
+        raise ValueError(
+            "an image tower without a text encoder knows no class by its name: train FeatureTeacher on it with a few "
+            "labelled images, and take that run (docs/teachers.md)"
+        )
     if not takes_text_prompts(clip):
         tokens = clip.tokenizer(list(texts)).to(clip.logit_scale.device)
         return torch.cat([clip.encode_text(part).float() for part in tokens.split(256)])

@@ -22,6 +22,7 @@ from promptkd.sweep.recipes import (
     SHOTS,
     STUDENTS,
     TAUGHT_HERE,
+    WITHOUT_EPOCHS,
     belongs,
 )
 from promptkd.texts import clipped
@@ -198,7 +199,7 @@ class _Builder:
             return name
         cfg, config_hash = _configure(arguments)
         eval_only = "--eval-only" in extra
-        epochs = 0 if eval_only or trainer in LEARNS_NOTHING else cfg.OPTIM.MAX_EPOCH
+        epochs = 0 if eval_only or trainer in WITHOUT_EPOCHS else cfg.OPTIM.MAX_EPOCH
         moved = "" if eval_only else _moved_from(directory, cfg)
         self.jobs[name] = Job(name, directory, command, config_hash, needs, epochs, eval_only, moved_from=moved)
         return name

@@ -42,6 +42,7 @@ RECIPES: dict[str, dict[str, str]] = {
         "cross": "vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets",
         "dg": "vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets",
     },
+    "FeatureTeacher": {"base2new": "vit_l14"},
     "PromptKD": {
         "base2new": "vit_b16_c2_ep20_batch8_4+4ctx",
         "cross": "vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets",
@@ -86,6 +87,7 @@ DOMAINS = {
 SOURCES_ONLY = ("visda17_synthetic",)  # renderings to learn on, which nobody is tested on
 SHOTS = {"fewshot": (1, 2, 4, 8, 16)}  # where the plan names none; (16,) for the other protocols
 LEARNS_NOTHING = ("ZeroshotCLIP", "ZeroshotCLIP2", "TFUP")  # one run is enough for all seeds and shots
+WITHOUT_EPOCHS = (*LEARNS_NOTHING, "FeatureTeacher")
 STUDENTS = (
     "PromptKD",
     "AdvPromptKD",

@@ -37,7 +37,7 @@ def method_of(record: RunRecord) -> Method:
     if teacher and not name:  # an evaluation knows the class vectors only
         name = str(teacher.get("made_by", "unknown teacher"))
     shots = record.shots if record.shots > 0 else ALL
-    if record.learned_parameters == 0:
+    if record.learned_parameters == 0 and not record.learned_on:
         shots = NOTHING  # whatever few-shot list lay ready
     return Method(
         record.protocol,

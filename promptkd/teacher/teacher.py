@@ -19,6 +19,7 @@ from promptkd.model.spec import PromptSpec
 from promptkd.model.templates import DEFAULT
 from promptkd.model.zoo import load_clip
 from promptkd.results.settings import dataset_name
+from promptkd.teacher.closed_form import completed
 from promptkd.texts import closest
 
 
@@ -51,7 +52,7 @@ def load_teacher(
     """
     path, precision = Path(source), precision or Precision.choose("fp32", torch.device("cpu"))
     if (path / "config.yaml").is_file():
-        teacher = _from_run(path, precision, templates, stored)
+        teacher = _from_run(path, precision, templates, stored, classnames)
     elif path.is_dir() or ".pth" in path.name:  # model.pth.tar-20; any other file is a CLIP
         teacher = _from_published(path, backbone, phrase, precision)
     else:
@@ -88,7 +89,9 @@ def class_note(source: str, classnames: Sequence[str]) -> str:
     )
 
 
-def _from_run(directory: Path, precision: Precision, templates: Sequence[str], stored: bool) -> PromptedClip:
+def _from_run(
+    directory: Path, precision: Precision, templates: Sequence[str], stored: bool, classnames: Sequence[str]
+) -> PromptedClip:
     run = read_run(directory)
     left = ClassVectors.load(directory / FILE_NAME) if stored and not run.spec.any_class else None
     if left is None and run.spec.projector_layers:
@@ -97,9 +100,14 @@ def _from_run(directory: Path, precision: Precision, templates: Sequence[str], s
         raise ValueError(f"{directory} is a {run.trainer} run without class vectors for any class: no teacher")
     about: dict[str, Any] = {"source": str(directory), "backbone": run.backbone, "trainer": run.trainer}
     clip = load_clip(run.backbone)
-    if run.checkpoint is None:
+    if run.checkpoint is None and not run.made_vectors:
         return PromptedClip(clip, run.spec, precision, templates=templates, about=about)
     about |= {"dataset": dataset_name(run.config), "shots": run.config.DATASET.get("NUM_SHOTS")}
+    if run.checkpoint is None:
+        teacher = PromptedClip(clip, run.spec, precision, templates=templates, about=about)
+        teacher.vectors = completed(ClassVectors.load(directory / FILE_NAME).to(teacher.device), teacher, classnames)
+        teacher.logit_scale = teacher.vectors.logit_scale
+        return teacher
     about |= {"checkpoint": run.checkpoint.name, "epoch": run.content.get("epoch")}
     teacher = PromptedClip(clip, run.spec, precision, vectors=left, about=about)
     checkpoints.load_learned(teacher.prompts, run.content["state_dict"], run.checkpoint)

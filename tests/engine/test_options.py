@@ -53,7 +53,7 @@ def test_a_value_that_cannot_be_meant_is_refused(values, message):
 def test_every_option_of_every_method_has_a_meaning():
     kinds = [TRAINER_REGISTRY.get(name) for name in TRAINER_REGISTRY.registered_names()]
     methods = [kind for kind in kinds if hasattr(kind, "Options")]
-    assert len(methods) == 22
+    assert len(methods) == 23
     for kind in methods:
         assert kind.__bases__ == (PromptTrainer,) and PromptTrainer.__bases__ == (TrainerX,), kind
         for entry in fields(kind.Options):

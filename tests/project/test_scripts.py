@@ -18,6 +18,7 @@ METHODS = {
     "advpromptkd": "AdvPromptKD",
     "apd": "APD",
     "fap": "FAP",
+    "featureteacher": "FeatureTeacher",
     "cocoop": "CoCoOp",
     "coop": "CoOp",
     "ivlp": "IVLP",
