@@ -93,7 +93,7 @@ STUDENTS = (
     "AdvPromptKD",
 )  # learn from a teacher; in the few-shot protocol it is the teacher that has few images
 # The bundled models have a recipe of their own for every method, "mini", and are the default on the bundled data sets.
-MINI_DATASETS = ("emoji", "glyphs")
+MINI_DATASETS = ("emoji", "emoji_shifted", "glyphs")
 
 
 def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str = "", shots: int = 0) -> str:

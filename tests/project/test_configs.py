@@ -44,7 +44,7 @@ def test_launcher_knows_only_recipes_that_exist():
     for trainer, by_protocol in recipes.RECIPES.items():
         for name in [*by_protocol.values(), "mini"]:
             assert (ROOT / "configs" / "trainers" / trainer / f"{name}.yaml").is_file(), (trainer, name)
-    for dataset, backbone in (("eurosat", ""), ("emoji", "")):
+    for dataset, backbone in (("eurosat", ""), *((name, "") for name in recipes.MINI_DATASETS)):
         trainer, name = recipes.teacher_recipe(dataset, backbone)
         assert (ROOT / "configs" / "trainers" / trainer / f"{name}.yaml").is_file()
 

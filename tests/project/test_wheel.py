@@ -22,7 +22,7 @@ tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETUP = PROJECT["tool"]["setuptools"]
 FOLDERS = {"promptkd": "promptkd", **SETUP["package-dir"]}  # package -> its folder in the checkout
-NOT_SHIPPED = ("__pycache__/*", "*/__pycache__/*", "*.py", "emoji/*", "glyphs/*", "mini/README.md")
+NOT_SHIPPED = ("__pycache__/*", "*/__pycache__/*", "*.py", "emoji/*", "emoji_shifted/*", "glyphs/*", "mini/README.md")
 pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
@@ -57,7 +57,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     for folder in FOLDERS.values():
-        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "emoji", "glyphs"))
+        shutil.copytree(
+            ROOT / folder,
+            copy / folder,
+            ignore=shutil.ignore_patterns("__pycache__", "emoji", "emoji_shifted", "glyphs"),
+        )
     command = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(built), str(copy)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

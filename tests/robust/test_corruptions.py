@@ -9,8 +9,8 @@ import torch
 from conftest import result
 from tiny_runs import BASE, METHODS
 
+from promptkd.data.corruptions import KINDS, corrupted
 from promptkd.engine.robust.command import main as robust
-from promptkd.engine.robust.corruptions import KINDS, corrupted
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from promptkd.bounded import shown
+from promptkd.data.corruptions import KINDS, corrupted
 from promptkd.engine.robust.attacks import PixelSpace, evaluating
-from promptkd.engine.robust.corruptions import KINDS, corrupted
 from promptkd.engine.robust.measuring import Perturb, accuracies
 from promptkd.engine.robust.samples import loader_of_sample
 from promptkd.engine.task import Task
