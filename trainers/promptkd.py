@@ -20,6 +20,7 @@ from promptkd.engine.callbacks import Callback, MovingMean
 from promptkd.engine.keys import FINAL_MODELS, ON_POOL
 from promptkd.engine.options import DEEPEST, LARGEST_WEIGHT, MOST_TOKENS, option
 from promptkd.engine.task import Supervision
+from promptkd.engine.tune_options import PROMPTS, TuneOptions
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
@@ -32,7 +33,7 @@ from .base import PromptTrainer
 
 
 @dataclass(frozen=True)
-class PromptKDOptions(StudentOptions):
+class PromptKDOptions(TuneOptions, StudentOptions):
     """The published student and its loss; the teacher's options come first, then what is ours of the student's."""
 
     n_ctx_vision: int = option(4, "visual tokens of the student", least=0, most=MOST_TOKENS)
@@ -105,12 +106,14 @@ class PromptKD(PromptTrainer):
     @staticmethod
     def spec(options: Any, shape: ClipShape, classnames: Sequence[str]) -> PromptSpec:
         """Section 3.3: visual prompts, then a projector into the space of the teacher's class vectors."""
+        prompted = options.mode == "images" and options.tune == PROMPTS
         return PromptSpec(
-            n_vision=options.n_ctx_vision if options.mode == "images" else 0,
-            depth_vision=options.prompt_depth_vision if options.mode == "images" else 0,
+            n_vision=options.n_ctx_vision if prompted else 0,
+            depth_vision=options.prompt_depth_vision if prompted else 0,
             projector_layers=options.project_layer,
             projector_dim=shape.target_dim,
             projector=options.projector,
+            **options.tuning,
         )
 
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:

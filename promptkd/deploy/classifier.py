@@ -27,7 +27,8 @@ class Classifier:
         epoch: checkpoint to load; None for the best, else the last.
 
     Attributes:
-        model: the `PromptedClip`.
+        model: the `PromptedClip`; of a student with a tuned encoder with the tuned weights in it.
+        as_learned: the same as the run has it.
         class_vectors: those of the classes among which it chooses.
         preprocessing: from an image to the model's input, described.
         temperature: T, by which logits are divided; 1 where the run fitted none (TEST.TEMPERATURE), or for `epoch`.
@@ -47,6 +48,7 @@ class Classifier:
         from promptkd.deploy.rejection import Rejection
         from promptkd.engine.runs import read_run
         from promptkd.model import saved
+        from promptkd.model.image_side import merged
         from promptkd.results.directory import temperature_of_run
 
         if torch.device(device).type == "cuda" and not torch.cuda.is_available():
@@ -75,6 +77,7 @@ class Classifier:
         if self.model.vectors is None:
             raise FileNotFoundError(f"{directory} has no class vectors: save the model with its class names")
         self.class_vectors = self.model.vectors
+        self.as_learned, self.model = self.model, merged(self.model)
         self.model.logit_scale /= self.temperature
         stored = Rejection.read(directory)
         self.rejection = stored if stored is not None and stored.fits(self.temperature) else None
@@ -87,11 +90,13 @@ class Classifier:
             ValueError: it has no class vectors.
         """
         from promptkd.deploy.preprocessing import Preprocessing
+        from promptkd.model.image_side import merged
 
         if model.vectors is None:
             raise ValueError("the model has no class vectors to classify with")
         self = cls.__new__(cls)
-        self.model, self.class_vectors, self.rejection, self.temperature = model, model.vectors, None, 1.0
+        self.as_learned, self.model = model, merged(model)
+        self.class_vectors, self.rejection, self.temperature = model.vectors, None, 1.0
         self.preprocessing = Preprocessing.of_model(model)
         self._transform = self.preprocessing.tensor
         self.about = {key: str(value) for key, value in model.about.items()}

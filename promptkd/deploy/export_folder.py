@@ -52,7 +52,7 @@ def write(classifier: Classifier, folder: Path, about: Mapping[str, Any], slim: 
     from promptkd.model.class_vectors import FILE_NAME, weights_hash
     from promptkd.model.image_side import image_configuration, image_tensors, learned_for_images
 
-    model = classifier.model
+    model = classifier.as_learned if slim else classifier.model  # whole: tuned weights are in the encoder
     spec, learned = learned_for_images(model)
     templates = classifier.class_vectors.source.get("template", "")
     backbone = str(model.about.get("backbone", ""))

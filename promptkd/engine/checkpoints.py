@@ -43,7 +43,7 @@ _FROZEN = re.compile(
 # Beginnings of the names of learned tensors, ours and published: what a wrapper put in front of them is left out.
 _KNOWN = (
     "ctx", "prompt_learner.", "meta_net.", "vision_prompts.", "text_prompts.", "projector.", "projections.",
-    "image_encoder.", "text_encoder.", "VPT_image_trans.", "compound_prompt", "proj.",
+    "image_encoder.", "text_encoder.", "VPT_image_trans.", "compound_prompt", "proj.", "tower.",
 )  # fmt: skip
 MOST_EPOCHS = 100_000
 # Number of dimensions of a learned tensor, by the beginning of our name for it; others have any.

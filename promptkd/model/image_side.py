@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from promptkd.model.parts import Clip, ImageTower
 from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.spec import PromptSpec
+from promptkd.model.tuning import TunedStudent
 from promptkd.model.zoo import from_state, image_statistics
 from promptkd.tensors import check_tensors
 
@@ -50,6 +52,24 @@ def learned_for_images(model: PromptedClip) -> tuple[PromptSpec, dict[str, Tenso
         if name != "ctx" and not name.startswith("text_prompts.")
     }
     return replace(spec, n_text=0, depth_text=1, phrase="", position="end", n_classes=0, members=0), tensors
+
+
+def merged(model: PromptedClip) -> PromptedClip:
+    """The same model with what it learned of its image encoder's weights in the encoder, frozen.
+
+    A model that tunes no weights is returned as it is.
+    """
+    if not isinstance(model.prompts, TunedStudent):
+        return model
+    clip = copy.copy(model.clip)
+    clip._modules = dict(model.clip._modules)  # a shallow copy shares them
+    clip.visual = model.prompts.merged(model.clip.visual)
+    spec = replace(model.spec, tune="", lora_rank=0, lora_alpha=0.0, lora_modules="")
+    plain = PromptedClip(clip, spec, model.precision, vectors=model.vectors, about=model.about)
+    projector = model.prompts.projector.state_dict()
+    plain.prompts.load_state_dict({f"projector.{name}": value for name, value in projector.items()})
+    plain.logit_scale = model.logit_scale
+    return plain.freeze()
 
 
 def image_configuration(clip: Clip, backbone: str) -> dict[str, Any]:

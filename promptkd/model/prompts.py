@@ -148,6 +148,11 @@ class StudentPrompts(Prompts):
         n_layers: int = 2,
         kind: str = "mlp",
     ) -> None:
+        if n_vision and depth_vision and not takes_visual_prompts(clip):
+            raise ValueError(
+                f"TUNE prompts needs a Vision Transformer, this student's image encoder is a "
+                f"{type(clip.visual).__name__}: set TUNE to projector, norm, lora, last:N or full"
+            )
         super().__init__(clip, n_vision=n_vision, depth_vision=depth_vision)
         self.projector = make_projector(kind, shape_of(clip).embed_dim, teacher_dim, n_layers)
 

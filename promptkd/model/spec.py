@@ -15,6 +15,7 @@ from promptkd.model.ensemble import EnsemblePrompts
 from promptkd.model.image_led import ImageLedPrompts
 from promptkd.model.projector import PROJECTORS
 from promptkd.model.prompts import POSITIONS, Prompts, StudentPrompts
+from promptkd.model.tuning import TunedStudent, is_tune
 
 KINDS = ("prompts", "conditional", "compound", "image_led", "adapters")
 
@@ -35,6 +36,8 @@ class PromptSpec:
         members: contexts of an ensemble (UPL); below 2 there is one.
         projector_layers, projector_dim: linear layers of a student's projector, and the channels that it leads to.
         projector: "mlp": the method's; "residual": a linear map, and the method's beside it.
+        tune: what of a student's image encoder learns: "" nothing, "norm", "last:N", "full" or "lora".
+        lora_rank, lora_alpha, lora_modules: of LoRA; the ends of its layers' names, joined by commas, "" for all.
     """
 
     kind: str = "prompts"
@@ -49,6 +52,10 @@ class PromptSpec:
     projector_layers: int = 0
     projector_dim: int = 0
     projector: str = "mlp"
+    tune: str = ""
+    lora_rank: int = 0
+    lora_alpha: float = 0.0
+    lora_modules: str = ""
 
     @property
     def any_class(self) -> bool:
@@ -71,9 +78,14 @@ class PromptSpec:
             return AdapterPrompts(clip, self.n_classes)
         if self.members > 1:
             return EnsemblePrompts(clip, self.n_text, self.members, self.position)
+        if self.tune:
+            modules = tuple(self.lora_modules.split(",")) if self.lora_modules else ()
+            lora = (self.lora_rank, self.lora_alpha, modules)
+            projector = (self.projector_dim, self.projector_layers, self.projector)
+            return TunedStudent(clip, *projector, self.tune, *lora)
         if self.projector_layers:
-            projector = (self.projector_layers, self.projector)
-            return StudentPrompts(clip, self.projector_dim, self.n_vision, self.depth_vision, *projector)
+            visual = (self.n_vision, self.depth_vision, self.projector_layers, self.projector)
+            return StudentPrompts(clip, self.projector_dim, *visual)
         sizes = (self.n_text, self.depth_text, self.n_vision, self.depth_vision)
         return Prompts(clip, *sizes, self.phrase, self.n_classes, self.position)
 
@@ -94,13 +106,15 @@ class PromptSpec:
         for name, value in entries.items():
             if name not in known:
                 raise ValueError(f"a spec has no field {str(name)[:80]!r}; it has {', '.join(known)}")
-            if type(value) is not type(known[name]) or (isinstance(value, int) and not 0 <= value <= 100_000):
+            if type(value) is not type(known[name]) or (isinstance(value, int | float) and not 0 <= value <= 100_000):
                 raise ValueError(f"{name} of a spec is {repr(value)[:80]}: give a {type(known[name]).__name__}")
         spec = cls(**entries)
         if spec.kind not in KINDS or spec.position not in POSITIONS:
             raise ValueError(f"no prompts of kind {spec.kind[:40]!r} with the class name at the {spec.position[:40]!r}")
         if spec.projector not in PROJECTORS:
             raise ValueError(f"no projector {spec.projector[:40]!r}: give {' or '.join(PROJECTORS)}")
+        if spec.tune and not (is_tune(spec.tune) and spec.projector_layers and (spec.lora_rank or spec.tune != "lora")):
+            raise ValueError(f"a spec that tunes {spec.tune[:40]!r} with {spec.projector_layers} layers of a projector")
         return spec
 
     @classmethod
@@ -138,6 +152,7 @@ class PromptSpec:
             projector_layers=len(linear),
             projector_dim=len(linear[-1]) if linear else 0,
             projector="residual" if residual else "mlp",
+            lora_rank=next((len(value) for name, value in learned.items() if name.endswith("lora_A.weight")), 0),
         )
 
     def check(self, learned: Mapping[str, Tensor]) -> None:
@@ -150,7 +165,7 @@ class PromptSpec:
             ValueError: a size differs; the message has both.
         """
         tensors = PromptSpec.of_tensors(learned)
-        for name in ("n_text", "n_vision", "n_classes", "projector", "projector_layers", "projector_dim"):
+        for name in ("n_text", "n_vision", "n_classes", "projector", "projector_layers", "projector_dim", "lora_rank"):
             wanted, given = getattr(self, name), getattr(tensors, name)
             wanted = 0 if name == "n_vision" and not self.depth_vision else wanted  # nothing is learned of them
             wanted = self.members if name == "n_classes" and self.members > 1 else wanted  # contexts, too

@@ -112,6 +112,9 @@ def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str
     check(trainer, list(RECIPES), "method")
     check(protocol, list(PROTOCOLS), "protocol")
     check(dataset, [one for name in dataset_names() for one in with_domains(name)], "data set")
+    special = backbone.replace("-", "_")  # mini_resnet, of a bundled model that the method's own recipe does not suit
+    if backbone.startswith("mini-") and (CONFIGS / "trainers" / trainer / f"{special}.yaml").is_file():
+        return special
     if backbone.startswith("mini-") or (not backbone and dataset in MINI_DATASETS):
         return "mini"
     names = RECIPES[trainer]

@@ -33,6 +33,8 @@ def write(run: Path, target: Path, epoch: int | None = None) -> Path:
         raise ValueError(f"{source.trainer} was written for upstream: its checkpoints have the published names already")
     if source.spec.projector_layers and source.spec.projector != "mlp":
         raise ValueError(f"the published code has no {source.spec.projector} projector: choose another --format")
+    if source.spec.tune:
+        raise ValueError(f"the published code knows no student with TUNE {source.spec.tune}: export another format")
     folder, content = source.checkpoint.parent.name, source.content
     if content.get("epoch") is None:  # it names the file; read_checkpoint has made sure that it is a whole number
         raise ValueError(f"{source.checkpoint} does not say its epoch: export another with --epoch")
