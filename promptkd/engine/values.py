@@ -76,12 +76,13 @@ def _text(value: Any, path: bool) -> str:
 
 
 def expanded_name(text: str) -> str:
-    """A path, or a name that ends in one (architecture:FILE, local-dir:FOLDER), with ~ as the home folder.
+    """A path, or a name that ends in one (architecture:FILE, timm:NAME:FILE), with ~ as the home folder.
 
     Raises:
         ValueError: there is no such home folder.
     """
-    front, colon, file = text.partition(":")
+    front, colon, file = text.partition(":~")
+    file = f"~{file}" if colon else ""
     if colon and file.startswith("~"):
         return f"{front}:{expanded(file)}"
     return str(expanded(text))

@@ -20,6 +20,7 @@ from promptkd.home import ROOT
 from promptkd.model.clip_config import is_plain, read_config
 from promptkd.model.open_clip_names import from_open_clip
 from promptkd.model.parts import Clip
+from promptkd.model.timm_names import TIMM, from_timm
 from promptkd.model.weights import check_values, read_state
 from promptkd.texts import clipped, closest
 
@@ -53,8 +54,8 @@ def load_clip(name: str, text: bool = True) -> Clip:
 
     Args:
         name: OpenAI's name ("ViT-B/16"), a bundled one ("mini-student"), open_clip's "architecture:pretrained" where
-            pretrained is a tag or a file, "hf-hub:org/model", or a file (OpenAI's archive or state dict; safetensors
-            with an open_clip_config.json, or a .json of its own name, beside it).
+            pretrained is a tag or a file, "hf-hub:org/model", "timm:NAME" (no text encoder), or a file (OpenAI's
+            archive or state dict; safetensors with an open_clip_config.json, or a .json of its own name, beside it).
         text: whether the text encoder is loaded; a student that is only evaluated or served does without.
 
     Raises:
@@ -67,6 +68,8 @@ def load_clip(name: str, text: bool = True) -> Clip:
         model = _from_file(fetch(get_pretrained_url(OPENAI[name], "openai")), text)
     elif Path(name).is_file():
         model = _from_file(Path(name), text)
+    elif name.startswith(TIMM):
+        model = from_timm(name)
     elif name.startswith("hf-hub:") or name.partition(":")[0].replace("/", "-") in open_clip.list_models():
         model = from_open_clip(name)
     else:
@@ -74,7 +77,8 @@ def load_clip(name: str, text: bool = True) -> Clip:
         raise ValueError(
             f"no CLIP model {shown(name)}"
             + (f"; closest: {close!r}" if close else "")
-            + f". Choose one of {', '.join(available_models())}, open_clip's architecture:tag, hf-hub:... or a file"
+            + f". Choose one of {', '.join(available_models())}, open_clip's architecture:tag, hf-hub:..., timm:... or "
+            "a file"
         )
     if not text:
         for part in _TEXT_PARTS:

@@ -17,6 +17,7 @@ from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.spec import PromptSpec
 from promptkd.model.templates import DEFAULT
+from promptkd.model.timm_names import TIMM
 from promptkd.model.zoo import load_clip
 from promptkd.results.settings import dataset_name
 from promptkd.teacher.closed_form import completed
@@ -50,6 +51,11 @@ def load_teacher(
         FileNotFoundError: the directory holds no checkpoint.
         ValueError: the checkpoint is of another backbone or method, or has no vector of a class.
     """
+    if source.startswith(TIMM):
+        raise ValueError(
+            f"teacher {source!r} is an image tower without a text encoder: it knows no class by its name. Train "
+            "FeatureTeacher on it with a few labelled images, and give that run as the teacher (docs/teachers.md)"
+        )
     path, precision = Path(source), precision or Precision.choose("fp32", torch.device("cpu"))
     if (path / "config.yaml").is_file():
         teacher = _from_run(path, precision, templates, stored, classnames)

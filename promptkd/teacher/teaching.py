@@ -16,7 +16,7 @@ from promptkd.engine.batch import Batch
 from promptkd.engine.callbacks import Callback
 from promptkd.engine.evaluator import Evaluator
 from promptkd.engine.task import Task
-from promptkd.model.class_vectors import FILE_NAME, ClassVectors
+from promptkd.model.class_vectors import FILE_NAME, ClassVectors, has_text
 from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.spec import PromptSpec
@@ -179,14 +179,21 @@ class Teaching(Callback):
         return described | (self.metrics or {}) | ({"cache": images[0]} if images else {})
 
     def _evaluate(self) -> dict[str, Any]:
-        """Accuracy of the teacher and of the zero-shot student; warns where the teacher is worse."""
+        """Accuracy of the teacher and of the zero-shot student; warns where the teacher is worse.
+
+        A student without a text encoder is nothing without its teacher.
+        """
         evaluator, backbone = Evaluator(self.task, self.precision), self.cfg.MODEL.BACKBONE.NAME
         teacher = evaluator.evaluate(self.classify)
+        key = "hm" if "hm" in teacher else next(iter(teacher))
+        clip = load_clip(backbone)
+        if not has_text(clip):
+            log.info("Teacher: %s %.2f %%", key, teacher[key] if key == "hm" else teacher[key]["accuracy"])
+            return {"metrics": teacher}
         about = {"backbone": backbone, "trainer": "ZeroshotCLIP"}
         template = [self.task.template]
-        student = PromptedClip(load_clip(backbone), PromptSpec(), self.precision, templates=template, about=about)
+        student = PromptedClip(clip, PromptSpec(), self.precision, templates=template, about=about)
         zero_shot = evaluator.evaluate(student.classifier(self.task.all_classnames))
-        key = "hm" if "hm" in teacher else next(iter(teacher))
         pair = [found[key] if key == "hm" else found[key]["accuracy"] for found in (teacher, zero_shot)]
         log.info("Teacher: %s %.2f %%; zero-shot student: %.2f %%", key, *pair)
         if pair[0] < pair[1]:
