@@ -48,7 +48,7 @@ class Confidence:
             "ece" in percent (Guo et al., arXiv 1706.04599, equation 3, 15 bins); "brier", the mean squared distance of
             probabilities and label (0 to 2; Brier, 1950); and where images of other classes were seen "auroc_outside"
             in percent: how often one of them has a lower highest probability than one of the group's (50: chance);
-            and where images of another data set were, "auroc_other_data" and the number of "other_images".
+            and where images of another data set were, "auroc_other_data".
         """
         if not self._confidences:
             return {}
@@ -57,7 +57,7 @@ class Confidence:
         if self._outside:
             found["auroc_outside"] = self._auroc(self._outside)
         if self._other_data:
-            found |= {"auroc_other_data": self._auroc(self._other_data), "other_images": len(self._other_data)}
+            found["auroc_other_data"] = self._auroc(self._other_data)
         return found
 
     def _auroc(self, others: list[float]) -> float:

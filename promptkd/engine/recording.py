@@ -101,6 +101,7 @@ def describe(
         split=cfg.TEST.SPLIT,
         eval_only=cfg.EVAL_ONLY,
         metrics=metrics,
+        other_data=task.other_data,
         temperature=temperature,
         robustness=(changed or {}).get("robustness"),
         corruptions=(changed or {}).get("corruptions"),

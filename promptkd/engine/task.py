@@ -128,6 +128,13 @@ class Task:
             )
         return task
 
+    @property
+    def other_data(self) -> dict[str, Any] | None:
+        """What the images of TEST.OUTSIDE are, for results; None for none."""
+        if self.outside_loader is None:
+            return None
+        return {"source": self.cfg.TEST.OUTSIDE, "images": len(self.outside_loader.dataset)}
+
     def change_pool(self, change: PoolChange) -> None:
         """Makes a pool train that is not the benchmark's; raises what `PoolChange.apply` does."""
         items = self.train_loader.dataset.data_source

@@ -231,6 +231,13 @@ class Training:
         classify = (self.classifier or self.model.classifier)(self.task.all_classnames)
         return measure_changed(cfg, self.task, self.model, classify)
 
+    def against_other_data(self) -> dict[str, dict[str, Any]]:
+        """Class group -> how well its confidence tells the images of TEST.OUTSIDE; see `Confidence`."""
+        self.model.prompts.eval()
+        classify = (self.classifier or self.model.classifier)(self.task.all_classnames)
+        found = self.evaluation.evaluate(classify, outside=self.task.outside_loader)
+        return {group: {"auroc_other_data": found[group]["auroc_other_data"]} for group in self.task.groups}
+
     def results(
         self, teacher: dict[str, Any] | None = None, seen: Callable[[], dict[str, Any] | None] = lambda: None
     ) -> float | None:

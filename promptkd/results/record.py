@@ -66,6 +66,7 @@ class RunRecord:
     split: str = "test"  # "val": the numbers are of validation images, and in no table with those of test images
     eval_only: bool
     metrics: dict[str, Any]  # class group -> accuracy, macro_f1, ..., per_class; "hm" -> harmonic mean of base and new
+    other_data: dict[str, Any] | None = None  # images of other things, of auroc_other_data: "source", "images"
     temperature: dict[str, Any] | None = None  # fitted on validation images: "value", and what it changed
     robustness: dict[str, Any] | None = None  # accuracy under attack: the attack, class group -> accuracies, "hm"
     corruptions: dict[str, Any] | None = None  # accuracy on corrupted images: class group -> accuracies, "hm"

@@ -12,6 +12,7 @@ from PIL import Image
 from tiny_runs import BASE, METHODS
 
 from promptkd.engine.confidence import Confidence, fit_temperature
+from promptkd.engine.robust.command import main as robust
 
 
 def test_measures_are_those_of_naive_loops():
@@ -59,7 +60,7 @@ def test_images_of_another_data_set_are_told_by_their_confidence():
     inside, outside = (each.softmax(-1).amax(-1).tolist() for each in (logits, others))
     pairs = sum((a > b) + 0.5 * (a == b) for a in inside for b in outside)
     measures = found.measures()
-    assert measures["auroc_other_data"] == pytest.approx(100 * pairs / 600) and measures["other_images"] == 20
+    assert measures["auroc_other_data"] == pytest.approx(100 * pairs / 600)
     assert "auroc_outside" not in measures
 
 
@@ -71,7 +72,17 @@ def test_a_run_is_measured_against_a_folder(run, tmp_path: Path, capsys):
     run("CoOp", tmp_path / "run", *words, "TEST.OUTSIDE", str(tmp_path / "others"))
     metrics = result(tmp_path / "run")["metrics"]
     for group in ("base", "new"):
-        assert metrics[group]["other_images"] == 5 and 0 <= metrics[group]["auroc_other_data"] <= 100
+        assert 0 <= metrics[group]["auroc_other_data"] <= 100
+    assert result(tmp_path / "run")["other_data"] == {"source": str(tmp_path / "others"), "images": 5}
+    # a finished run is measured later, to the same numbers
+    run("CoOp", tmp_path / "later", *words)
+    before = result(tmp_path / "later")
+    assert robust([str(tmp_path / "later"), "--against", str(tmp_path / "others")]) == 0
+    after = result(tmp_path / "later")
+    assert after["metrics"] == metrics and after["robustness"] is None and after["other_data"]["images"] == 5
+    assert {**after, "metrics": None, "other_data": None} == {**before, "metrics": None}
+    assert robust([str(tmp_path / "later"), "--against", "nothing"]) == 1
+    assert "TEST.OUTSIDE nothing: no folder" in capsys.readouterr().err
     for wrong, message in (
         ("shipped", "ships none"),
         ("Pet", "no folder, and no data set 'Pet'"),
@@ -88,8 +99,9 @@ def test_emoji_ships_images_of_other_things(tmp_path: Path):
     words = ["--root", str(tmp_path), "--trainer", "ZeroshotCLIP", "--dataset-config-file"]
     words += ["configs/datasets/emoji.yaml", "--config-file", "configs/trainers/ZeroshotCLIP/mini.yaml"]
     main([*words, "--output-dir", str(tmp_path / "run"), "TEST.OUTSIDE", "shipped"])
-    found = result(tmp_path / "run")["metrics"]["all"]
-    assert found["images"] == 405 and found["other_images"] == 337 and 50 < found["auroc_other_data"] < 100
+    found = result(tmp_path / "run")
+    assert found["other_data"] == {"source": "shipped", "images": 337}
+    assert found["metrics"]["all"]["images"] == 405 and 50 < found["metrics"]["all"]["auroc_other_data"] < 100
 
 
 def test_a_run_records_them(run, tmp_path: Path):

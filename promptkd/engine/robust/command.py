@@ -2,8 +2,10 @@
 
     promptkd robust RUN [--root DATA] [--attack pgd] [--eps 1 4] [--steps 10] [--images 1000] [--check]
     promptkd robust RUN --corrupt all
+    promptkd robust RUN --against DATA
 
-The run's results.json gets the fields `robustness` and `corruptions`; everything else in it stays. Radii are in 1/255.
+The run's results.json gets the fields `robustness` and `corruptions`, and of --against `auroc_other_data` in `metrics`;
+everything else in it stays. Radii are in 1/255.
 An attack takes `steps` passes with gradients over each image: --images 200 gives a first look. docs/robustness.md says
 more.
 """
@@ -38,13 +40,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--images", help="of each class group, class-balanced; 0: all")
     p.add_argument("--corrupt", nargs="+", metavar="KIND", help="measure corrupted images too: all, or kinds")
     p.add_argument("--severities", nargs="+", metavar="N", help="1 to 5, of --corrupt")
+    p.add_argument("--against", default="", metavar="DATA", help="images of other things to be told: see TEST.OUTSIDE")
     p.add_argument("--check", action="store_true", help="measure also what shows masked gradients")
     return p
 
 
 def pairs(args: argparse.Namespace) -> list[str]:
     """The flags as KEY VALUE words of train.py."""
-    attack = args.attack or ("none" if args.corrupt else "pgd")
+    attack = args.attack or ("none" if args.corrupt or args.against else "pgd")
     given = {
         "ROBUST.ATTACK": "" if attack == "none" else attack,
         "ROBUST.EPS": f"({', '.join(args.eps)},)" if args.eps else None,
@@ -53,6 +56,7 @@ def pairs(args: argparse.Namespace) -> list[str]:
         "ROBUST.IMAGES": args.images,
         "ROBUST.RANDOM_START": "True" if args.random_start else None,
         "ROBUST.CHECK": "True" if args.check else None,
+        "OUTSIDE": args.against,
         "CORRUPT.KINDS": ",".join(args.corrupt) if args.corrupt else None,
         "CORRUPT.SEVERITIES": f"({', '.join(args.severities)},)" if args.severities else None,
         "CORRUPT.IMAGES": args.images if args.corrupt else None,
@@ -77,7 +81,7 @@ def measure(args: argparse.Namespace) -> Path:
     if not (run / CONFIGURATION).is_file():
         raise FileNotFoundError(f"{run} holds no run: there is no {CONFIGURATION}")
     if args.attack not in ("", "pgd", "autoattack", "none"):
-        raise ValueError(f"--attack {args.attack!r}: choose pgd or autoattack, or none with --corrupt")
+        raise ValueError(f"--attack {args.attack!r}: choose pgd or autoattack, or none")
     before = record.RunRecord.read(run / record.FILE_NAME)
     words = [
         "--config-file",
@@ -102,10 +106,19 @@ def measure(args: argparse.Namespace) -> Path:
         measured = trainer.training.on_changed_images(cfg)
         for found in measured.values():
             log.info("%s", table_of_changed(found))
+        if args.against:
+            told = trainer.training.against_other_data()
+            log.info("Told from %s by confidence, AUROC in percent: %s", args.against, _shown(told))
+            measured["other_data"] = trainer.task.other_data
+            measured["metrics"] = before.metrics | {group: before.metrics[group] | told[group] for group in told}
         path = run / record.FILE_NAME
         if distributed.is_main():
             log.info("Results: %s", replace(before, **measured).write(run))
         return path
+
+
+def _shown(told: dict[str, dict[str, Any]]) -> str:
+    return ", ".join(f"{group} {values['auroc_other_data']:.2f}" for group, values in told.items())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
