@@ -18,7 +18,7 @@ _WITHOUT_EFFECT = {
     "TRAINER.PROMPTKD.CACHE_GB",
 }  # fmt: skip
 # Options that came later -> the value by which a run is as before.
-_AS_IT_WAS = {"TEST.OUTSIDE": "", "TRAINER.APD.TEACHER_NAME": "",
+_AS_IT_WAS = {"TEST.OUTSIDE": "", "TRAINER.APD.TEACHER_NAME": "", "TRAINER.PROMPTKD.TUNE": "prompts",
               "POOL.IMBALANCE": 1.0, "POOL.DROP_CLASSES": 0, "POOL.FOREIGN_SHARE": 0.0,
               "TRAINER.PROMPTKD.CLASS_AGNOSTIC": False, "TRAINER.PROMPTKD.STUDENT_IN_LOOP": False,
               "TEST.ROBUST.ATTACK": "", "TEST.CORRUPT.KINDS": "", "TEST.TEMPERATURE": False,
@@ -29,6 +29,7 @@ _AS_IT_WAS = {"TEST.OUTSIDE": "", "TRAINER.APD.TEACHER_NAME": "",
 # Option -> others that say nothing where it is off.
 _SWITCHED = {"TRAINER.PROMPTKD.STUDENT_IN_LOOP": tuple(f"TRAINER.PROMPTKD.LOOP_{name}"
                                                        for name in ("LR", "COEF", "FLOOR", "PULL")),
+             "TRAINER.PROMPTKD.TUNE": tuple(f"TRAINER.PROMPTKD.LORA_{name}" for name in ("RANK", "ALPHA", "MODULES")),
              "TRAINER.PROMPTKD.TEACHERS": ("TRAINER.PROMPTKD.TEACHER_MIX", "TRAINER.PROMPTKD.TEACHER_WEIGHTS"),
              "TEST.ROBUST.ATTACK": tuple(f"TEST.ROBUST.{name}" for name in (
                  "EPS", "STEPS", "ALPHA", "RANDOM_START", "IMAGES", "CHECK")),
