@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     labels = torch.arange(args.batch, device=device) % args.classes
     losses = steps(model, names, args.steps)
     works = {str(count): training_step(loss, model.prompts, images, labels) for count, loss in losses.items()}
-    times = take_turns(works, device, torch.float32, args.repeats, 120)
+    times = take_turns(works, device, args.repeats, 120, torch.float32)
     base, each = operations(works["0"]), needed(model, images, labels, names)
     rows = []
     for count in losses:

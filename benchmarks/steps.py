@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from benchmarks.ours import METHODS, SIZES, Bench, Method
 from benchmarks.timing import kept_bytes, operations, seconds_of, take_turns
 from promptkd.files import write_json
+from promptkd.model.allocation import keep_freed_memory
 from promptkd.model.memory import free_memory
 from promptkd.model.prompting import shape_of
 
@@ -102,7 +103,7 @@ def compare(
     sides = {"ours": method.ours[0]} | ({} if why else {"published": method.published[0]})
     works = {side: training_step(loss, method.prompts, *batch) for side, loss in sides.items()}
     device = batch[0].device
-    times = take_turns(works, device, dtype, args.repeats, args.limit_seconds)
+    times = take_turns(works, device, args.repeats, args.limit_seconds, dtype)
     row: dict[str, Any] = {"published": why, "rate": times.rate} | times.seconds
     values: dict[str, float] = {}
 
@@ -149,7 +150,7 @@ def compare_evaluation(method: Method, images: Tensor, args: argparse.Namespace,
     first = seconds_of(works["ours"], device)  # makes the class vectors
     if not args.ours_only:
         works["published"] = evaluation(method.published[1], images)
-    times = take_turns(works, device, dtype, args.repeats, args.limit_seconds)
+    times = take_turns(works, device, args.repeats, args.limit_seconds, dtype)
     row: dict[str, Any] = {"published": "not timed", "rate": times.rate}
     row |= {side: count * seconds for side, seconds in times.seconds.items()}
     row |= {f"{side}_repeats": number for side, number in times.repeats.items()}
@@ -208,6 +209,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: --device cuda, but PyTorch sees no GPU here; leave it out", file=sys.stderr)
         return 1
     args.limit_gb = args.limit_gb or 0.7 * (free_memory(device) or 2**34) / 2**30
+    if device.type == "cpu":
+        keep_freed_memory()  # as a run does; the published side gains by it, too
     bench = Bench(args.sizes, device, args.precision, args.backbone)
     model = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     where = {"device": model, "threads": torch.get_num_threads(), "torch": torch.__version__}

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,38 +24,50 @@ class Times:
     Attributes:
         seconds: the median of each work.
         repeats: how many runs it is the median of.
-        rate: floating-point operations per second of a large matrix product.
+        rates: type -> floating-point operations per second of a large matrix product in it.
     """
 
     seconds: dict[str, float]
     repeats: dict[str, int]
-    rate: float
+    rates: dict[torch.dtype, float]
+
+    @property
+    def rate(self) -> float:
+        """That of the first type."""
+        return next(iter(self.rates.values()))
 
 
 def take_turns(
-    works: Mapping[str, Callable[[], Any]], device: torch.device, dtype: torch.dtype, repeats: int, limit: float
+    works: Mapping[str, Callable[[], Any]], device: torch.device, repeats: int, limit: float, *dtypes: torch.dtype
 ) -> Times:
-    """Times some works in turn, after a warm-up each, and a matrix product of `dtype` beside them.
+    """Times some works in turn, after a warm-up each, and matrix products of `dtypes` beside them.
 
     They take turns so that a machine that is slower for a while is so for all of them: their ratios stay. The warm-up
     of a work that takes longer than `limit` seconds is its only run.
     """
     n = SIDE["cpu" if device.type == "cpu" else "gpu"]
-    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
-    rates: list[float] = []
+    pairs = {dtype: tuple(torch.randn(n, n, device=device, dtype=dtype) for _ in range(2)) for dtype in dtypes}
+    rates: dict[torch.dtype, list[float]] = {dtype: [] for dtype in dtypes}
+
+    def multiply() -> None:
+        for dtype, (a, b) in pairs.items():
+            rates[dtype] += [2 * n**3 / seconds_of(partial(torch.mm, a, b), device) for _ in range(3)]
+
     runs: dict[str, list[float]] = {}
     for name, work in works.items():
         first = seconds_of(work, device)
         runs[name] = [first] if first > limit else []
     waiting = [name for name in works if not runs[name]]
-    seconds_of(lambda: a @ b, device)
+    for a, b in pairs.values():
+        seconds_of(partial(torch.mm, a, b), device)
     for _ in range(max(repeats, 1)):
         for name in waiting:
-            rates += [2 * n**3 / seconds_of(lambda: a @ b, device) for _ in range(3)]
+            multiply()
             runs[name].append(seconds_of(works[name], device))
-        rates += [2 * n**3 / seconds_of(lambda: a @ b, device) for _ in range(3)]
+        multiply()
     seconds = {name: statistics.median(times) for name, times in runs.items()}
-    return Times(seconds, {name: len(times) for name, times in runs.items()}, statistics.median(rates))
+    lengths = {name: len(times) for name, times in runs.items()}
+    return Times(seconds, lengths, {dtype: statistics.median(found) for dtype, found in rates.items()})
 
 
 def seconds_of(work: Callable[[], Any], device: torch.device) -> float:

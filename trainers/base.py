@@ -23,6 +23,7 @@ from promptkd.engine.options import MethodOptions, read_all, read_options
 from promptkd.engine.task import Supervision, Task
 from promptkd.engine.trackers import open_trackers
 from promptkd.engine.training import Training
+from promptkd.model.allocation import keep_freed_memory
 from promptkd.model.class_vectors import ClassVectors
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import ClipShape
@@ -111,6 +112,8 @@ class PromptTrainer(TrainerX):
 
     def build_model(self) -> None:
         cfg, task = self.cfg, self.task
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.options = read_options(self.Options, cfg.TRAINER.NAME, cfg)
         precision = choose_precision(cfg, self.options.prec, self.device, self.registered_name)
         seed = cfg.SEED if cfg.SEED >= 0 else int(torch.initial_seed() % 2**31)

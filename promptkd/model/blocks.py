@@ -1,7 +1,7 @@
 """open_clip's standard transformer block in pieces, for callers that need its result for some tokens only.
 
 A block of CLIP is x + attention(norm(x)), then x + MLP(norm(x)). The pieces are `project` (queries, keys and values of
-all tokens), `project_apart` (queries of some tokens), F.scaled_dot_product_attention, and `finish` (all that follows).
+all tokens), `project_apart` (queries of some tokens), `attend`, and `finish` (all that follows).
 The whole block is computed from the same pieces: one product for queries, keys and values, whose result is read in
 place (nn.MultiheadAttention copies it).
 
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from promptkd.model.parts import Block, TextTower
+
+SCORES_AT_ONCE = 2**21  # of attention by products: what fits into a core's cache; one image at least
 
 
 def is_standard(block: Block) -> bool:
@@ -38,8 +40,7 @@ def whole(block: Block, x: Tensor, mask: Tensor | None = None) -> Tensor:
     if not is_standard(block):
         return block(x, attn_mask=mask)
     q, k, v = project(block, x).unbind()
-    mask = None if mask is None else mask.to(q.dtype)
-    return finish(block, x, F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+    return finish(block, x, attend(q, k, v, None if mask is None else mask.to(q.dtype)))
 
 
 def of_first_token(block: Block, x: Tensor) -> Tensor:
@@ -51,7 +52,36 @@ def of_first_token(block: Block, x: Tensor) -> Tensor:
     if not is_standard(block):
         return block(x)[:, :1]
     q, k, v = project_apart(block, x, x[:, :1])
-    return finish(block, x[:, :1], F.scaled_dot_product_attention(q, k, v))
+    return finish(block, x[:, :1], attend(q, k, v))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`softmax(q k^T / sqrt(c) + mask) v`: torch's scaled_dot_product_attention, or products of bfloat16 on a CPU.
+
+    On a CPU torch's takes bfloat16 no quicker than float32 (measured with AVX512-BF16; docs/performance.md), where
+    plain products are 2 to 3 times as quick. Their scores are rounded to bfloat16.
+
+    Args:
+        q: (B, heads, Q, c).
+        k, v: (B, heads, L, c).
+        mask: (Q, L), added to the scores.
+
+    Returns:
+        (B, heads, Q, c), whose heads lie side by side in memory: (B, Q, heads, c).
+    """
+    if mask is not None or q.dtype is not torch.bfloat16 or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    images = max(1, SCORES_AT_ONCE // (q.shape[1] * q.shape[2] * k.shape[2]))
+    parts = zip(q.split(images), k.split(images), v.split(images), strict=True)
+    return torch.cat([_by_products(*part) for part in parts]).transpose(1, 2)
+
+
+def _by_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of b images, (b, heads, Q, c) and (b, heads, L, c) twice -> (b, Q, heads, c)."""
+    rows = [one.flatten(0, 1) for one in (q, k, v)]  # (b * heads, Q or L, c)
+    none = q.new_zeros(1, 1, 1)
+    scores = torch.baddbmm(none, rows[0], rows[1].transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
+    return torch.bmm(scores.softmax(-1), rows[2]).unflatten(0, q.shape[:2]).transpose(1, 2)
 
 
 def project(block: Block, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import ensembles, profile, steps
+from benchmarks import ensembles, precisions, profile, steps
 from benchmarks.ours import METHODS, Bench
 
 
@@ -47,6 +47,17 @@ def test_rows(tmp_path, capsys):
     ]
     assert all(row["ours"] > 0 and row["published"] > 0 and row["floor"] > 0 for row in rows)
     assert rows[3]["ours_kept"] < rows[3]["published_kept"] / 4
+    assert "published/ours" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_precisions_take_turns(tmp_path, capsys):
+    words = ["--sizes", "small", "--classes", "5", "--batch", "2", "--repeats", "1", "--methods", "PromptKD cached"]
+    assert precisions.main([*words, "--precisions", "bf16", "--json", str(tmp_path / "x.json")]) == 0
+    (row,) = json.loads((tmp_path / "x.json").read_text())["rows"]
+    assert all(row[name] > 0 for name in ("published", "fp32", "bf16", "fp32_floor", "bf16_floor"))
+    # the same operations over different rates
+    assert row["fp32_floor"] * row["fp32_rate"] == pytest.approx(row["bf16_floor"] * row["bf16_rate"])
     assert "published/ours" in capsys.readouterr().out
 
 
