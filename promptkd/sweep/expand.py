@@ -10,7 +10,7 @@ from typing import Any
 
 from promptkd import home
 from promptkd.bounded import shown
-from promptkd.results.settings import node_of
+from promptkd.results.settings import node_of, sections_of
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
 from promptkd.sweep.plan import Plan, is_foreign
@@ -26,7 +26,7 @@ from promptkd.sweep.recipes import (
     belongs,
 )
 from promptkd.texts import clipped
-from promptkd.written import Written, number, value_of
+from promptkd.written import Written, listed_texts, number, value_of
 
 MOST_RUNS = 20_000  # of one plan; the benchmark of all methods, protocols, shots and seeds has some 6,000
 
@@ -111,7 +111,8 @@ class _Builder:
         plan = self.plan
         given = {key: value for key, value in plan.set.items() if belongs(key, trainer)} | dict(point)
         options = {key: value for key, value in given.items() if not key.startswith("TEACHER.")}
-        backbone = as_word(options.get("MODEL.BACKBONE.NAME", ""))
+        named = self.teacher_named(trainer, given)
+        backbone = recipes.student_backbone(as_word(options.get("MODEL.BACKBONE.NAME", "")), named)
         elsewhere = protocol in ("cross", "dg")
         if elsewhere and dataset == plan.source:
             protocol = "cross"  # one run on the source serves both
@@ -128,7 +129,7 @@ class _Builder:
             options |= {"PROTOCOL": protocol} if protocol == "fewshot" else {}
             section = f"TRAINER.{node_of(trainer)}"
             several = as_word(options.get(f"{section}.TEACHERS", ""))  # which stand in the place of one
-            teacher = plan.teacher
+            teacher = as_word(options.get(f"{section}.TEACHER", plan.teacher))
             if not teacher and (not several or TAUGHT_HERE in several):
                 needs = (self.teacher(protocol, dataset, backbone, shots, given, point),)
                 teacher = str(self.jobs[needs[0]].directory)
@@ -137,7 +138,7 @@ class _Builder:
             else:
                 options[f"{section}.TEACHER"] = teacher
         elif plan.teacher and trainer.endswith("_KDPL"):
-            options["TRAINER.KDPL.TEACHER"] = plan.teacher
+            options.setdefault("TRAINER.KDPL.TEACHER", plan.teacher)
         if elsewhere and trainer not in STUDENTS and dataset != plan.source and trainer not in LEARNS_NOTHING:
             needs = (self.run(protocol, plan.source, trainer, shots, seed, point),)
             extra = ["--eval-only", "--model-dir", str(self.jobs[needs[0]].directory)]
@@ -148,6 +149,23 @@ class _Builder:
         kept = shots if protocol == "fewshot" else _shots(options["DATASET.NUM_SHOTS"])
         directory = (protocol, where, trainer, recipe, kept)
         return self.add(directory, dataset, seed, options, point, needs, extra)
+
+    def teacher_named(self, trainer: str, given: Mapping[str, Any]) -> str:
+        """The teacher that the user names for a method, the first of several, or the CLIP of the one that is trained
+        here; "" where the user names none, or the method has none.
+
+        Args:
+            trainer: registered name.
+            given: the user's options, of the plan and of the point of its grid.
+        """
+        if trainer not in STUDENTS and not trainer.endswith("_KDPL"):
+            return ""
+        section = f"TRAINER.{sections_of(trainer)[-1] if trainer.endswith('_KDPL') else node_of(trainer)}"
+        several = listed_texts(as_word(given.get(f"{section}.TEACHERS", ""))) or [TAUGHT_HERE]
+        if (first := str(several[0])) != TAUGHT_HERE:
+            return first
+        here = given.get("TEACHER.MODEL.BACKBONE.NAME", "")
+        return as_word(given.get(f"{section}.TEACHER", "") or self.plan.teacher or here)
 
     def teacher(
         self, protocol: str, dataset: str, backbone: str, shots: int, given: Mapping[str, Any], point: Mapping[str, Any]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from promptkd import home
-from promptkd.results.directory import read_configuration
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
 from promptkd.results.predictions import read_rows
 from promptkd.results.record import FILE_NAME, RunRecord
@@ -100,7 +99,7 @@ def _options(words: Sequence[str], images: Path, trainer: str) -> dict[str, str]
     if trainer != "PromptKD":
         return options
     backbone = options.get("MODEL.BACKBONE.NAME", "")
-    teacher = home.expanded(os.environ.get("TEACHER") or ("mini-teacher" if backbone.startswith("mini-") else TEACHER))
+    teacher = home.expanded(os.environ.get("TEACHER") or ("mini-teacher" if recipes.is_bundled(backbone) else TEACHER))
     if Path(teacher).exists():  # a run or a file; any other is a name
         teacher = os.path.abspath(teacher)
     if SEVERAL in options:  # which stand in the place of one
@@ -113,11 +112,7 @@ def _recipe(options: Mapping[str, str], trainer: str) -> str:
     if trainer != "PromptKD":
         return recipes.recipe(trainer, "unlabeled", "cross", options.get("MODEL.BACKBONE.NAME", ""))
     several = listed_texts(options.get(SEVERAL, "")) or [options.get("TRAINER.PROMPTKD.TEACHER", "")]
-    teacher, run = str(several[0]), Path(str(several[0]), "config.yaml")
-    if run.is_file():
-        config = read_configuration(run.parent) or {}
-        teacher = str(config.get("MODEL", {}).get("BACKBONE", {}).get("NAME", ""))
-    backbone = options.get("MODEL.BACKBONE.NAME") or ("mini-student" if teacher.startswith("mini-") else "")
+    backbone = recipes.student_backbone(options.get("MODEL.BACKBONE.NAME", ""), str(several[0]))
     return recipes.recipe("PromptKD", "unlabeled", "cross", backbone)
 
 

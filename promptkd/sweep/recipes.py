@@ -7,6 +7,7 @@ from pathlib import Path
 
 from promptkd.bounded import shown
 from promptkd.home import ROOT
+from promptkd.results.directory import read_configuration
 from promptkd.results.settings import sections_of
 from promptkd.texts import closest
 from promptkd.written import number
@@ -113,9 +114,9 @@ def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str
     check(protocol, list(PROTOCOLS), "protocol")
     check(dataset, [one for name in dataset_names() for one in with_domains(name)], "data set")
     special = backbone.replace("-", "_")  # mini_resnet, of a bundled model that the method's own recipe does not suit
-    if backbone.startswith("mini-") and (CONFIGS / "trainers" / trainer / f"{special}.yaml").is_file():
+    if is_bundled(backbone) and (CONFIGS / "trainers" / trainer / f"{special}.yaml").is_file():
         return special
-    if backbone.startswith("mini-") or (not backbone and dataset in MINI_DATASETS):
+    if is_bundled(backbone) or (not backbone and dataset in MINI_DATASETS):
         return "mini"
     names = RECIPES[trainer]
     return next(names[key] for key in (f"{protocol}_{shots}", protocol, "base2new") if key in names)
@@ -129,9 +130,34 @@ def dataset_names() -> list[str]:
 def teacher_recipe(dataset: str, backbone: str = "") -> tuple[str, str]:
     """Method and recipe of the teacher that a student on this data set, or of this backbone, gets."""
     trainer, name = TEACHER
-    if backbone.startswith("mini-") or (not backbone and dataset in MINI_DATASETS):
+    if is_bundled(backbone) or (not backbone and dataset in MINI_DATASETS):
         return trainer, "mini_teacher"
     return trainer, name
+
+
+def is_bundled(model: str) -> bool:
+    """Whether a model is a bundled one, such as mini-teacher and mini-student."""
+    return model.startswith("mini-")
+
+
+def student_backbone(backbone: str, teacher: str) -> str:
+    """The backbone by which a student gets its recipe: the user's, else the bundled student's of a bundled teacher.
+
+    Args:
+        backbone: MODEL.BACKBONE.NAME where the user gives one; it wins.
+        teacher: a model's name, or the directory of a run, whose own backbone counts; "" for none.
+
+    Returns:
+        "" where neither says it: then the data set decides.
+
+    Raises:
+        ValueError: the run's config.yaml cannot be read.
+    """
+    if backbone or not teacher:
+        return backbone
+    if (config := read_configuration(teacher)) is not None:
+        teacher = str(config.get("MODEL", {}).get("BACKBONE", {}).get("NAME", ""))
+    return "mini-student" if is_bundled(teacher) else ""
 
 
 def run_directory(
