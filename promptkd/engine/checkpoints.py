@@ -45,6 +45,8 @@ _KNOWN = (
     "ctx", "prompt_learner.", "meta_net.", "vision_prompts.", "text_prompts.", "projector.", "projections.",
     "image_encoder.", "text_encoder.", "VPT_image_trans.", "compound_prompt", "proj.", "tower.",
 )  # fmt: skip
+# Learned tensors that a student starts without, where it goes on from a projector alone; beginnings of their names.
+_JOINING = {"vision_prompts.": "visual prompts", "tower.": "tuned weights of an image encoder"}
 MOST_EPOCHS = 100_000
 # Number of dimensions of a learned tensor, by the beginning of our name for it; others have any.
 _DIMENSIONS = {"ctx": (2, 3), "vision_prompts.": (2,), "text_prompts.": (2,)}
@@ -207,21 +209,22 @@ def load_learned(module: nn.Module, state: dict[str, Tensor], source: str | Path
 
 
 def start_from(module: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
-    """Loads learned tensors to go on from; where they have no visual prompts at all, the module's stay as they start.
+    """Loads learned tensors to go on from; visual prompts or a tuned encoder join where they have nothing of the kind.
 
-    So a student goes on with a projector that was learned alone, and prompts join it.
+    So a student goes on with a projector that was learned alone.
 
     Raises:
         ValueError: see `load_learned`.
     """
-    prompts = {name: value for name, value in module.state_dict().items() if name.startswith("vision_prompts.")}
     try:
-        known = learned_tensors(state)
+        known = list(learned_tensors(state))
     except ValueError:
-        known = state  # load_learned says what is wrong
-    if prompts and known and not any(name.startswith("vision_prompts.") for name in known):
-        log.info("%s has no visual prompts: %d join at random", named(source), len(prompts))
-        state = {**state, **prompts}
+        known = []  # load_learned says what is wrong
+    for begin, what in _JOINING.items():
+        part = {name: value for name, value in module.state_dict().items() if name.startswith(begin)}
+        if part and known and not any(name.startswith(begin) for name in known):
+            log.info("%s has no %s: these join as they start", named(source), what)
+            state = {**state, **part}
     load_learned(module, state, source)
 
 

@@ -75,6 +75,11 @@ class TeacherOptions(ConceptOptions):
     loop_floor: float = option(0.1, "of STUDENT_IN_LOOP: share of LOOP_COEF that is left at the end", least=0, most=1)
     loop_pull: bool = option(True, "of STUDENT_IN_LOOP: the student's prediction pulls the teacher; False: a control")
 
+    @property
+    def views_of_seed(self) -> bool:
+        """Whether stored features are of views that follow from the run's seed."""
+        return bool(self.teacher_cache)
+
     def check(self, cfg: CfgNode) -> None:
         if self.teachers:
             self._check_teachers()
@@ -84,7 +89,7 @@ class TeacherOptions(ConceptOptions):
                 'TRAINER.PROMPTKD.STUDENT_IN_LOOP True: the teacher changes at every step, so set TEACHER_CACHE "", '
                 "CLASS_AGNOSTIC False, POOL.HELD_OUT 0 and TRAIN.ACCUMULATE 1"
             )
-        if self.teacher_cache and cfg.SEED < 0:
+        if self.views_of_seed and cfg.SEED < 0:
             raise ValueError(
                 f"TRAINER.PROMPTKD.TEACHER_CACHE needs views that come again: give --seed, 0 or more ({cfg.SEED})"
             )

@@ -48,6 +48,10 @@ class StudentOptions(TeacherOptions):
         """The Kullback-Leibler divergence of logits (B, C) from target logits (B, C) at a temperature, its mean."""
         return mean_divergence if self.kd_mean == "batch" else mean_kl
 
+    @property
+    def views_of_seed(self) -> bool:
+        return super().views_of_seed and self.mode == "images"
+
     def check(self, cfg: CfgNode) -> None:
         super().check(cfg)
         if self.mode == "features":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import result
-from tiny_runs import KD, learned, same_bits
+from tiny_runs import KD, PROCESSES, learned, same_bits, torchrun
 
+import train
 from promptkd.data.loading.views import SeededViews
 from promptkd.deploy.classifier import Classifier
 from promptkd.teacher import cache_store
@@ -150,11 +152,16 @@ def test_prompts_join_a_projector_that_was_learned_alone(distil, tmp_path, capsy
         "joined", "MODEL.INIT_WEIGHTS", str(start), "OPTIM.LR", "1e-9", "OPTIM.WARMUP_EPOCH", "0", **RIDGE
     )
     said = capsys.readouterr().out
-    assert f"{start} has no visual prompts: 2 join at random" in said
+    assert f"{start} has no visual prompts: these join as they start" in said
     assert "PROJECTOR_START (command line): MODEL.INIT_WEIGHTS starts the projector" in said
     weight = "projector.linear.weight"
     torch.testing.assert_close(joined[weight], alone[weight], rtol=0, atol=1e-6)
     assert joined["vision_prompts.1"].std() > 0.01
+    _, tuned = distil(
+        "tuned", "MODEL.INIT_WEIGHTS", str(start), "OPTIM.LR", "1e-9", "OPTIM.WARMUP_EPOCH", "0", **RIDGE, TUNE="norm"
+    )
+    torch.testing.assert_close(tuned[weight], alone[weight], rtol=0, atol=1e-6)
+    assert any(name.startswith("tower.") for name in tuned)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +170,7 @@ def test_prompts_join_a_projector_that_was_learned_alone(distil, tmp_path, capsy
         ({"MODE": "feature"}, "choose images, features"),
         ({"STUDENT_IN_LOOP": True, "TEACHER_CACHE": ""}, "STUDENT_IN_LOOP tunes a teacher on images"),
         ({"TEACHER_CACHE": "exact"}, "set it to views"),
+        ({"TUNE": "norm"}, "TUNE norm changes the features"),
         ({"VIEWS_SEED": -1}, "VIEWS_SEED -1"),
         ({"CACHE_DIR": __file__}, "cannot write to TRAINER.PROMPTKD.CACHE_DIR"),
         ({"CACHE_GB": 1e-6}, "features of 30 images could not be kept"),
@@ -188,6 +196,43 @@ def test_a_full_disk_is_named_before_training(distil, monkeypatch, tmp_path):
     with pytest.raises(OSError, match="could not be kept"):
         distil("full", **STORED)
     assert not list(Path(tmp_path / "full").glob("VLPromptLearner/*"))
+
+
+@pytest.mark.parametrize("tune", ["norm", "projector"])
+def test_a_tuned_student_starts_in_closed_form(distil, tune):
+    """On images: an encoder that learns starts as CLIP's, so the projector's linear part is that of a fixed one."""
+    still = ("OPTIM.LR", "1e-9", "OPTIM.WARMUP_EPOCH", "0")
+    _, weights = distil(tune, *still, **RIDGE, TUNE=tune, epochs=1)
+    _, stored = distil("stored", *still, **RIDGE, **{**STORED, "CACHE_VIEWS": 1}, epochs=1)
+    torch.testing.assert_close(
+        weights["projector.linear.weight"], stored["projector.linear.weight"], rtol=1e-3, atol=1e-4
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(argv, clips, tmp_path):
+    """Each stores a share on disk, or all of it in memory; the closed form is of the sums of both."""
+    words = [*KD, OPTION + "TEACHER", clips["teacher"], OPTION + "EVALUATE_TEACHER", "False", "OPTIM.WARMUP_EPOCH", "0"]
+    words += ["DATALOADER.TRAIN_X.BATCH_SIZE", "10", "TRAIN.CHECKPOINT_FREQ", "1"]
+    words += [word for key, value in {**STORED, **RIDGE, "EMA": 0.5}.items() for word in (OPTION + key, str(value))]
+
+    def job(name: str, *more: str) -> dict[str, Any]:
+        cache = (OPTION + "CACHE_DIR", str(tmp_path / f"cache of {name}"))
+        return {"argv": argv("PromptKD", tmp_path / name, *words, *cache, *more), "state": str(tmp_path / name)}
+
+    train.main(job("one")["argv"])
+    jobs = [job("disk"), job("memory", OPTION + "TEACHER_CACHE", "")]
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    done = torchrun(str(PROCESSES), str(tmp_path / "jobs.json"))
+    before, expected = learned(tmp_path / "one", 1), learned(tmp_path / "one", 2)
+    for name in ("disk", "memory"):
+        assert (tmp_path / f"{name}-1").is_file(), done.stderr
+        both = [torch.load(tmp_path / f"{name}-{rank}", weights_only=True)["learned"] for rank in (0, 1)]
+        assert same_bits(*both) and result(tmp_path / name)["processes"] == 2
+        weights = learned(tmp_path / name, 2)
+        for key, value in expected.items():
+            if value.is_floating_point() and key != "projector.mlp.0.bias":  # which has no gradient but rounding's
+                assert (weights[key] - value).abs().max() <= 2e-3 * (value - before[key]).abs().max() + 1e-6, key
 
 
 def test_an_attacked_student_needs_images(run, clips, tmp_path):
