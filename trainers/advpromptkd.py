@@ -19,9 +19,10 @@ from promptkd.engine.options import option, read_section
 from promptkd.engine.robust.attacks import away_from
 from promptkd.engine.robust.training import AttackOptions, attacked_images
 from promptkd.model.prompted_clip import PromptedClip
+from promptkd.teacher.student_callbacks import student_callbacks
 
 from .base import PromptTrainer
-from .promptkd import PromptKD, PromptKDOptions, student_callbacks
+from .promptkd import PromptKD, PromptKDOptions
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class AdvPromptKD(PromptTrainer):
     spec = staticmethod(PromptKD.spec)
 
     def callbacks(self) -> list[Callback]:
-        return student_callbacks(self)
+        assert self.teaching is not None
+        return student_callbacks(self.cfg, self.options, self.task, self.teaching, self.training.step)
 
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
         """`KD_WEIGHT mean_kl(p_S(x'), p_T(x))`; the attack leads p_S(x') away from p_T(x)."""

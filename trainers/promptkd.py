@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -16,7 +15,7 @@ from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
 from promptkd.engine.batch import Batch
-from promptkd.engine.callbacks import Callback, MovingMean
+from promptkd.engine.callbacks import Callback
 from promptkd.engine.keys import FINAL_MODELS, ON_POOL
 from promptkd.engine.options import DEEPEST, LARGEST_WEIGHT, MOST_TOKENS, option
 from promptkd.engine.task import Supervision
@@ -26,7 +25,7 @@ from promptkd.model.prompting import ClipShape
 from promptkd.model.spec import PromptSpec
 from promptkd.teacher.feature_mode import FeatureMode
 from promptkd.teacher.in_loop import StudentInLoop
-from promptkd.teacher.projector_start import RidgeStart, pairs_of_images
+from promptkd.teacher.student_callbacks import student_callbacks
 from promptkd.teacher.student_options import StudentOptions
 
 from .base import PromptTrainer
@@ -87,8 +86,9 @@ class PromptKD(PromptTrainer):
             self.loop = StudentInLoop(self.teaching, self.task, self.cfg, *weights)  # type: ignore[arg-type]
 
     def callbacks(self) -> list[Callback]:
-        first = [one for one in (self.loop, self.stored) if one]
-        return [*first, *student_callbacks(self, self.stored)]
+        assert self.teaching is not None
+        parts = (self.cfg, self.options, self.task, self.teaching, self.training.step, self.stored)
+        return [*([self.loop] if self.loop else []), *student_callbacks(*parts)]
 
     def seen(self) -> dict[str, Any] | None:
         found = super().seen()
@@ -127,21 +127,3 @@ class PromptKD(PromptTrainer):
         features = self.stored.projected(batch) if self.stored else model.image_features(batch.images)  # (B, D)
         student = model.logits_of(features, vectors)  # (B, K)
         return {"loss_kd": self.options.loss(student, teacher)}
-
-
-def student_callbacks(trainer: PromptTrainer, stored: FeatureMode | None = None) -> list[Callback]:
-    """How a student's projector starts, and the mean of what it learned, where options ask for them.
-
-    Args:
-        trainer: of the student.
-        stored: its features, where it reads no images.
-    """
-    options, cfg, model, training = trainer.options, trainer.cfg, trainer.model, trainer.training
-    found: list[Callback] = []
-    if options.projector_start == "ridge" and not cfg.MODEL.INIT_WEIGHTS:
-        assert trainer.teaching is not None
-        of_images = partial(pairs_of_images, trainer.task, model, trainer.teaching, training.step.on_device)
-        found.append(RidgeStart(model, options.ridge, stored.pairs if stored else of_images))
-    if options.ema:
-        found.append(MovingMean(model.prompts, options.ema, cfg.OPTIM.MAX_EPOCH))
-    return found
