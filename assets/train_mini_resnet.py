@@ -130,7 +130,7 @@ def save(clip: nn.Module, ids: list[int]) -> None:
 def main() -> None:
     """Trains and writes mini-resnet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1500, help="of the image encoder; the text encoder takes half")
+    parser.add_argument("--steps", type=int, default=2000, help="of the image encoder; the text encoder takes half")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "promptkd-emoji")
     args = parser.parse_args()

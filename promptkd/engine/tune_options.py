@@ -50,11 +50,6 @@ class TuneOptions(MethodOptions):
             from promptkd.model.lora import check_installed
 
             check_installed()
-        if cfg.TRAINER.PROMPTKD.MODE == "features" and self.tune not in (PROMPTS, PROJECTOR):
-            raise ValueError(
-                f"TRAINER.PROMPTKD.MODE features trains the projector alone, on features of the frozen encoder: with "
-                f"TUNE {self.tune} set MODE images"
-            )
         if cfg.MODEL.COMPILE and self.tune not in (PROMPTS, PROJECTOR):
             raise ValueError(
                 f"MODEL.COMPILE True: it is for a frozen encoder, and TRAINER.PROMPTKD.TUNE {self.tune} changes its "
