@@ -34,12 +34,13 @@ class RidgeStart(Callback):
     Args:
         model: the student; its projector has a linear part.
         strength: of the ridge, see RidgeRegression.
+        scale: factor of the map, which directions do not see.
         pairs: gives features of the student before its projector (b, D) and of the teacher (b, E), batch by batch; of
             several processes each has a share.
     """
 
-    def __init__(self, model: PromptedClip, strength: float, pairs: Callable[[], Iterator[Pair]]) -> None:
-        self.model, self.strength, self.pairs = model, strength, pairs
+    def __init__(self, model: PromptedClip, strength: float, scale: float, pairs: Callable[[], Iterator[Pair]]) -> None:
+        self.model, self.strength, self.scale, self.pairs = model, strength, scale, pairs
         self.resumed = False
 
     @torch.no_grad()
@@ -54,8 +55,8 @@ class RidgeStart(Callback):
             for student, teacher in self.pairs():
                 regression.add(student, F.normalize(teacher.float(), dim=-1))
         weight, bias = regression.solve(self.strength, distributed.add_up)
-        linear.weight.copy_(weight)
-        linear.bias.copy_(bias)
+        linear.weight.copy_(self.scale * weight)
+        linear.bias.copy_(self.scale * bias)
         log.info(
             "Projector: started by ridge regression over %s views (RIDGE %g)", f"{regression.count:,}", self.strength
         )

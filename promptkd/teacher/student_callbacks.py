@@ -30,7 +30,7 @@ def student_callbacks(
     model, found = step.model, list[Callback]([stored] if stored else [])
     if options.projector_start == "ridge" and not cfg.MODEL.INIT_WEIGHTS:
         of_images = partial(pairs_of_images, task, model, teaching, step.on_device)
-        found.append(RidgeStart(model, options.ridge, stored.pairs if stored else of_images))
+        found.append(RidgeStart(model, options.ridge, options.ridge_scale, stored.pairs if stored else of_images))
     if options.ema:
         found.append(MovingMean(model.prompts, options.ema, cfg.OPTIM.MAX_EPOCH))
     return found

@@ -33,6 +33,10 @@ class StudentOptions(TeacherOptions):
         choices=("random", "ridge"),
     )  # fmt: skip
     ridge: float = option(0.01, "of PROJECTOR_START ridge: how much its weights are held down", above=0, most=1e6)
+    ridge_scale: float = option(
+        1.0, "of PROJECTOR_START ridge: factor of the map, whose outputs have a norm near 1 without it; predictions "
+        "stay, and the map learns as at OPTIM.LR / factor^2", above=0, most=1e4,
+    )  # fmt: skip
     kd_mean: str = option(
         "published", "of the loss: published (the sum over images and classes, divided by both) or batch (divided by "
         "the images alone: one KD_WEIGHT for any number of classes; it is KD_WEIGHT / classes of published)",
@@ -97,9 +101,11 @@ class StudentOptions(TeacherOptions):
         else:
             reasons = {"VIEWS_SEED": "MODE is images"}
         if self.projector_start != "ridge":
-            reasons["RIDGE"] = f"PROJECTOR_START is {self.projector_start}"
+            why = f"PROJECTOR_START is {self.projector_start}"
+            reasons |= {"RIDGE": why, "RIDGE_SCALE": why}
         elif cfg.MODEL.INIT_WEIGHTS:
-            reasons |= {name: "MODEL.INIT_WEIGHTS starts the projector" for name in ("PROJECTOR_START", "RIDGE")}
+            started = ("PROJECTOR_START", "RIDGE", "RIDGE_SCALE")
+            reasons |= {name: "MODEL.INIT_WEIGHTS starts the projector" for name in started}
         teachers = dict(super().not_read(cfg))
         if self.mode == "features":
             teachers.pop("TRAINER.PROMPTKD.CACHE_VIEWS", None)

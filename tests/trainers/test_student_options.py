@@ -82,6 +82,13 @@ def test_a_student_in_closed_form(distil, monkeypatch, tmp_path, capsys):
     evaluated, _ = distil("evaluated", "--eval-only", "MODEL_DIR", str(tmp_path / "ridge"), **RIDGE)
     assert evaluated["metrics"] == found["metrics"]
     close.clear()
+    _, still = distil("still", "OPTIM.LR", "1e-9", "OPTIM.WARMUP_EPOCH", "0", **RIDGE)
+    _, large = distil("large", "OPTIM.LR", "1e-9", "OPTIM.WARMUP_EPOCH", "0", **RIDGE, RIDGE_SCALE=10)
+    torch.testing.assert_close(
+        large["projector.linear.bias"], 10 * still["projector.linear.bias"], rtol=1e-4, atol=1e-4
+    )
+    assert sum(close[:30]) == pytest.approx(sum(close[30:]), rel=1e-4)
+    close.clear()
     distil("other", PROJECTOR="residual")
     assert sum(close) / 30 < 0.5
 
