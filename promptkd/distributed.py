@@ -27,6 +27,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from promptkd import launcher
 from promptkd.model.batchnorm import synchronize
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -71,6 +72,8 @@ def session() -> Iterator[None]:
     if not started or _store is not None:
         yield
         return
+    launcher.check()
+    launcher.end_with_it()
     # Waits until all processes of the run are here; they then share the store.
     _store = next(dist.rendezvous("env://", timeout=timedelta(minutes=10)))[0]
     with contextlib.ExitStack() as stack:

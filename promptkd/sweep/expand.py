@@ -143,7 +143,8 @@ class _Builder:
             needs = (self.run(protocol, plan.source, trainer, shots, seed, point),)
             extra = ["--eval-only", "--model-dir", str(self.jobs[needs[0]].directory)]
         learned_on = plan.source if elsewhere else dataset
-        recipe = plan.recipe or recipes.recipe(trainer, learned_on, protocol, backbone, shots)
+        usual = recipes.recipe(trainer, learned_on, protocol, backbone, shots)
+        recipe = recipes.named(plan.recipe, trainer, usual)
         # what a method learned elsewhere is another run for each source
         where = dataset if learned_on == dataset or trainer in LEARNS_NOTHING else f"{learned_on}_to_{dataset}"
         kept = shots if protocol == "fewshot" else _shots(options["DATASET.NUM_SHOTS"])

@@ -14,9 +14,9 @@ read (INPUT, DATALOADER, DATASET, USE_CUDA, VERBOSE) too, and TEACHER.KEY is for
 elsewhere (xd_train PromptKD eurosat) learns from the target's images without labels, from a teacher of the source.
 
 From the environment: DATA (where the data sets are), OUTPUT, SHOTS (16), SOURCE (imagenet), RECIPE (a recipe's name
-instead of the published one), TEACHER (a run, a published .pth.tar or a CLIP name instead of a teacher trained here),
-KD_WEIGHT. A bundled teacher, mini-teacher or a run of it, brings the bundled student and its recipe in every protocol,
-where MODEL.BACKBONE.NAME names no other.
+instead of the published one, or what stands behind its name: plus), TEACHER (a run, a published .pth.tar or a CLIP
+name instead of a teacher trained here), KD_WEIGHT. A bundled teacher, mini-teacher or a run of it, brings the bundled
+student and its recipe in every protocol, where MODEL.BACKBONE.NAME names no other.
 
 A run that is finished is not run again. One that fails does not stop the others; the same command runs it again. One
 that is killed is started again, as in a sweep. Runs go one at a time, and their output is shown; or one on each visible

@@ -122,6 +122,19 @@ def recipe(trainer: str, dataset: str, protocol: str = "base2new", backbone: str
     return next(names[key] for key in (f"{protocol}_{shots}", protocol, "base2new") if key in names)
 
 
+def named(wanted: str, trainer: str, usual: str) -> str:
+    """The recipe that RECIPE or a plan names: a file's name, or what stands behind the usual one's: `plus`.
+
+    Args:
+        wanted: "" for the usual one; `mini_plus` is a file, and `plus` is `mini_plus` where `mini` is usual.
+        trainer: registered name.
+        usual: of the method, data set and protocol.
+    """
+    known = {path.stem for path in (CONFIGS / "trainers" / trainer).glob("*.yaml")}
+    behind = f"{usual}_{wanted}"
+    return behind if wanted not in known and behind in known else wanted or usual
+
+
 def dataset_names() -> list[str]:
     """The data sets that there is a file of in configs/datasets, without their domains."""
     return [path.stem for path in (CONFIGS / "datasets").glob("*.yaml")]

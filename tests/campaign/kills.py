@@ -197,7 +197,7 @@ def _torchrun(bench: Bench, output: Path, moment: float = 0.0, launcher: bool = 
     process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=nowhere, stderr=nowhere, start_new_session=True)
     if moment:
         time.sleep(moment)
-        children = [pid for pid in _members(process.pid) if pid != process.pid]
+        children = [pid for pid in _with_words(str(output)) if pid != process.pid]  # in sessions of their own
         victim = process.pid if launcher or not children else max(children)
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)

@@ -37,7 +37,8 @@ ARROWS = """
   __init__    | guests                                                      |
   __main__    |                                                             | __init__ exits logs texts
   model       | home files logs texts bounded tensors |
-  distributed | model logs                                                  |
+  launcher    |                                                             |
+  distributed | model logs launcher                                         |
   data        | home files logs texts distributed dassl bounded errors | guests deploy
   results     | home files logs texts bounded |
   engine|home files logs texts distributed model data results dassl exits errors bounded tensors written aliases| guests
