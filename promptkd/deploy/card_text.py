@@ -198,10 +198,9 @@ def _making(record: RunRecord) -> str:
 
 
 def _teacher(record: RunRecord) -> str:
-    """The teacher's method and CLIP, without its path."""
-    teacher = record.teacher or {}
-    name = " ".join(_short(str(teacher[key])) for key in ("trainer", "backbone") if teacher.get(key))
-    return name or "unknown"
+    """The teachers' methods and CLIPs, without their paths."""
+    known = {"trainer", "backbone", "teachers"} & (record.teacher or {}).keys()
+    return (record.teacher_name(_short) if known else "") or "unknown"
 
 
 def _short(backbone: str) -> str:

@@ -9,6 +9,7 @@ import logging
 import os
 import statistics
 import typing
+from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -145,6 +146,22 @@ class RunRecord:
             record = replace(self, **{name: getattr(earlier, name) for name in _OF_TRAINING})
         files.write_json(path, record.to_dict())
         return path
+
+    def teacher_name(self, short: Callable[[str], str] = str) -> str:
+        """Method and CLIP of a student's teacher; of several `PromptSRC ViT-L/14 + ZeroshotCLIP RN50, entropy`.
+
+        An evaluation knows what made the class vectors, at most; "" where nothing is known.
+
+        Args:
+            short: makes a CLIP's name, which may be a file's, shorter.
+        """
+        teacher = self.teacher or {}
+        several = [one for one in teacher.get("teachers", []) if isinstance(one, dict)]
+        names = [
+            f"{one.get('trainer', '')} {short(str(one.get('backbone', '')))}".strip() for one in several or [teacher]
+        ]
+        mix = f", {teacher.get('mix', 'mixed')}" if several else ""
+        return f"{' + '.join(names)}{mix}" or str(teacher.get("made_by", ""))
 
     @property
     def measures(self) -> dict[str, dict[str, Any]]:

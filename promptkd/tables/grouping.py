@@ -28,14 +28,7 @@ def short(backbone: str) -> str:
 
 def method_of(record: RunRecord) -> Method:
     """The row that a run belongs to, before rows are split by their settings."""
-    teacher = record.teacher or {}
-    several = [one for one in teacher.get("teachers", []) if isinstance(one, dict)]
-    name = " + ".join(
-        " ".join([str(one.get("trainer", "")), short(str(one.get("backbone", "")))]) for one in several or [teacher]
-    ).strip()
-    name = f"{name}, {teacher.get('mix', 'mixed')}" if several else name
-    if teacher and not name:  # an evaluation knows the class vectors only
-        name = str(teacher.get("made_by", "unknown teacher"))
+    name = record.teacher_name(short) or ("unknown teacher" if record.teacher else "")
     shots = record.shots if record.shots > 0 else ALL
     if record.learned_parameters == 0 and not record.learned_on:
         shots = NOTHING  # whatever few-shot list lay ready

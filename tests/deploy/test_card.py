@@ -71,6 +71,13 @@ def test_numbers_of_the_run_and_of_its_seeds(tmp_path):
     assert [one["value"] for one in entry["metrics"]] == [80.0, 60.0, 68.5714]
 
 
+def test_several_teachers_are_named_without_their_paths(tmp_path):
+    each = [{"trainer": "PromptSRC", "backbone": "ViT-L/14"}, {"trainer": "FeatureTeacher", "backbone": "/me/a.pt"}]
+    text = made(tmp_path, trainer="PromptKD", teacher=each[0] | {"teachers": each, "mix": "margin"})
+    named = "student of a teacher, PromptSRC ViT-L/14 + FeatureTeacher a.pt, margin"
+    assert named in text.replace("\\", "") and "/me" not in text
+
+
 def test_the_hubs_own_reader_takes_the_head(tmp_path):
     hub = pytest.importorskip("huggingface_hub")
     made(tmp_path, trainer="CoOp", accuracy=71.25)

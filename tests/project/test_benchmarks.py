@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import ensembles, precisions, profile, steps
+from benchmarks import ensembles, mixtures, precisions, profile, steps
 from benchmarks.ours import METHODS, Bench
 
 
@@ -131,3 +131,19 @@ def test_a_step_on_attacked_images_is_timed(capsys):
     assert attacks(["--sizes", "small", "--batch", "2", "--steps", "1", "--repeats", "1"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[-2:]]
     assert [row[0] for row in rows] == ["0", "1"] and all(float(row[3]) > 0 for row in rows)
+
+
+def test_mixtures_of_teachers_on_validation_images(tmp_path, argv, clips, capsys):
+    teachers = str([clips["teacher"], clips["student"]])
+    words = argv("PromptKD", tmp_path / "none", "TRAINER.PROMPTKD.TEACHERS", teachers)
+    words = [word for word in words if word not in ("--trainer", "PromptKD")]
+    assert mixtures.main(["--json", str(tmp_path / "x.json"), *words]) == 0
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert (found["images"], found["number"]) == ("validation", 10)
+    assert [(row["teachers"], row["mix"]) for row in found["rows"]] == [
+        ([1], ""), ([2], ""), ([1, 2], "equal"), ([1, 2], "entropy"), ([1, 2], "margin"),
+    ]  # fmt: skip
+    assert all({"base", "new", "hm"} <= row.keys() for row in found["rows"]) and len(found["pairs"]) == 1
+    assert "1: ZeroshotCLIP" in capsys.readouterr().out and not (tmp_path / "none").exists()
+    assert mixtures.main([*words[:-2], "TRAINER.PROMPTKD.TEACHER", clips["teacher"]]) == 1
+    assert "TEACHERS names the teachers" in capsys.readouterr().err

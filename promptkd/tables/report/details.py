@@ -59,7 +59,7 @@ def values_of(accuracies: Mapping[str, float | None]) -> str:
 def _facts(run: Run) -> str:
     record = run.record
     facts = {
-        "folder": run.directory.as_posix(), "backbone": record.backbone, "teacher": _teacher(record.teacher),
+        "folder": run.directory.as_posix(), "backbone": record.backbone, "teacher": _teacher(record),
         "template": record.template, "learned on": record.learned_on, "epoch": record.selection,
         "epochs": record.epochs, "training images": record.train_images,
         "of these without labels": record.unlabelled_images,
@@ -73,11 +73,8 @@ def _facts(run: Run) -> str:
     return _listed({key: value for key, value in facts.items() if value not in (None, "")})
 
 
-def _teacher(teacher: dict[str, Any] | None) -> str:
-    if not teacher:
-        return ""
-    text = f"{teacher.get('trainer', '')} {teacher.get('backbone', '')}".strip() or str(teacher.get("made_by", ""))
-    metrics = teacher.get("metrics") or {}
+def _teacher(record: RunRecord) -> str:
+    text, metrics = record.teacher_name(), (record.teacher or {}).get("metrics") or {}
     known = [f"{name} {value['accuracy']:.2f}" for name, value in metrics.items() if isinstance(value, dict)]
     return f"{text} ({', '.join(known)})" if known else text
 
