@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from promptkd import home
-from promptkd.bounded import shown
 from promptkd.results.settings import node_of, sections_of
 from promptkd.sweep import recipes
 from promptkd.sweep.jobs import Job
@@ -25,8 +24,9 @@ from promptkd.sweep.recipes import (
     WITHOUT_EPOCHS,
     belongs,
 )
+from promptkd.sweep.words import as_word, folder_word, shots_of
 from promptkd.texts import clipped
-from promptkd.written import Written, listed_texts, number, value_of
+from promptkd.written import listed_texts
 
 MOST_RUNS = 20_000  # of one plan; the benchmark of all methods, protocols, shots and seeds has some 6,000
 
@@ -147,7 +147,7 @@ class _Builder:
         recipe = recipes.named(plan.recipe, trainer, usual)
         # what a method learned elsewhere is another run for each source
         where = dataset if learned_on == dataset or trainer in LEARNS_NOTHING else f"{learned_on}_to_{dataset}"
-        kept = shots if protocol == "fewshot" else _shots(options["DATASET.NUM_SHOTS"])
+        kept = shots if protocol == "fewshot" else shots_of(options["DATASET.NUM_SHOTS"])
         directory = (protocol, where, trainer, recipe, kept)
         return self.add(directory, dataset, seed, options, point, needs, extra)
 
@@ -206,7 +206,7 @@ class _Builder:
             ValueError: another job of the plan has that directory.
         """
         protocol, where, trainer, recipe, shots = place
-        suffix = "".join(f"+{key.rpartition('.')[2]}={_word(value)}" for key, value in point.items())
+        suffix = "".join(f"+{key.rpartition('.')[2]}={folder_word(value)}" for key, value in point.items())
         directory = recipes.run_directory(self.output, protocol, where, trainer, recipe + suffix, shots, seed)
         name = directory.relative_to(self.output).as_posix()
         words = [word for key, value in options.items() for word in (key, as_word(value))]
@@ -233,23 +233,6 @@ def _configure(arguments: Sequence[str]) -> tuple[Any, str]:
     return cfg, fingerprint(cfg)
 
 
-def as_word(value: Any) -> str:
-    """An option's value as a word of a command line: as it is written in a plan's file or on a command line.
-
-    Raises:
-        ValueError: an entry of a list that reads as two different values.
-    """
-    return str(value_of(value) if isinstance(value, list) else value)
-
-
-def _shots(value: Any) -> int:
-    """The images a class that DATASET.NUM_SHOTS stands for. Raises ValueError for what is no whole number."""
-    shots = number(value) if isinstance(value, str) else value
-    if not isinstance(shots, int):
-        raise ValueError(f"DATASET.NUM_SHOTS is {shown(value)}: give a whole number")
-    return shots
-
-
 def _moved_from(directory: Path, cfg: Any) -> str:
     """The configuration hash of the same run before its teacher's folder was moved; "" where it is where it was."""
     from promptkd.results.directory import moved_from
@@ -258,10 +241,3 @@ def _moved_from(directory: Path, cfg: Any) -> str:
         return moved_from(directory, cfg)
     except ValueError:  # a damaged config.yaml, which the state of the directory tells
         return ""
-
-
-def _word(value: Any) -> str:
-    """A value as part of a folder's name: a number as Python writes it, a word without what a name cannot hold."""
-    if isinstance(value, Written):
-        value = value_of(value)
-    return "".join(character if character.isalnum() or character in ".-+" else "_" for character in str(value))

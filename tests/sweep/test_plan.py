@@ -86,6 +86,14 @@ def test_several_teachers_stand_in_the_place_of_one(plan_file):
         assert student.needs == ()
 
 
+def test_a_grid_over_lists_of_teachers_has_short_names(plan_file):
+    lists = [[f"/a/very/long/path/to/{name}/base2new/eurosat/shots_16/PromptSRC/vit/seed1" for name in pair]
+             for pair in (("one", "two"), ("one", "three"))]  # fmt: skip
+    path = plan_file(trainers=["PromptKD"], seeds=[1], grid={"TRAINER.PROMPTKD.TEACHERS": lists})
+    folders = [one.directory.parent.name for one in jobs_of(read_plan(path, {}))]
+    assert len(set(folders)) == 2 and all(len(name) < 120 for name in folders)
+
+
 def test_what_is_drawn_into_a_pool_is_drawn_for_each_seed(plan_file):
     """TFUP learns nothing and runs once, but for images that a seed draws; a teacher knows nothing of the pool."""
     plan = {"trainers": ["TFUP", "PromptKD"], "seeds": [1, 2]}

@@ -201,6 +201,17 @@ def test_features_of_each_are_kept_and_a_run_goes_on_to_the_bit(distil, run, tmp
     assert evaluated["metrics"] == found["metrics"]  # no teacher was asked
 
 
+def test_stored_features_of_several_teachers_teach_as_images_do(distil, tmp_path):
+    """MODE features: no image is encoded twice, and both teachers have their own views of it."""
+    words = [OPTION + "N_CTX_VISION", "0", OPTION + "TEACHER_CACHE", "views", OPTION + "CACHE_VIEWS", "2"]
+    words += [OPTION + "CACHE_DIR", str(tmp_path / "cache"), OPTION + "TEACHER_MIX", "entropy"]
+    words += [OPTION + "EVALUATE_TEACHER", "False"]
+    stored, weights = distil("features", *words, OPTION + "MODE", "features")
+    assert [one["cache"]["computed"] for one in stored["teacher"]["teachers"]] == [60, 60]
+    images, expected = distil("images", *words, OPTION + "CACHE_DIR", str(tmp_path / "other"))
+    assert all(torch.allclose(weights[name], expected[name], atol=1e-3) for name in weights)
+
+
 def test_images_without_labels_show_their_agreement_alone(run, clips, second, data_root, tmp_path, capsys):
     names = tmp_path / "names.txt"
     names.write_text("forest\nriver\n")
