@@ -12,6 +12,7 @@ from PIL import Image
 from tiny_runs import BASE, KD, METHODS, learned, same_bits
 
 from dassl.engine import TRAINER_REGISTRY, build_trainer
+from promptkd import guests
 from promptkd.engine.robust.attacks import Attack
 from promptkd.engine.robust.command import main as robust
 from promptkd.engine.robust.measuring import PixelSpace, accuracies, by_gradient
@@ -130,6 +131,7 @@ def steps_of(argv, directory: Path, name: str, words: list[str], **changes) -> d
     """What a trainer has learned after its epochs, its options changed past their limits."""
     import train
 
+    guests.register()
     kind = TRAINER_REGISTRY.get(name)
     prepare, kept = kind.prepare, {}
 
@@ -164,6 +166,23 @@ def test_apd_is_what_it_stands_between(argv, tmp_path: Path):
     assert teacher and all(torch.equal(still[name], no_kd[name]) for name in teacher)
     # what is trained on labels alone, of the same images, from the same start, is the same as its teacher
     assert not torch.equal(still["ctx"], no_kd["ctx"])
+
+
+def test_apd_learns_from_another_clip(argv, tmp_path: Path, clips):
+    """Such a teacher has other features, prompts of its own, and makes another student."""
+    words = METHODS["APD"].words("APD")
+    own = steps_of(argv, tmp_path / "own", "APD", words)
+    words += ["TRAINER.APD.TEACHER_NAME", clips["teacher"]]
+    other = steps_of(argv, tmp_path / "other", "APD", words)
+    assert "teacher.ctx" in other and not torch.equal(own["teacher.ctx"], other["teacher.ctx"])
+    assert not torch.equal(own["ctx"], other["ctx"])
+    frozen = steps_of(argv, tmp_path / "frozen", "APD", words, teacher="frozen")
+    assert not any(name.startswith("teacher.") for name in frozen) and not torch.equal(frozen["ctx"], other["ctx"])
+    settings = result(tmp_path / "other")["settings"]
+    assert settings["TRAINER.APD.TEACHER_NAME"] == clips["teacher"]
+    assert "TRAINER.APD.TEACHER_NAME" not in result(tmp_path / "own")["settings"]  # an earlier run is that run still
+    with pytest.raises(ValueError, match="INPUT.SIZE"):
+        steps_of(argv, tmp_path / "size", "APD", [*words[:-1], "mini-teacher"])
 
 
 def test_a_teacher_that_follows_its_student_goes_on_to_the_same_bits(run, tmp_path: Path, monkeypatch):
