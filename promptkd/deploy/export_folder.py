@@ -69,7 +69,7 @@ def write(classifier: Classifier, folder: Path, about: Mapping[str, Any], slim: 
         "format": FORMAT,
         "about": dict(about),
         "backbone": backbone if slim else without_folders({"": backbone})[""],
-        "architecture": image_configuration(model.clip, backbone),
+        "architecture": image_configuration(model.clip),
         "encoder": {"included": not slim, "weights": weights_hash(model.clip.visual)},
         "spec": spec.to_dict(),
         "preprocessing": classifier.preprocessing.to_dict(),

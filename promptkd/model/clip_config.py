@@ -43,10 +43,13 @@ def check_config(config: Any) -> dict[str, Any]:
         if not isinstance(model.get(tower), dict):
             raise ValueError(f"model_cfg.{tower} is {shown(model.get(tower))}: it has to be a mapping")
         _check(model[tower], f"model_cfg.{tower}")
+    timm = model["vision_cfg"].get("timm_model_name") or ""
+    if not isinstance(timm, str) or not re.fullmatch(r"[\w.]*", timm, re.ASCII):  # hf-hub:... would be fetched
+        raise ValueError(f"model_cfg.vision_cfg.timm_model_name is {shown(timm)}: the name of a timm model is wanted")
     _check_tokenizer(model["text_cfg"])
     if "embed_dim" not in model:
         raise ValueError("model_cfg has no embed_dim")
-    _check_preprocessing(config.get("preprocess_cfg", {}))
+    check_preprocessing(config.get("preprocess_cfg", {}))
     return config
 
 
@@ -87,7 +90,8 @@ def _check_tokenizer(section: Mapping[str, Any]) -> None:
             raise ValueError(f"model_cfg.text_cfg.{key} is {shown(name)}: the name of a Hub's repository is wanted")
 
 
-def _check_preprocessing(section: Any) -> None:
+def check_preprocessing(section: Any) -> None:
+    """Raises ValueError where a preprocess_cfg has no size, means and deviations that images can have."""
     if not isinstance(section, dict):
         raise ValueError(f"preprocess_cfg is {shown(section)}: it has to be a mapping")
     for key in ("mean", "std"):

@@ -6,7 +6,6 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-import open_clip
 import torch
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
@@ -19,6 +18,7 @@ from promptkd.model.parts import Clip, ImageTower
 from promptkd.model.precision import Precision
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.spec import PromptSpec
+from promptkd.model.timm_names import ImageOnly, from_configuration
 from promptkd.model.tuning import TunedStudent
 from promptkd.model.zoo import from_state, image_statistics
 from promptkd.tensors import check_tensors
@@ -72,19 +72,18 @@ def merged(model: PromptedClip) -> PromptedClip:
     return plain.freeze()
 
 
-def image_configuration(clip: Clip, backbone: str) -> dict[str, Any]:
-    """What rebuilds a CLIP's image encoder: open_clip's configuration, "model_cfg" and "preprocess_cfg".
+def image_configuration(clip: Clip) -> dict[str, Any]:
+    """What rebuilds an image encoder, for `encoder_of`.
 
-    Args:
-        clip: an open_clip model.
-        backbone: the name that it was loaded by.
+    Of a CLIP it is open_clip's configuration, "model_cfg" and "preprocess_cfg"; of a tower of timm's see
+    `timm_names.from_configuration`.
 
     Raises:
-        ValueError: open_clip has no configuration of that name, and the encoder is not OpenAI's.
+        ValueError: the configuration that the model was loaded with has sizes out of range.
     """
-    config = dict((clip.config or {}).get("model_cfg") or {})
-    if clip.config is None:  # of a name that leads to configuration and weights
-        config = dict(open_clip.get_model_config(backbone) or {})
+    if isinstance(clip, ImageOnly):
+        return clip.config
+    config = dict(clip.config.get("model_cfg") or {})
     if config:
         model_cfg = {key: config[key] for key in ("embed_dim", "vision_cfg", "quick_gelu") if key in config}
     else:  # no configuration: OpenAI's architecture, whose sizes the modules have
@@ -132,4 +131,6 @@ def rebuild(
 
 def encoder_of(tensors: dict[str, Tensor], configuration: Any, source: str) -> Clip:
     """The image encoder of `image_tensors` and `image_configuration`; raises ValueError where they do not fit."""
+    if isinstance(configuration, dict) and "timm" in configuration:
+        return from_configuration(configuration, tensors, source).requires_grad_(False).eval()
     return from_state(tensors, check_config(configuration), source, text=False).requires_grad_(False).eval()

@@ -67,7 +67,7 @@ def from_open_clip(name: str) -> Clip:
         release = _find(name)
         model = _built(release)
         model.tokenizer = open_clip.get_tokenizer(arch)
-        model.config = None if release.config else {"model_cfg": open_clip.get_model_config(arch)}
+        model.config = release.config or {"model_cfg": open_clip.get_model_config(arch)}
     except ValueError:
         raise
     except (RuntimeError, OSError, KeyError, TypeError, AttributeError) as error:

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptkd.model.class_vectors import ClassVectors, cosine_logits, scale_of, template_features, weights_hash
+from promptkd.model.class_vectors import (
+    ClassVectors,
+    cosine_logits,
+    has_text,
+    scale_of,
+    template_features,
+    weights_hash,
+)
 from promptkd.model.compiling import compile_image_encoder
 from promptkd.model.conditional import ConditionalPrompts
 from promptkd.model.ensemble import EnsemblePrompts
@@ -47,7 +54,8 @@ class PromptedClip:
         vectors: ClassVectors | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        self.logit_scale = scale_of(clip)
+        # An image tower that was never compared to texts has no scale: it takes that of its class vectors.
+        self.logit_scale = scale_of(clip) if vectors is None or has_text(clip) else vectors.logit_scale
         self.spec = spec
         self.prompts: Prompts = spec.build(clip)  # from float32 tables, before they may be stored in half precision
         self.clip: Any = precision.store(clip)

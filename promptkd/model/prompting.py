@@ -41,7 +41,7 @@ def shape_of(clip: Clip) -> ClipShape:
     vit = isinstance(visual, VisionTransformer)
     prompted_text = takes_text_prompts(clip)
     return ClipShape(
-        embed_dim=visual.output_dim if hasattr(visual, "output_dim") else text.text_projection.shape[-1],
+        embed_dim=_embed_dim(visual, text),
         resolution=int(size if isinstance(size, int) else size[0]),
         vision_width=visual.conv1.out_channels if vit else 0,
         vision_layers=len(visual.transformer.resblocks) if vit else 0,
@@ -49,6 +49,15 @@ def shape_of(clip: Clip) -> ClipShape:
         text_layers=len(text.transformer.resblocks) if prompted_text else 0,
         context_length=int(getattr(text, "context_length", 0)),
     )
+
+
+def _embed_dim(visual: ImageTower, text: TextTower) -> int:
+    """Channels of image features; the text encoder tells them where the image encoder does not (timm's towers)."""
+    for tower in (visual, text):
+        if hasattr(tower, "output_dim"):
+            return int(tower.output_dim)
+    projection = text.text_projection
+    return int(projection.out_features if isinstance(projection, nn.Linear) else projection.shape[-1])
 
 
 def text_tower(clip: Clip) -> TextTower:

@@ -7,7 +7,9 @@ checked here, never a file that it would unpickle.
 from __future__ import annotations
 
 import math
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from open_clip.pretrained import download_pretrained_from_hf
 from torch import Tensor, nn
 
 from promptkd.bounded import named, shown
+from promptkd.model.clip_config import check_preprocessing
 from promptkd.model.weights import NUMBERS, read_state
-from promptkd.tensors import check_finite
+from promptkd.tensors import check_finite, check_tensors
 from promptkd.texts import clipped, closest
 
 TIMM = "timm:"
@@ -98,7 +101,39 @@ def from_timm(name: str) -> ImageOnly:
         ) from error
     trunk = timm.create_model(model, pretrained=False, num_classes=0)
     _load(trunk, weights, settings.classifier)
-    return ImageOnly(TimmTower(trunk, settings.to_dict()))
+    clip = ImageOnly(TimmTower(trunk, settings.to_dict()))
+    about = clip.visual.preprocess_cfg
+    clip.config = {"timm": model, "preprocess_cfg": about | {"mean": [*about["mean"]], "std": [*about["std"]]}}
+    return clip
+
+
+def from_configuration(config: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> ImageOnly:
+    """An image tower from its `config` and the tensors of its state dict, which may be somebody else's.
+
+    Args:
+        config: "timm", the model's name, and "preprocess_cfg" with "size", "mean" and "std".
+        tensors: under the names of an `ImageOnly`'s state dict.
+        source: their origin, for messages.
+
+    Raises:
+        ValueError: no such model, or tensors that are not its; the message says what is wrong.
+        ImportError: timm is not installed.
+    """
+    import timm
+
+    name, about = config["timm"], config.get("preprocess_cfg")
+    check_preprocessing(about)
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)?", name) or not timm.is_model(name):
+        raise ValueError(f"{named(source)}: timm has no model {shown(name)}")
+    settings: dict[str, Any] = {"mean": [], "std": [], "size": 224} | dict(about or {})
+    settings["input_size"] = (3, settings["size"], settings["size"])
+    with torch.device("meta"):  # compared before memory is taken
+        wanted = ImageOnly(TimmTower(timm.create_model(name, pretrained=False, num_classes=0), settings)).state_dict()
+    check_tensors(tensors, wanted, source)
+    clip = ImageOnly(TimmTower(timm.create_model(name, pretrained=False, num_classes=0), settings))
+    clip.load_state_dict(dict(tensors))
+    clip.config = dict(config)
+    return clip
 
 
 def _load(trunk: nn.Module, weights: Path, classifier: str | tuple[str, ...] | None) -> None:

@@ -20,6 +20,7 @@ from promptkd.home import ROOT
 from promptkd.model.clip_config import is_plain, read_config
 from promptkd.model.open_clip_names import from_open_clip
 from promptkd.model.parts import Clip
+from promptkd.model.prompting import shape_of
 from promptkd.model.timm_names import TIMM, from_timm
 from promptkd.model.weights import check_values, read_state
 from promptkd.texts import clipped, closest
@@ -81,6 +82,8 @@ def load_clip(name: str, text: bool = True) -> Clip:
             "a file"
         )
     if not text:
+        if not hasattr(model.visual, "output_dim"):  # of timm's towers in open_clip, which the text encoder tells
+            model.visual.output_dim = shape_of(model).embed_dim
         for part in _TEXT_PARTS:
             if hasattr(model, part):
                 setattr(model, part, None)
@@ -165,6 +168,8 @@ def _empty_model(source: str, state: dict[str, Tensor], config: dict[str, Any] |
         except Exception as error:  # sizes that do not go together: open_clip and PyTorch have many kinds of error
             raise ValueError(f"the configuration of {named(source)} makes no CLIP ({clipped(error)})") from error
         model.visual.preprocess_cfg = config.get("preprocess_cfg", {})
+        if not hasattr(model.visual, "output_dim"):  # timm's
+            model.visual.output_dim = config["model_cfg"]["embed_dim"]
         if "token_ids" in state:
             try:
                 state["token_embedding.weight"] = _full_table(state, model.vocab_size)

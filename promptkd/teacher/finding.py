@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def find_members(cfg: CfgNode, options: Any, task: Task, precision: Precision) -> list[Member]:
     """The teachers that a run's options name: TEACHERS, or the one of TEACHER.
 
-    One teacher must take images as the student does. Of several each gets them as it wants them.
+    Each gets images as it wants them: a view is resized and normalised again where the student's are of another kind.
 
     Args:
         cfg: the run's.
@@ -39,8 +39,12 @@ def find_members(cfg: CfgNode, options: Any, task: Task, precision: Precision) -
     """
     if not options.teachers:
         teacher = load_named(options.teacher or published_place(cfg), cfg, options, task, precision)
-        check_input(cfg, teacher.clip, f"teacher {teacher.about['backbone']}")
-        return [Member(teacher)]
+        if options.student_in_loop:  # which learns from the student's own images
+            check_input(cfg, teacher.clip, f"teacher {teacher.about['backbone']}")
+        view = ViewChange.between(cfg, teacher.clip)
+        if view:
+            log.info("Teacher: the student's images are %s", view)
+        return [Member(teacher, view)]
     members: list[Member] = []
     for number, source in enumerate(options.teachers, 1):
         try:
