@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+Clock = Callable[[], float]
 SIDE = {"cpu": 2048, "gpu": 8192}  # of the square matrices whose product gives the machine's rate
 
 
@@ -38,12 +39,17 @@ class Times:
 
 
 def take_turns(
-    works: Mapping[str, Callable[[], Any]], device: torch.device, repeats: int, limit: float, *dtypes: torch.dtype
+    works: Mapping[str, Callable[[], Any]],
+    device: torch.device,
+    repeats: int,
+    limit: float,
+    *dtypes: torch.dtype,
+    clock: Clock = time.perf_counter,
 ) -> Times:
     """Times some works in turn, after a warm-up each, and matrix products of `dtypes` beside them.
 
     They take turns so that a machine that is slower for a while is so for all of them: their ratios stay. The warm-up
-    of a work that takes longer than `limit` seconds is its only run.
+    of a work that takes longer than `limit` seconds is its only run. `clock` may be time.process_time.
     """
     n = SIDE["cpu" if device.type == "cpu" else "gpu"]
     pairs = {dtype: tuple(torch.randn(n, n, device=device, dtype=dtype) for _ in range(2)) for dtype in dtypes}
@@ -51,32 +57,32 @@ def take_turns(
 
     def multiply() -> None:
         for dtype, (a, b) in pairs.items():
-            rates[dtype] += [2 * n**3 / seconds_of(partial(torch.mm, a, b), device) for _ in range(3)]
+            rates[dtype] += [2 * n**3 / seconds_of(partial(torch.mm, a, b), device, clock) for _ in range(3)]
 
     runs: dict[str, list[float]] = {}
     for name, work in works.items():
-        first = seconds_of(work, device)
+        first = seconds_of(work, device, clock)
         runs[name] = [first] if first > limit else []
     waiting = [name for name in works if not runs[name]]
     for a, b in pairs.values():
-        seconds_of(partial(torch.mm, a, b), device)
+        seconds_of(partial(torch.mm, a, b), device, clock)
     for _ in range(max(repeats, 1)):
         for name in waiting:
             multiply()
-            runs[name].append(seconds_of(works[name], device))
+            runs[name].append(seconds_of(works[name], device, clock))
         multiply()
     seconds = {name: statistics.median(times) for name, times in runs.items()}
     lengths = {name: len(times) for name, times in runs.items()}
     return Times(seconds, lengths, {dtype: statistics.median(found) for dtype, found in rates.items()})
 
 
-def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
+def seconds_of(work: Callable[[], Any], device: torch.device, clock: Clock = time.perf_counter) -> float:
     """Seconds of one call, with what it leaves to the device."""
-    start = time.perf_counter()
+    start = clock()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def operations(work: Callable[[], Any]) -> int:
