@@ -17,8 +17,10 @@ from promptkd.deploy.opening import open_classifier
 UPL = ["TRAINER.UPL.N_CTX", "3", "TRAINER.UPL.SHOTS", "2", "TRAINER.UPL.PREC", "fp32"]
 TFUPT = ["TRAINER.TFUPT.PREC", "fp32", "TRAINER.TFUPT.WARMUP_EPOCHS", "0", "OPTIM.NAME", "adamw", "OPTIM.LR", "0.01"]
 TFUPT += ["TRAINER.TFUPT.THRESHOLD", "0.2", "TRAINER.TFUPT.SHOTS", "2", "TRAINER.TFUPT.TRAINING_SHOTS", "3"]
+FEATURES = ["TRAINER.PROMPTKD.MODE", "features", "TRAINER.PROMPTKD.PROJECTOR", "residual"]
+FEATURES += ["TRAINER.PROMPTKD.PROJECTOR_START", "ridge"]
 SUPERVISED = sorted(METHODS.keys() - {"CoCoOp"})
-OTHERS = ["CoOp_KDPL", "PromptKD", "TFUPT", "UPL", "UPL ensemble", "ZeroshotCLIP"]
+OTHERS = ["CoOp_KDPL", "PromptKD", "PromptKD on features", "TFUPT", "UPL", "UPL ensemble", "ZeroshotCLIP"]
 PICTURES = [picture for _, picture in made_up()]
 
 
@@ -30,6 +32,7 @@ def finished(run, clips, tmp_path: Path):
         words = {
             "CoOp_KDPL": [*METHODS["CoOp"].words("CoOp"), "TRAINER.KDPL.TEACHER", clips["teacher"]],
             "PromptKD": [*KD, "TRAINER.PROMPTKD.TEACHER", clips["teacher"], "TRAINER.MODAL", "cross"],
+            "PromptKD on features": [*FEATURES, "TRAINER.PROMPTKD.TEACHER", clips["teacher"], "TRAINER.MODAL", "cross"],
             "TFUPT": TFUPT,
             "UPL": UPL,
             "UPL ensemble": [*UPL, "TRAINER.UPL.MEMBERS", "3"],
@@ -60,7 +63,7 @@ def test_a_folder_answers_as_its_run(finished, tmp_path, method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["FAP", "MaPLe", "TFUPT"])  # PromptKD: test_exports.py
+@pytest.mark.parametrize("method", ["FAP", "MaPLe", "TFUPT", "PromptKD on features"])  # PromptKD: test_exports.py
 def test_an_onnx_file_answers_as_its_run(finished, tmp_path, method):
     run = finished(method)
     assert export.main([str(run), str(tmp_path / "m.onnx"), "--format", "onnx"]) == 0
