@@ -86,8 +86,6 @@ class FinishedRun:
         model = PromptedClip(clip, self.spec, arithmetic, vectors=vectors, about=about)
         if self.checkpoint is not None:
             checkpoints.load_learned(model.prompts, self.content["state_dict"], self.checkpoint)
-        elif vectors is not None:
-            model.logit_scale = vectors.logit_scale  # a tower may have none of its own
         return model.freeze()
 
 

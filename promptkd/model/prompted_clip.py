@@ -40,7 +40,7 @@ class PromptedClip:
         spec: of what is learned for it.
         precision: arithmetic and device.
         templates: texts with one `{}`, whose features are averaged.
-        vectors: class vectors to compare image features with.
+        vectors: class vectors to compare image features with, by their logit scale; a student has its own.
         about: what is known of it, for results and messages: "backbone", "trainer", "source", ...
     """
 
@@ -54,8 +54,11 @@ class PromptedClip:
         vectors: ClassVectors | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        # An image tower that was never compared to texts has no scale: it takes that of its class vectors.
-        self.logit_scale = scale_of(clip) if vectors is None or has_text(clip) else vectors.logit_scale
+        # A student's class vectors are another model's, and it has a scale of its own; an image tower that was never
+        # compared to texts has none.
+        self.logit_scale = scale_of(clip)
+        if vectors is not None and not (spec.projector_layers and has_text(clip)):
+            self.logit_scale = vectors.logit_scale
         self.spec = spec
         self.prompts: Prompts = spec.build(clip)  # from float32 tables, before they may be stored in half precision
         self.clip: Any = precision.store(clip)

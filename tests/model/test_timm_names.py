@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from tiny_runs import BASE, KD
 
 import promptkd
+from promptkd.deploy import export
 from promptkd.model import timm_names
 from promptkd.model.class_vectors import FILE_NAME, ClassVectors
 from promptkd.model.prompting import shape_of
@@ -80,6 +81,7 @@ def test_without_texts_it_teaches_by_labelled_images_alone(run, clips, weights, 
     vectors = ClassVectors.load(tmp_path / "teacher" / FILE_NAME)
     assert set(found["metrics"]) == {"all"} and len(vectors.classnames) == 5 and vectors.logit_scale != 100
     assert promptkd.load(tmp_path / "teacher").model.logit_scale == pytest.approx(vectors.logit_scale)
+    assert export.main([str(tmp_path / "teacher"), "--format", "safetensors"]) == 0  # compared with the run
     several = ["TRAINER.PROMPTKD.TEACHERS", f"[{clips['teacher']}, {tmp_path / 'teacher'}]"]
     run("PromptKD", tmp_path / "kd", *KD, *several, epochs=1)
     about = result(tmp_path / "kd")["teacher"]["teachers"][1]

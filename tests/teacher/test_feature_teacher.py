@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 import promptkd
 from promptkd.data.images import read_published
+from promptkd.deploy import export
 from promptkd.deploy.preprocessing import transform_of_run
 from promptkd.engine.runs import read_run
 from promptkd.model.class_vectors import FILE_NAME, ClassVectors
@@ -211,6 +212,8 @@ def test_each_method_and_one_text_weight(method, run, clips, tmp_path, capsys):
     assert f"{method} of 12 images of 3 classes, text weight 0.4, logit scale 33" in capsys.readouterr().out
     assert ClassVectors.load(tmp_path / "run" / FILE_NAME).logit_scale == 33
     assert promptkd.load(tmp_path / "run").model.logit_scale == 33
+    assert export.main([str(tmp_path / "run"), "--format", "safetensors"]) == 0  # compared with the run
+    assert promptkd.load(tmp_path / "run" / "safetensors").model.logit_scale == 33
 
 
 @pytest.mark.parametrize(
