@@ -60,7 +60,7 @@ def find_directions(features: Tensor, labels: Tensor, classes: int, method: str,
         raise ValueError(f"{len(empty)} of {classes} classes have no labelled image, first number {empty[0]}")
     mean = x.mean(dim=0)
     if method == "ridge":
-        regression = RidgeRegression()
+        regression = RidgeRegression(x.shape[1], classes)
         regression.add(x, F.one_hot(labels, classes))
         weights, biases = regression.solve(strength)
     else:

@@ -109,17 +109,16 @@ class FeatureMode(Callback):
 
     def complete(self, encoded: list[Encoded], view: int) -> int:
         """Computes what a view lacks; the number of images that this process decoded."""
-        missing = _missing(encoded, view)
-        on_disk = bool(self.options.teacher_cache)  # each process fills a share of what all of them read
-        share = missing[distributed.rank() :: distributed.world_size()] if on_disk else missing
+        share = _missing(encoded, view)
+        if self.options.teacher_cache:  # on disk: what all processes read, each of them makes a share
+            # by their own numbers: another process may have begun, and then fewer are missing here than there
+            share = share[share % distributed.world_size() == distributed.rank()]
         with self.model.precision.autocast():
             for batch in self.loader(share, view):
                 exits.check()
                 images = device_crops.on_device(self.task.cfg, batch["img"], self.model.device)
                 for store, encode in encoded:
                     store.features(batch["index"], images, encode)
-        if not len(missing):
-            return 0
         distributed.barrier()
         if left := len(_missing(encoded, view)):
             raise OSError(

@@ -50,7 +50,7 @@ class RidgeStart(Callback):
         assert isinstance(self.model.prompts, StudentPrompts)
         linear = linear_part(self.model.prompts.projector)
         assert linear is not None, "options that give it none are refused"
-        regression = RidgeRegression()
+        regression = RidgeRegression(linear.in_features, linear.out_features, linear.weight.device)
         with self.model.precision.autocast():
             for student, teacher in self.pairs():
                 regression.add(student, F.normalize(teacher.float(), dim=-1))

@@ -27,7 +27,7 @@ def test_ridge_is_the_solution_of_a_least_squares_problem(images, strength):
     generator = torch.Generator().manual_seed(0)
     x = 3 + torch.randn(images, 20, generator=generator) @ torch.randn(20, 20, generator=generator)
     y = torch.randn(images, 7, generator=generator)
-    regression = RidgeRegression()
+    regression = RidgeRegression(20, 7)
     for some in torch.arange(images).split(9):
         regression.add(x[some], y[some])
     weight, bias = regression.solve(strength)
@@ -38,7 +38,7 @@ def test_ridge_is_the_solution_of_a_least_squares_problem(images, strength):
 
 def test_ridge_does_not_depend_on_the_size_of_the_features():
     x, y = torch.randn(30, 6), torch.randn(30, 4)
-    small, large = RidgeRegression(), RidgeRegression()
+    small, large = RidgeRegression(6, 4), RidgeRegression(6, 4)
     small.add(x, y)
     large.add(1000 * x, y)
     torch.testing.assert_close(1000 * large.solve(0.1)[0], small.solve(0.1)[0])
@@ -47,7 +47,7 @@ def test_ridge_does_not_depend_on_the_size_of_the_features():
 def test_ridge_of_shares_is_that_of_all():
     """Two processes with 20 and 10 rows; each sum is met by the other's in the same order."""
     x, y = torch.randn(30, 6), torch.randn(30, 4)
-    parts = [RidgeRegression() for _ in range(3)]
+    parts = [RidgeRegression(6, 4) for _ in range(3)]
     for part, some in zip(parts, (slice(0, 30), slice(0, 20), slice(20, 30)), strict=True):
         part.add(x[some], y[some])
     other = iter([torch.tensor(10.0, dtype=torch.float64), *parts[2]._sums])
@@ -57,8 +57,8 @@ def test_ridge_of_shares_is_that_of_all():
 
 def test_ridge_of_nothing_and_of_one_picture():
     with pytest.raises(ValueError, match="no rows"):
-        RidgeRegression().solve(1.0)
-    regression = RidgeRegression()
+        RidgeRegression(3, 2).solve(1.0)
+    regression = RidgeRegression(3, 2)
     regression.add(torch.ones(5, 3), torch.full((5, 2), 4.0))
     weight, bias = regression.solve(0.1)
     assert not weight.any() and bias.tolist() == [4.0, 4.0]

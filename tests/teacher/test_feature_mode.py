@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import result
+from conftest import result, tiny_config, write_clip
 from tiny_runs import KD, PROCESSES, learned, same_bits, torchrun
 
 import train
@@ -99,6 +99,25 @@ def test_memory_is_as_good_as_a_disk_and_leaves_nothing(distil, decoded, tmp_pat
     assert same_bits(weights, expected) and len(decoded) == 2 * IMAGES and not (tmp_path / "none").exists()
     disk, memory = (result(tmp_path / name)["config_hash"] for name in ("disk", "memory"))
     assert disk == memory and OPTION + "CACHE_VIEWS" in found["settings"]
+
+
+def test_a_second_teacher_is_one_pass_more(distil, decoded, clips, tmp_path):
+    distil("one", **STORED)
+    both = f"[{clips['teacher']}, {write_clip(tmp_path / 'other.safetensors', tiny_config(24), 3)}]"
+    found, _ = distil("two", **STORED, TEACHER="", TEACHERS=both)
+    assert len(decoded) == 2 * IMAGES and found["seen"]["stored_features"]["computed"] == 0
+    assert [one["cache"]["computed"] for one in found["teacher"]["teachers"]] == [0, 2 * IMAGES]
+    distil("again", **STORED, TEACHER="", TEACHERS=both, TEACHER_MIX="margin")
+    assert decoded == []
+
+
+def test_features_are_kept_in_the_arithmetic_of_the_encoders(distil, decoded, tmp_path):
+    """bfloat16 here: nothing is rounded that a run on images would not round."""
+    half = {**STORED, "PREC": "bf16"}
+    distil("run", **half, **RIDGE)
+    views = {path.name for path in (tmp_path / "cache").glob("*/view-*")}
+    assert views == {f"view-{view:04d}.bfloat16.{width}" for view in (0, 1) for width in (16, 24)}
+    assert distil("again", **half, **RIDGE)[1] and decoded == []
 
 
 def test_on_the_device_and_in_parts(distil):
