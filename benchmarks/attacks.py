@@ -21,8 +21,9 @@ from torch.nn import functional as F
 
 from benchmarks.ours import SIZES, Bench, names_of
 from benchmarks.steps import training_step
-from benchmarks.timing import operations, take_turns
+from benchmarks.timing import CLOCKS, operations, take_turns
 from promptkd.engine.batch import Batch
+from promptkd.model.allocation import keep_freed_memory
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompting import shape_of
 from promptkd.model.spec import PromptSpec
@@ -69,7 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--steps", type=int, nargs="+", default=[2, 3])
     p.add_argument("--device", default="cpu")
     p.add_argument("--repeats", type=int, default=3)
+    p.add_argument("--clock", default="wall", choices=CLOCKS, help="cpu: seconds of the processor, in one thread")
     args = p.parse_args(argv)
+    if args.clock == "cpu":
+        torch.set_num_threads(1)  # threads that wait for each other spend the processor's time, too
+    keep_freed_memory()  # as a run does
     device = torch.device(args.device)
     bench, names = Bench(args.sizes, device), names_of(args.classes)
     shape = shape_of(bench.clip)
@@ -80,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     labels = torch.arange(args.batch, device=device) % args.classes
     losses = steps(model, names, args.steps)
     works = {str(count): training_step(loss, model.prompts, images, labels) for count, loss in losses.items()}
-    times = take_turns(works, device, args.repeats, 120, torch.float32)
+    times = take_turns(works, device, args.repeats, 120, torch.float32, clock=CLOCKS[args.clock])
     base, each = operations(works["0"]), needed(model, images, labels, names)
     rows = []
     for count in losses:

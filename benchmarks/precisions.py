@@ -14,7 +14,6 @@ import argparse
 import gc
 import resource
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,13 +22,12 @@ from tabulate import tabulate
 
 from benchmarks.ours import METHODS, SIZES, Bench
 from benchmarks.steps import training_step
-from benchmarks.timing import operations, take_turns
+from benchmarks.timing import CLOCKS, operations, take_turns
 from promptkd.files import write_json
 from promptkd.model.allocation import keep_freed_memory
 from promptkd.model.native_bf16 import bf16_gain
 
 CPU = torch.device("cpu")
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def measure(benches: dict[str, Bench], name: str, args: argparse.Namespace) -> dict[str, Any]:

@@ -198,7 +198,8 @@ class RunRecord:
             means[group] |= {kind: statistics.fmean(values) for kind, values in kinds.items() if values}
             by_severity = zip(*kinds.values(), strict=True)
             means[group] |= {
-                str(n): statistics.fmean(each) for n, each in zip(measured["severities"], by_severity, strict=False)
+                str(n): statistics.fmean(each)
+                for n, each in zip(measured.get("severities", ()), by_severity, strict=False)
             }
         means |= {"hm": harmonic_means(means)}
         return {f"{group}/{CORRUPTED}/{name}": value for group, one in means.items() for name, value in one.items()}

@@ -46,7 +46,7 @@ def radius(name: str) -> float | None:
 def severities_of(summary: Summary) -> list[int]:
     """Severities of corruptions that its runs measured, sorted."""
     found = [run.record.corruptions or {} for run in summary.runs]
-    return sorted({one for each in found if each.get("by_severity") for one in each["severities"]})
+    return sorted({one for each in found if each.get("by_severity") for one in each.get("severities", ())})
 
 
 def kinds_of(summary: Summary) -> list[str]:

@@ -134,3 +134,10 @@ def test_records_from_before_pictures_are_read():
     record = RunRecord.from_dict(result(robustness=attacked(60.0, 40.0), corruptions={"groups": {}, "severities": [1]}))
     assert record.under_attack["hm/pgd10_eps4"] == pytest.approx(harmonic_mean(15.0, 10.0))
     assert record.under_corruptions == {}
+
+
+def test_corruptions_without_a_severity_make_a_page(tmp_path: Path):
+    found = corrupted(60.0, 40.0) | {"by_severity": {"base": {"fog": []}, "new": {}}}
+    del found["severities"]
+    write(tmp_path / "output" / "run", result(corruptions=found))
+    assert "Corrupted images (%)" in page(tmp_path / "output")

@@ -158,7 +158,7 @@ def changed(run: Run, gallery: int) -> str:
         parts.append(f"<h4>Under attack (%)</h4>{heat(columns, rows)}{f'<ul>{doubts}</ul>' if doubts else ''}")
         parts.append(_pictures(run, attacked.get("examples", [])[:gallery]))
     for group, kinds in corrupted.get("by_severity", {}).items():
-        columns = ["clean", *(f"severity {one}" for one in corrupted["severities"])]
+        columns = ["clean", *(f"severity {one}" for one in corrupted.get("severities", ()))]
         clean = corrupted["groups"].get(group, {}).get("clean")
         drawn = heat(columns, {kind: [clean, *values] for kind, values in kinds.items()})
         tables.append(f"<div><h5>{escape(group)}</h5>{drawn}</div>")
