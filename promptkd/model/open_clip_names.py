@@ -55,8 +55,10 @@ class _Release:
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
-def from_open_clip(name: str) -> Clip:
+def from_open_clip(name: str, text: bool = True) -> Clip:
     """A model by open_clip's name: "architecture:tag", "architecture:FILE", "hf-hub:org/model" or "local-dir:FOLDER".
+
+    Without `text` it has no tokenizer, which some architectures (SigLIP's) would fetch.
 
     Raises:
         ValueError: no such tag or file, or a file that cannot be used; the message names it and the field.
@@ -66,7 +68,7 @@ def from_open_clip(name: str) -> Clip:
     try:
         release = _find(name)
         model = _built(release)
-        model.tokenizer = open_clip.get_tokenizer(arch)
+        model.tokenizer = open_clip.get_tokenizer(arch) if text else None
         model.config = release.config or {"model_cfg": open_clip.get_model_config(arch)}
     except ValueError:
         raise

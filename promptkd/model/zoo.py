@@ -72,7 +72,7 @@ def load_clip(name: str, text: bool = True) -> Clip:
     elif name.startswith(TIMM):
         model = from_timm(name)
     elif name.startswith("hf-hub:") or name.partition(":")[0].replace("/", "-") in open_clip.list_models():
-        model = from_open_clip(name)
+        model = from_open_clip(name, text)
     else:
         close = closest(name, [*available_models(), *open_clip.list_models()], 0.4)
         raise ValueError(
@@ -122,7 +122,7 @@ def _from_file(path: Path, text: bool) -> Clip:
     file = next((file for file in files if file.is_file()), None)
     config = None if file is None else read_config(file)
     if config is not None and not is_plain(config["model_cfg"]):
-        return from_open_clip(f"local-dir:{path.parent}")
+        return from_open_clip(f"local-dir:{path.parent}", text)
     return from_state(read_state(path), config, str(path), text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import open_clip
 import pytest
 import torch
 from conftest import SIZE, tiny_config
@@ -112,6 +113,27 @@ def test_parts_of_encoders():
     }
     assert set(norm_names(vit)) >= {"ln_pre.weight", "transformer.resblocks.0.ln_2.bias", "ln_post.bias"}
     assert set(norm_names(resnet)) >= {"bn1.weight", "layer3.0.bn3.bias", "layer1.0.downsample.1.weight"}
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "last", "behind"),
+    [
+        ("MobileCLIP2-S0", 20, "trunk.stages.3.blocks.1.", ("trunk.final_conv.", "trunk.head.fc.")),
+        ("ViT-B-16-SigLIP", 12, "trunk.blocks.11.", ("trunk.attn_pool.",)),
+    ],
+)
+def test_parts_of_towers_of_timm(name, count, last, behind):
+    """As they are in open_clip, without numbers."""
+    config = open_clip.get_model_config(name)
+    with torch.device("meta"):
+        visual = open_clip.model._build_vision_tower(config["embed_dim"], config["vision_cfg"])
+    blocks, rest = blocks_of(visual)
+    assert len(blocks) == count and any(name.startswith(last) for name in blocks[-1])
+    assert all(any(name.startswith(begin) for name in rest) for begin in behind)
+    assert all(name.startswith(behind) for name in rest), "norms that timm counts to the last block are in that"
+    names = {name for block in blocks for name in block} | set(rest)
+    assert names < {name for name, _ in visual.named_parameters()}, "the stem is in none"
+    assert norm_names(visual)
 
 
 def test_statistics_of_batch_norms_stay(capsys):
