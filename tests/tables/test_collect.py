@@ -102,6 +102,10 @@ def test_a_method_that_learns_nothing_has_no_shots(tmp_path):
         (result(metrics={"base": group(80.0) | {"per_class": [1.0]}}), "broken: per_class of base"),
         (result("PromptKD", teacher=SRC_TEACHER | {"metrics": [80.0]}), "broken: teacher.metrics"),
         (result("PromptKD", teacher=SRC_TEACHER | {"metrics": {"base": {}}}), "broken: teacher.metrics"),
+        (result("PromptKD", teacher=SRC_TEACHER | {"teachers": 2}), "broken: teacher.teachers"),
+        (result("PromptKD", teacher=SRC_TEACHER | {"teachers": ["one"]}), "broken: teacher.teachers"),
+        (result("PromptKD", teacher=SRC_TEACHER | {"teachers": [{"accuracy": {"hm": 101}}]}), "broken: teacher.teach"),
+        (result("PromptKD", teacher=SRC_TEACHER | {"mixture_accuracy": [50]}), "broken: teacher.teachers"),
     ],
 )
 def test_what_is_no_result_is_named_and_left_out(tmp_path, content, reason):
