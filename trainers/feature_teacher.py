@@ -23,7 +23,15 @@ from promptkd.engine.options import MethodOptions, option
 from promptkd.engine.task import Supervision
 from promptkd.model.class_vectors import FILE_NAME, ClassVectors, has_text
 from promptkd.model.prompting import shape_of
-from promptkd.teacher.closed_form import METHODS, add_to_texts, completed, described, find_directions
+from promptkd.teacher.closed_form import (
+    METHODS,
+    Directions,
+    add_to_texts,
+    completed,
+    described,
+    every_fourth,
+    find_directions,
+)
 from promptkd.teacher.feature_files import FeatureFile
 from promptkd.teacher.pool import Pool
 
@@ -87,14 +95,12 @@ class FeatureTeacher(PromptTrainer):
     @torch.no_grad()
     def prepare(self) -> None:
         """Makes the class vectors."""
-        task, options, model = self.task, self.options, self.model
-        strength = options.ridge if options.method == "ridge" else options.shrinkage
+        task, model = self.task, self.model
         items = task.train_loader.dataset.data_source
         features, labels = self.features_of(items), torch.tensor([item.label for item in items])
-        directions = find_directions(features, labels, len(task.classnames), options.method, strength)
         texts = model.class_vectors(task.classnames).features.cpu() if has_text(model.clip) else None
-        weights = (0.0,) if texts is None else options.text_weight
-        vectors, weight, scale = self.choose({one: add_to_texts(texts, directions, one) for one in weights})
+        weight, scale = self.choose(features, labels, texts)
+        vectors = add_to_texts(texts, self.directions(features, labels), weight)
         source = {
             "made_by": f"FeatureTeacher on {model.about['backbone']}",
             "template": model.template if texts is not None else "",
@@ -104,8 +110,14 @@ class FeatureTeacher(PromptTrainer):
         self.use(described(vectors, task.classnames, scale, source))
         log.info(
             "Class vectors: %s of %s images of %d classes, text weight %g, logit scale %.4g",
-            options.method, f"{len(items):,}", len(task.classnames), weight, scale,
+            self.options.method, f"{len(items):,}", len(task.classnames), weight, scale,
         )  # fmt: skip
+
+    def directions(self, features: Tensor, labels: Tensor) -> Directions:
+        """The directions of the training classes, by the method of the options; see `find_directions`."""
+        options = self.options
+        strength = options.ridge if options.method == "ridge" else options.shrinkage
+        return find_directions(features, labels, len(self.task.classnames), options.method, strength)
 
     def features_of(self, items: Sequence[Datum]) -> Tensor:
         """Un-normalised features (N, D) of images, in the view of an evaluation; float32 on the CPU."""
@@ -114,30 +126,44 @@ class FeatureTeacher(PromptTrainer):
         name, width = self.model.about["backbone"], shape_of(self.model.clip).embed_dim
         return FeatureFile.read(self.options.features, name, width).of_images([item.impath for item in items])
 
-    def choose(self, candidates: dict[float, Tensor]) -> tuple[Tensor, float, float]:
-        """Of text weight -> class vectors (C, D) those with the likeliest validation labels; weight and scale.
+    def validation_items(self) -> list[Datum]:
+        """The validation images of the training classes; none where the data set has none, as ImageNet."""
+        return list(self.task.manager.dataset.val or ())
+
+    def choose(self, features: Tensor, labels: Tensor, texts: Tensor | None) -> tuple[float, float]:
+        """The text weight under which the validation labels are likeliest, and the logit scale.
+
+        Without validation images a quarter of the labelled ones stands in for them, while it chooses.
+
+        Args:
+            features: (N, D) of the labelled images.
+            labels: (N,).
+            texts: (C, D) of unit norm; None for a tower without texts, whose scale is fitted.
 
         Raises:
-            ValueError: there are no validation images, and something to choose.
+            ValueError: there is something to choose, no validation image, and one labelled image a class.
         """
-        own = has_text(self.model.clip)
-        scale = self.options.scale or (self.model.logit_scale if own else PLAIN_SCALE)
-        items = list(self.task.manager.dataset.val or ())
-        fitted = not own and not self.options.scale
-        if not items and (len(candidates) > 1 or fitted):
+        weights = (0.0,) if texts is None else self.options.text_weight
+        scale = self.options.scale or (PLAIN_SCALE if texts is None else self.model.logit_scale)
+        fitted = texts is None and not self.options.scale
+        if len(weights) == 1 and not fitted:
+            return weights[0], scale
+        items = self.validation_items()
+        held = every_fourth(labels) if not items else torch.zeros(len(labels), dtype=torch.bool)
+        if not items and not held.any():
             key, example = ("SCALE", "100") if fitted else ("TEXT_WEIGHT", "0.8")
             raise ValueError(
-                f"TRAINER.FEATURETEACHER.{key}: {self.cfg.DATASET.NAME} has no validation images to choose it by: give "
-                f"one, as {example}"
+                f"TRAINER.FEATURETEACHER.{key}: there is no image to choose it by, for {self.task.data_name} has no "
+                f"validation images, and each class one labelled image: give one, as {example}"
             )
-        best = max(candidates)
-        if items and (len(candidates) > 1 or fitted):
-            image, labels = F.normalize(self.features_of(items), dim=-1), torch.tensor([one.label for one in items])
-            loss = {w: float(F.cross_entropy(scale * image @ v.t(), labels)) for w, v in candidates.items()}
-            best = min(sorted(loss, reverse=True), key=lambda weight: loss[weight])  # of equals the most of the texts
-            if fitted:
-                scale /= fit_temperature(scale * image @ candidates[best].t(), labels)["value"]
-        return candidates[best], best, scale
+        judged, truth = features[held], labels[held]
+        if items:
+            judged, truth = self.features_of(items), torch.tensor([item.label for item in items])
+        directions, image = self.directions(features[~held], labels[~held]), F.normalize(judged, dim=-1)
+        logits = {one: scale * image @ add_to_texts(texts, directions, one).t() for one in weights}
+        loss = {one: float(F.cross_entropy(values, truth)) for one, values in logits.items()}
+        best = min(sorted(loss, reverse=True), key=lambda one: loss[one])  # of equals the most of the texts
+        return best, scale / fit_temperature(logits[best], truth)["value"] if fitted else scale
 
     def use(self, vectors: ClassVectors) -> None:
         """Makes class vectors those of the model, with texts for the classes of the task that they lack."""

@@ -120,6 +120,20 @@ def add_to_texts(texts: Tensor | None, directions: Directions, weight: float) ->
     return F.normalize(sums + (low + high) / 2 * common, dim=-1).float()
 
 
+def every_fourth(labels: Tensor) -> Tensor:
+    """A choice (N,) of every fourth image of each class, of fewer than four the last; of one image none.
+
+    Args:
+        labels: (N,), from 0 on.
+    """
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique().tolist():
+        rows = (labels == label).nonzero().flatten()
+        if len(rows) > 1:
+            chosen[rows[min(3, len(rows) - 1) :: 4]] = True
+    return chosen
+
+
 def described(vectors: Tensor, classnames: Sequence[str], scale: float, source: dict[str, str]) -> ClassVectors:
     """Class vectors (C, D) with names, scale and origin, to which a hash of them is added as "weights"."""
     digest = hashlib.sha256(vectors.contiguous().numpy().tobytes()).hexdigest()[:16]

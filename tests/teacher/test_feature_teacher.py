@@ -19,8 +19,9 @@ from promptkd.deploy.preprocessing import transform_of_run
 from promptkd.engine.runs import read_run
 from promptkd.model.class_vectors import FILE_NAME, ClassVectors
 from promptkd.teacher import feature_files
-from promptkd.teacher.closed_form import add_to_texts, find_directions
+from promptkd.teacher.closed_form import add_to_texts, every_fourth, find_directions
 from promptkd.teacher.feature_files import FeatureFile
+from trainers.feature_teacher import FeatureTeacher
 
 OPTION = "TRAINER.FEATURETEACHER."
 
@@ -140,6 +141,17 @@ def test_a_run_leaves_class_vectors_that_classify(taught, run, clips, tmp_path, 
     classifier = promptkd.load(taught)
     image = read_published(f"{data_root}/eurosat/2750/Forest/0.jpg")
     assert len(classifier.predict(image, top=5)) == 5
+
+
+def test_without_validation_images_some_labelled_ones_stand_in(taught, run, clips, tmp_path, monkeypatch):
+    assert every_fourth(torch.tensor([0] * 9 + [1] * 2 + [2])).nonzero().flatten().tolist() == [3, 7, 10]
+    monkeypatch.setattr(FeatureTeacher, "validation_items", lambda self: [])
+    run("FeatureTeacher", tmp_path / "run", *BASE, backbone=clips["teacher"])
+    assert result(tmp_path / "run")["metrics"].keys() == result(taught)["metrics"].keys()
+    with pytest.raises(ValueError, match="TEXT_WEIGHT: there is no image to choose it by, for EuroSAT has no"):
+        run("FeatureTeacher", tmp_path / "one", *BASE, "DATASET.NUM_SHOTS", "1", backbone=clips["teacher"])
+    words = ["DATASET.NUM_SHOTS", "1", OPTION + "TEXT_WEIGHT", "(0.8,)"]
+    run("FeatureTeacher", tmp_path / "one", *BASE, *words, backbone=clips["teacher"])
 
 
 def test_it_teaches_alone_and_beside_others(taught, run, clips, tmp_path, data_root):
