@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from typing import Any
 from scipy.stats import spearmanr
 from tabulate import tabulate
 
-from promptkd.home import ROOT
+import train
 from promptkd.results.record import RunRecord
 from promptkd.results.search import Run, find
 
@@ -87,14 +86,14 @@ def _tested(run: Run, folders: list[Path], test: Path) -> float:
     return float(record.metrics["hm"])
 
 
-def evaluate_all(folder: Path, output: Path) -> int:
+def evaluate_all(folder: Path, output: Path, split: str = "test") -> int:
     """Evaluates the finished students of a folder on the test images, into the same folders below another one."""
     for run in find(folder)[0]:
         target = output / run.directory.relative_to(folder)
         if held_out(run) and not (target / "results.json").is_file():
             words = ["--config-file", str(run.directory / "config.yaml"), "--root", run.record.data_root]
             words += ["--eval-only", "--model-dir", str(run.directory), "--output-dir", str(target)]
-            subprocess.run([sys.executable, str(ROOT / "train.py"), *words, "TEST.SPLIT", "test"], check=True)
+            train.main([*words, "TEST.SPLIT", split])
     return 0
 
 
