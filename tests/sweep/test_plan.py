@@ -175,3 +175,12 @@ def test_slurm_from_the_command_line(plan_file, capsys, tmp_path):
     script = Path(capsys.readouterr().out.split("bash ")[-1].strip())
     assert script.is_relative_to(tmp_path / "out" / "slurm")
     assert "#SBATCH --time=1:00:00" in (script.parent / "stage1.sbatch").read_text()
+
+
+def test_a_recipe_may_be_named_by_what_stands_behind_the_usual_one(plan_file):
+    for dataset, name in (("emoji", "mini_plus"), ("eurosat", "vit_b16_c2_ep20_batch8_4+4ctx_plus")):
+        path = plan_file(trainers=["PromptKD"], datasets=[dataset], recipe="plus", seeds=[1])
+        teacher, student = jobs_of(read_plan(path, {}))
+        assert f"/PromptKD/{name}/" in student.name and "plus" not in teacher.name
+    path = plan_file(trainers=["PromptKD"], datasets=["emoji"], recipe="mini_features", seeds=[1])
+    assert "/mini_features/" in jobs_of(read_plan(path, {}))[-1].name
