@@ -88,7 +88,7 @@ def test_the_best_epoch_comes_along_to_another_directory(run, tmp_path, monkeypa
     values = {0: 90.0, 1: 50.0, 2: 40.0}
     epochs, begin = [], Training.begin_epoch
     monkeypatch.setattr(Training, "begin_epoch", lambda self, epoch: (epochs.append(epoch), begin(self, epoch))[1])
-    monkeypatch.setattr(Training, "choosing_accuracy", lambda self: values[epochs[-1]])
+    monkeypatch.setattr(Training, "choosing_value", lambda self: values[epochs[-1]])
     stop, step = iter(range(100)), PromptSRC.forward_backward
 
     def stop_in_third(self, batch):
