@@ -129,7 +129,7 @@ def test_student_distils_and_is_evaluated_without_teacher_or_text(run, teacher, 
     def refuse(*args, **kwargs):
         raise AssertionError("an evaluation must not do this")
 
-    monkeypatch.setattr("promptkd.teacher.teaching.load_teacher", refuse)
+    monkeypatch.setattr("promptkd.teacher.finding.load_teacher", refuse)
     monkeypatch.setattr("promptkd.model.prompts.encode_texts", refuse)
     monkeypatch.setattr("promptkd.model.class_vectors.encode_texts", refuse)
     text_parts = []
@@ -216,7 +216,7 @@ def test_same_seed_same_bits_other_seed_other(run, clips, tmp_path):
 def test_a_poor_teacher_gives_a_warning(run, clips, tmp_path, capsys, monkeypatch):
     accuracies = iter([10.0, 50.0, 30.0, 30.0])
 
-    def measured(self, classify, predictions=None):
+    def measured(self, classify, predictions=None, outside=None):
         accuracy = next(accuracies)
         return {"base": {"accuracy": accuracy}, "new": {"accuracy": accuracy}, "hm": accuracy}
 
