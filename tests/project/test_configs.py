@@ -49,6 +49,13 @@ def test_launcher_knows_only_recipes_that_exist():
         assert (ROOT / "configs" / "trainers" / trainer / f"{name}.yaml").is_file()
 
 
+def test_a_bundled_model_may_have_a_recipe_of_its_own():
+    """The bundled ResNet takes no visual prompts, so PromptKD's usual one is not for it."""
+    assert recipes.recipe("PromptKD", "emoji", backbone="mini-resnet") == "mini_resnet"
+    assert recipes.recipe("PromptKD", "emoji", backbone="mini-student") == "mini"
+    assert recipes.recipe("CoOp", "emoji", backbone="mini-resnet") == "mini"
+
+
 def test_weight_of_distillation_per_data_set():
     """The paper's: 200 for three data sets, 1000 else; the command line has the last word."""
     recipe = str(ROOT / "configs/trainers/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx.yaml")
