@@ -69,21 +69,28 @@ def rank(runs: list[Run], folders: list[Path], test: Path | None) -> str:
     rows = []
     for dataset in sorted({run.record.dataset for run in runs}):
         some = [run for run in runs if run.record.dataset == dataset]
+        some = [run for run in some if not test or _test_file(run, folders, test).is_file()]
         columns = {"HM, validation": [float(run.record.metrics["hm"]) for run in some]}
         if test:
             columns["HM, test"] = [_tested(run, folders, test) for run in some]
-        for measure, sign in (("kl", -1), ("agreement", 1)):
-            values = [sign * held_out(run)[measure] for run in some]
-            found = [spearmanr(values, column).statistic for column in columns.values()]
-            rows.append([dataset, len(some), "-KL" if sign < 0 else "agreement", *found])
-    heads = ["data set", "runs", "held-out pool", "HM, validation", *(["HM, test"] if test else [])]
+        chooses = {
+            "-KL, held-out pool": [-held_out(run)["kl"] for run in some],
+            "agreement, held-out pool": [held_out(run)["agreement"] for run in some],
+        }
+        chooses |= {"HM, validation": columns["HM, validation"]} if test else {}
+        for name, values in chooses.items():
+            rows.append([dataset, len(some), name, *(spearmanr(values, one).statistic for one in columns.values())])
+    heads = ["data set", "runs", "what chooses", "HM, validation", *(["HM, test"] if test else [])]
     return tabulate(rows, headers=heads, tablefmt="github", floatfmt="+.2f")
 
 
 def _tested(run: Run, folders: list[Path], test: Path) -> float:
+    return float(RunRecord.read(_test_file(run, folders, test)).metrics["hm"])
+
+
+def _test_file(run: Run, folders: list[Path], test: Path) -> Path:
     folder = next(folder for folder in folders if run.directory.is_relative_to(folder))
-    record = RunRecord.read(test / run.directory.relative_to(folder) / "results.json")
-    return float(record.metrics["hm"])
+    return test / run.directory.relative_to(folder) / "results.json"
 
 
 def evaluate_all(folder: Path, output: Path, split: str = "test") -> int:

@@ -36,4 +36,4 @@ def test_configurations_and_rank_correlations(tmp_path: Path, capsys):
         base = 60 - 8 * better - seed
         write(tmp_path / "test" / path.parent.relative_to(folder), result("PromptKD", "Emoji", seed, base, base))
     assert recipe.main(["rank", str(folder), "--test", str(tmp_path / "test")]) == 0
-    assert capsys.readouterr().out.count("-1.00") == 2
+    assert capsys.readouterr().out.count("-1.00") == 3
