@@ -15,7 +15,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import open_clip
@@ -68,23 +68,39 @@ def learner(module: nn.Module, steps: int) -> tuple[torch.optim.Optimizer, torch
     )
 
 
-def train_eye(clip: nn.Module, tutor: nn.Module, pixels: Tensor, steps: int) -> None:
-    """The image encoder from mini-student's features of the same augmented pictures (N, 64, 64, 4)."""
-    optimizer, schedule = learner(clip.visual, steps)
+def learn(
+    name: str,
+    steps: int,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    loss_of: Callable[[int], Tensor],
+) -> None:
+    """Takes steps on `loss_of(step)`, and prints the mean loss of every 200."""
     total, start = 0.0, time.time()
-    for step, rows in enumerate(batches(len(pixels), steps)):
-        images = augment(pixels[rows], 0.6)  # (B, 3, 64, 64)
-        with torch.no_grad():
-            wanted = F.normalize(tutor.visual(images), dim=-1)
-        loss = 1 - F.cosine_similarity(clip.visual(images), wanted).mean()
+    for step in range(steps):
+        loss = loss_of(step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         total += loss.item()
         if step % 200 == 199:
-            print(f"eye, step {step + 1}, {time.time() - start:.0f} s: {total / 200:.3f}", flush=True)
+            print(f"{name}, step {step + 1}, {time.time() - start:.0f} s: {total / 200:.3f}", flush=True)
             total = 0.0
+
+
+def train_eye(clip: nn.Module, tutor: nn.Module, pixels: Tensor, steps: int) -> None:
+    """The image encoder from mini-student's features of the same augmented pictures (N, 64, 64, 4)."""
+    optimizer, schedule = learner(clip.visual, steps)
+    turns = batches(len(pixels), steps)
+
+    def loss_of(step: int) -> Tensor:
+        images = augment(pixels[next(turns)], 0.6)  # (B, 3, 64, 64)
+        with torch.no_grad():
+            wanted = F.normalize(tutor.visual(images), dim=-1)
+        return 1 - F.cosine_similarity(clip.visual(images), wanted).mean()
+
+    learn("eye", steps, optimizer, schedule, loss_of)
 
 
 def train_words(clip: nn.Module, tutor: nn.Module, vocabulary: Vocabulary, concepts: list[str], steps: int) -> None:
@@ -93,22 +109,16 @@ def train_words(clip: nn.Module, tutor: nn.Module, vocabulary: Vocabulary, conce
     optimizer.add_param_group({"params": [clip.positional_embedding, clip.text_projection], "weight_decay": 0.0})
     schedule.base_lrs.append(RATE)
     schedule.lr_lambdas.append(schedule.lr_lambdas[0])
-    total = 0.0
-    for step in range(steps):
+
+    def loss_of(step: int) -> Tensor:
         words = random.choices(CLASS_WORDS if step % 3 == 0 else concepts, k=BATCH)
         texts = [(PLAIN if random.random() < 0.3 else random.choice(TEMPLATES)).format(word) for word in words]
-        said = vocabulary(texts)
+        tokens = vocabulary(texts)
         with torch.no_grad():
-            wanted = encode_text(tutor, *said)
-        loss = 1 - F.cosine_similarity(encode_text(clip, *said), wanted).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        total += loss.item()
-        if step % 200 == 199:
-            print(f"words, step {step + 1}: {total / 200:.3f}", flush=True)
-            total = 0.0
+            wanted = encode_text(tutor, *tokens)
+        return 1 - F.cosine_similarity(encode_text(clip, *tokens), wanted).mean()
+
+    learn("words", steps, optimizer, schedule, loss_of)
 
 
 def save(clip: nn.Module, ids: list[int]) -> None:
