@@ -26,8 +26,8 @@ CASES = {
     "unknown backbone": (["MODEL.BACKBONE.NAME", "ViT-B/61"], r"no CLIP model 'ViT-B/61'; closest: 'ViT-B/16'"),
     "architecture without weights": (["MODEL.BACKBONE.NAME", "ViT-B-16:nosuchtag"], r"nosuchtag.*laion2b"),
     "unknown recipe": (
-        ["--config-file", "configs/trainers/PromptKD/vit_b16_ep20.yaml"],
-        r"no configuration file .*closest in .*vit_b16_c2_ep20",
+        ["--config-file", "configs/trainers/PromptKD/vit_b16_c2_ep20.yaml"],
+        r"no configuration file .*closest in .*vit_b16_c2_ep20_batch8",
     ),
     "unknown key": (
         ["TRAINER.PROMPTKD.KD_WEIGT", "1"],

@@ -36,7 +36,7 @@ def test_every_supervised_method_is_tested():
             ("_KDPL", "UPL", "TFUP", "TFUPT")
         )  # tests/trainers/test_kdpl.py, test_upl.py, test_tfup.py
     }
-    assert ours == METHODS.keys() | {"PromptKD", "AdvPromptKD"}
+    assert ours == METHODS.keys() | {"PromptKD", "AdvPromptKD", "FeatureTeacher"}  # test_feature_teacher.py
 
 
 @EVERY
