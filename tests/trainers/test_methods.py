@@ -12,6 +12,7 @@ from open_clip.tokenizer import HFTokenizer
 from tiny_runs import ATTACKED, BASE, METHODS
 
 from dassl.engine import TRAINER_REGISTRY
+from promptkd import guests
 from promptkd.engine import checkpoints
 from promptkd.model.class_vectors import FILE_NAME, ClassVectors
 from promptkd.model.precision import Precision
@@ -27,6 +28,7 @@ def saved(directory: Path, trainer: str, epoch: int) -> dict[str, torch.Tensor]:
 
 
 def test_every_supervised_method_is_tested():
+    guests.register()
     ours = {
         name
         for name in TRAINER_REGISTRY.registered_names()
