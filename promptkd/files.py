@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -144,6 +145,15 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_json(path: str | Path, value: Any, indent: int | None = 1) -> None:
     """Writes a value as JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=indent) + "\n")
+
+
+def content_digest(path: str | Path, kind: str = "sha256") -> str:
+    """The hash of a file's content, "sha256" or "md5", as hexadecimal digits; read in parts, whatever its size."""
+    digest = hashlib.new(kind)
+    with Path(path).open("rb") as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def sync_folder(folder: str | Path) -> None:

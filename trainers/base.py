@@ -137,10 +137,8 @@ class PromptTrainer(TrainerX):
         self.training.callbacks = [*([self.teaching] if self.teaching else []), *self.callbacks()]
         if self.teaching and task.held_out and not cfg.EVAL_ONLY:
             self.held_out = HeldOut(task, self.teaching, self.model)
-            self.training.callbacks, self.training.choose = (
-                [*self.training.callbacks, self.held_out],
-                self.held_out.choose,
-            )
+            self.training.callbacks.append(self.held_out)
+            self.training.choose = self.held_out.choose
         learned = (self.model.prompts, self.training.optimizer, self.training.scheduler)
         self.register_model(self.registered_name, *learned)
 

@@ -23,6 +23,7 @@ from promptkd.engine.options import MethodOptions, option
 from promptkd.engine.task import Supervision
 from promptkd.model.class_vectors import FILE_NAME, ClassVectors, has_text
 from promptkd.model.prompting import shape_of
+from promptkd.model.timm_names import TIMM
 from promptkd.teacher.closed_form import (
     METHODS,
     Directions,
@@ -87,7 +88,7 @@ class FeatureTeacher(PromptTrainer):
     @staticmethod
     def supervision(cfg: CfgNode) -> Supervision:
         """Labels; a tower without texts can say nothing of classes without images."""
-        return Supervision(class_specific=cfg.MODEL.BACKBONE.NAME.startswith("timm:"))
+        return Supervision(class_specific=cfg.MODEL.BACKBONE.NAME.startswith(TIMM))
 
     def templates(self) -> Sequence[str]:
         return list(self.task.templates)

@@ -6,7 +6,6 @@ its name and hash instead.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -76,7 +75,7 @@ def write(classifier: Classifier, folder: Path, about: Mapping[str, Any], slim: 
         "temperature": classifier.temperature,
         "classes": list(classifier.classnames),
         "templates": templates.split(" | ") if templates else [],
-        "files": {name: digest(folder / name) for name in (*parts, FILE_NAME)},
+        "files": {name: files.content_digest(folder / name) for name in (*parts, FILE_NAME)},
     }
     files.write_json(folder / DESCRIPTION, description)
 
@@ -156,19 +155,10 @@ def check_files(folder: Path, hashes: Mapping[str, Any]) -> None:
             raise ValueError(f"{bounded.named(folder / DESCRIPTION)} names a file {bounded.shown(name)}, none of ours")
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{bounded.named(folder)} is not whole: {name} is missing; copy all of its files")
-        if digest(folder / name) != wanted:
+        if files.content_digest(folder / name) != wanted:
             raise ValueError(
                 f"{bounded.named(folder / name)} is damaged: its hash is not that of {DESCRIPTION}; export it again"
             )
-
-
-def digest(path: Path) -> str:
-    """The sha256 of a file."""
-    content = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            content.update(block)
-    return content.hexdigest()
 
 
 def _encoder(folder: Path, description: Mapping[str, Any]) -> Clip:

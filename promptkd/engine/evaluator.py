@@ -68,7 +68,6 @@ class Evaluator:
         groups = {"val": list(range(len(names)))}
         return self._measure(classify, self.task.manager.val_loader, groups, names)["val"]["accuracy"]
 
-    @torch.no_grad()
     def temperature(self, classify: Classifier) -> dict[str, Any]:
         """The temperature of a classifier of the training classes, fitted on the validation images.
 
@@ -78,12 +77,7 @@ class Evaluator:
         loader, names = self.task.manager.val_loader, self.task.classnames
         if loader is None:
             raise ValueError("TEST.TEMPERATURE True: there are no validation images to fit it on, set it to False")
-        with self.precision.autocast():
-            parts = [
-                (logits, labels)
-                for _, labels, logits in classified(loader, classify, len(names), self.precision.device)
-            ]
-        return fit_temperature(*(torch.cat(each) for each in zip(*parts, strict=True)))
+        return fit_temperature(*all_logits(loader, classify, len(names), self.precision))
 
     def on_first_group(self, classify: Classifier) -> float:
         """Accuracy (percent) on the TEST images of the first class group, by which the published PromptKD chooses."""
@@ -210,6 +204,31 @@ def measure(
         if predictions is not None:
             measured[name]["per_class"] = predictions.per_class(name)
     return measured
+
+
+@torch.no_grad()
+def all_logits(loader: DataLoader, classify: Classifier, width: int, precision: Precision) -> tuple[Tensor, Tensor]:
+    """What a classifier says of all images of a loader, in their order; the same in each of several processes.
+
+    Args:
+        loader: of N items of Dassl's.
+        classify: images (B, 3, H, W) -> logits (B, C).
+        width: C.
+        precision: the classifier's arithmetic, and the device that images go to.
+
+    Returns:
+        Logits (N, C) float32 and labels (N,), on the CPU.
+
+    Raises:
+        FloatingPointError: a logit is infinite or no number.
+    """
+    rows, labels = [], []
+    with precision.autocast():
+        for files, given, logits in classified(loader, classify, width, precision.device):
+            check_logits(files, logits)
+            rows.append(logits)
+            labels.append(given)
+    return torch.cat(rows), torch.cat(labels)
 
 
 def check_logits(paths: Sequence[str], logits: Tensor) -> None:

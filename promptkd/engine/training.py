@@ -76,7 +76,7 @@ class Training:
         self.step = Step(cfg, model, losses, task.supervision.labels or task.supervision.makes_labels)
         self.progress = Progress()
         self.trackers = Trackers()
-        self.callbacks: Sequence[Callback] = ()
+        self.callbacks: list[Callback] = []
         self.best = float("-inf")
         self.classifier: Callable[[Sequence[str]], Classifier] | None = None
         self.choose: Callable[[], float] | None = None

@@ -15,6 +15,7 @@ from promptkd.tables.grouping import short
 if TYPE_CHECKING:
     from numpy import ndarray
 
+MOST_AT_ONCE = 10_000_000  # draws of images that are in memory together, 8 bytes each
 Right = dict[str, dict[str, bool]]  # class group -> image -> whether it is classified rightly
 
 
@@ -120,8 +121,12 @@ def _of_dataset(dataset: str, first: list[Right], second: list[Right], samples: 
             raise ValueError(f"{dataset}, {group}: the runs were not measured on the same images")
         tables = [numpy.array([[one[group][path] for path in paths] for one in side]) for side in (first, second)]
         count = len(paths)
-        often = draw.multinomial(count, [1 / count] * count, samples) / count  # (R, N)
-        drawn[group] = [100 * ((often @ table.T) * weights).sum(axis=1) for table in tables]
+        parts: list[list[ndarray]] = [[], []]
+        for some in numpy.array_split(weights, -(-samples * count // MOST_AT_ONCE)):
+            often = draw.multinomial(count, [1 / count] * count, len(some)) / count  # (r, N)
+            for part, table in zip(parts, tables, strict=True):
+                part.append(100 * ((often @ table.T) * some).sum(axis=1))
+        drawn[group] = [numpy.concatenate(part) for part in parts]
         means[group] = (100 * float(tables[0].mean()), 100 * float(tables[1].mean()))
         images[group] = count
     if {"base", "new"} <= drawn.keys():

@@ -12,8 +12,7 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
-from promptkd.data.loading.pipeline import classified
-from promptkd.engine.evaluator import check_logits
+from promptkd.engine.evaluator import all_logits
 from promptkd.engine.losses import symmetric_kl
 from promptkd.engine.task import Task
 from promptkd.model.precision import Precision
@@ -41,7 +40,6 @@ class Answers:
     images: str
 
 
-@torch.no_grad()
 def ask(task: Task, members: Sequence[Member], precision: Precision) -> Answers | None:
     """The teachers' logits of the validation images, or else of the images that train; None where there are neither."""
     dataset = task.manager.dataset
@@ -57,15 +55,11 @@ def ask(task: Task, members: Sequence[Member], precision: Precision) -> Answers 
         """All teachers' logits side by side: (B, 3, H, W) -> (B, K * C)."""
         return torch.cat([one.logits(images) for one in members], dim=1)
 
-    rows, labels = [], []
-    with precision.autocast():
-        loader = task.loader(items)
-        for files, given, logits in classified(loader, classify, len(members) * classes, precision.device):
-            check_logits(files, logits)
-            rows.append(logits)
-            labels.append(given if kind == "validation" and task.labelled else torch.full_like(given, -1))
-    together = torch.cat(rows).unflatten(1, (len(members), classes))  # (N, K, C)
-    return Answers(list(together.unbind(dim=1)), torch.cat(labels), kind)
+    rows, labels = all_logits(task.loader(items), classify, len(members) * classes, precision)
+    if kind != "validation" or not task.labelled:
+        labels = torch.full_like(labels, -1)
+    together = rows.unflatten(1, (len(members), classes))  # (N, K, C)
+    return Answers(list(together.unbind(dim=1)), labels, kind)
 
 
 def compare(answers: Answers, groups: dict[str, list[int]], mixture: Mixture) -> dict[str, Any]:

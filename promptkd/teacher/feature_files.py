@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from promptkd.bounded import named
-from promptkd.files import replacing
+from promptkd.files import content_digest, replacing
 from promptkd.tensors import check_finite, read_safetensors
 from promptkd.texts import clipped
 
@@ -77,7 +77,7 @@ class FeatureFile:
             OSError: an image cannot be read.
             ValueError: an image is none of the file's.
         """
-        rows = [self.rows_of.get(sha256(path)) for path in paths]
+        rows = [self.rows_of.get(_sha256(path)) for path in paths]
         if strange := [path for path, row in zip(paths, rows, strict=True) if row is None]:
             raise ValueError(
                 f"{named(self.path)} has no features of {len(strange)} of {len(paths)} images, first "
@@ -101,16 +101,11 @@ def write(path: str | Path, features: Tensor, images: Sequence[str], backbone: s
     """
     if len(features) != len(images):
         raise ValueError(f"{len(features)} rows for {len(images)} images")
-    digests = torch.frombuffer(bytearray(b"".join(map(sha256, images))), dtype=torch.uint8)
+    digests = torch.frombuffer(bytearray(b"".join(map(_sha256, images))), dtype=torch.uint8)
     tensors = {"features": features.detach().cpu().contiguous(), "sha256": digests.reshape(-1, _DIGEST)}
     with replacing(path) as partial:
         save_file(tensors, partial, metadata={"backbone": backbone, "format": "1"})
 
 
-def sha256(path: str) -> bytes:
-    """The SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(2**20):
-            digest.update(part)
-    return digest.digest()
+def _sha256(path: str) -> bytes:
+    return bytes.fromhex(content_digest(path))

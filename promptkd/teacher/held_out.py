@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from promptkd.data.loading.pipeline import classified
 from promptkd.engine.callbacks import Callback
-from promptkd.engine.evaluator import Classifier, check_logits
+from promptkd.engine.evaluator import Classifier, all_logits
 from promptkd.engine.losses import mean_divergence
 from promptkd.engine.task import Task
 from promptkd.model.prompted_clip import PromptedClip
@@ -65,16 +63,9 @@ class HeldOut(Callback):
             self.teacher_logits = self._logits(self.teaching.classify)
         return self.teacher_logits
 
-    @torch.no_grad()
     def _logits(self, classify: Classifier) -> Tensor:
-        """Logits (N, C) of the held-out images in their order, on the CPU; the same in each of several processes."""
-        width, precision = len(self.task.all_classnames), self.teaching.precision
-        parts = []
-        with precision.autocast():
-            for files, _, logits in classified(self.loader, classify, width, precision.device):
-                check_logits(files, logits)
-                parts.append(logits)
-        return torch.cat(parts)
+        """Logits (N, C) of the held-out images."""
+        return all_logits(self.loader, classify, len(self.task.all_classnames), self.teaching.precision)[0]
 
 
 def divergence_and_agreement(logits: Tensor, target_logits: Tensor) -> dict[str, float]:

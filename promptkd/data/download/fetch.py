@@ -22,6 +22,7 @@ from promptkd.data.download.archives import merge, put, unpack
 from promptkd.data.download.sources import Source
 from promptkd.data.reading import read_json, read_mat, read_numbered_names, read_wnids
 from promptkd.data.splits import read_split
+from promptkd.files import content_digest
 
 CHUNK = 1 << 20
 TIMEOUT = 30.0  # seconds without a byte before a connection counts as stalled
@@ -102,7 +103,7 @@ def check(path: Path, source: Source) -> None:
         ValueError: the file is another than expected.
     """
     for kind, expected in (("md5", source.md5), ("sha256", source.sha256)):
-        if expected and (actual := _hash(path, kind)) != expected:
+        if expected and (actual := content_digest(path, kind)) != expected:
             raise ValueError(f"{source.url} is not the expected file: {kind} {actual}, not {expected}")
     with path.open("rb") as file:
         start = file.read(256).lstrip().lower()
@@ -110,15 +111,6 @@ def check(path: Path, source: Source) -> None:
         raise ValueError(f"{source.url} is empty")
     if start.startswith((b"<!doctype html", b"<html")):
         raise ValueError(f"{source.url} is a web page and not the file (a sign-in, a quota or a removed file)")
-
-
-def _hash(path: Path, kind: str) -> str:
-    """A file's hash ("md5" or "sha256"), as hexadecimal digits."""
-    sha = hashlib.new(kind)
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            sha.update(chunk)
-    return sha.hexdigest()
 
 
 def _download_drive(url: str, path: Path) -> None:
