@@ -82,7 +82,7 @@ class APD(PromptTrainer):
     def callbacks(self) -> list[Callback]:
         return [self.tuned] if self.tuned else []
 
-    def teach(self, batch: Batch) -> Tensor:
+    def teacher_logits(self, batch: Batch) -> Tensor:
         """The teacher's logits (B, C) of the clean images, with gradients where it learns."""
         if self.tuned:
             return self.tuned.logits(batch.images, self.task.classnames)
@@ -91,23 +91,33 @@ class APD(PromptTrainer):
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
         """Ours: `L_S = b KL(p_T(x) || p_S(x')) + (1 - b) CE`, and `L_T = CE + a KL(p_T(x) || p_S(x'))`.
 
-        The other side's prediction has no gradient in either.
+        The other side's prediction has no gradient in either. Of L_S, CLEAN_SHARE is taken at x in the place of x'.
         """
         options, labels = self.options, batch.known_labels
         text = model.text_features(self.task.classnames)  # (C, D)
         attacked = attacked_images(
             model, batch.images, options, lambda logits: against_labels(logits, labels), text.detach().float()
         )
-        student, teacher = model.logits(attacked, text), self.teach(batch)  # (B, C) each
+        under_attack, teacher = model.logits(attacked, text), self.teacher_logits(batch)  # (B, C) each
+        students = [(1 - options.clean_share, under_attack)]
+        if options.clean_share:
+            students.append((options.clean_share, model.logits(batch.images, text)))
         parts: dict[str, Any] = {}
         if options.kd:
-            parts["loss_kd"] = options.kd * mean_divergence(student, teacher.detach())
+            target = teacher.detach()
+            parts["loss_kd"] = options.kd * sum(share * mean_divergence(logits, target) for share, logits in students)
         if options.kd < 1:
-            parts["loss_ce"] = (1 - options.kd) * F.cross_entropy(student, labels)
+            of_labels = sum(share * F.cross_entropy(logits, labels) for share, logits in students)
+            parts["loss_ce"] = (1 - options.kd) * of_labels
         if self.tuned:
-            of_teacher = {"loss_teacher_ce": F.cross_entropy(teacher, labels)}
-            if options.feedback:
-                of_teacher["loss_feedback"] = options.feedback * mean_divergence(student.detach(), teacher)
-            self.tuned.learn(sum(of_teacher.values()))  # type: ignore[arg-type]
-            parts |= {name: value.detach() for name, value in of_teacher.items()}
+            parts |= self.tune_teacher(teacher, under_attack.detach(), labels)
         return parts
+
+    def tune_teacher(self, teacher: Tensor, student: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """A step of the online teacher's prompts: its losses, of its logits (B, C) and its attacked student's."""
+        assert self.tuned is not None
+        parts = {"loss_teacher_ce": F.cross_entropy(teacher, labels)}
+        if self.options.feedback:
+            parts["loss_feedback"] = self.options.feedback * mean_divergence(student, teacher)
+        self.tuned.learn(sum(parts.values()))  # type: ignore[arg-type]
+        return {name: value.detach() for name, value in parts.items()}

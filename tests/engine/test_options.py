@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import pytest
+from tiny_runs import BASE, METHODS
 from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY, TrainerX
@@ -59,3 +62,19 @@ def test_every_option_of_every_method_has_a_meaning():
         for entry in fields(kind.Options):
             assert entry.metadata["meaning"], entry.name
             read_options(kind.Options, kind.__name__, CfgNode({"TRAINER": {}}))
+
+
+@pytest.mark.parametrize("trainer", METHODS)
+def test_every_option_that_is_declared_is_read(run, tmp_path: Path, monkeypatch, trainer: str):
+    """An inherited option that a method's loss forgets would be accepted and do nothing."""
+    read_by: dict[type, set[str]] = {}
+
+    def watched(options: MethodOptions, name: str) -> object:
+        if sys._getframe(1).f_code.co_name not in ("check", "not_read", "__init__"):
+            read_by.setdefault(type(options), set()).add(name)
+        return object.__getattribute__(options, name)
+
+    monkeypatch.setattr(MethodOptions, "__getattribute__", watched, raising=False)
+    run(trainer, tmp_path / "run", *BASE, *METHODS[trainer].words(trainer))
+    kind = TRAINER_REGISTRY.get(trainer).Options
+    assert {one.name for one in fields(kind)} <= read_by[kind]

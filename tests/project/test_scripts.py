@@ -86,11 +86,15 @@ def test_robustness_is_one_command_and_a_table(tmp_path):
     echo.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "${@:2}"\n')
     echo.chmod(0o755)
     script = ROOT / "scripts/robust.sh"
-    said = start(tmp_path, "bash", script, "emoji", "4", "TEST.OUTSIDE", "shipped", PYTHON=str(echo), IMAGES="50")
     every = "ZeroshotCLIP,CoOp,MaPLe,PromptSRC,AdvIVLP,FAP,APD,PromptKD,AdvPromptKD"
     attacked = ["TEST.ROBUST.ATTACK", "pgd", "TEST.ROBUST.IMAGES", "50"]
     corrupted = ["TEST.CORRUPT.KINDS", "all", "TEST.CORRUPT.SEVERITIES", "(1, 3, 5)", "TEST.CORRUPT.IMAGES", "60"]
-    words = ["launch", "base2new", every, "emoji", "4", "TEST.OUTSIDE", "shipped", *attacked, *corrupted]
+    said = start(tmp_path, "bash", script, "emoji", "4", PYTHON=str(echo), IMAGES="50")
+    words = ["launch", "base2new", every, "emoji", "4", *attacked, *corrupted, "TEST.OUTSIDE", "shipped"]
+    assert said.stdout.splitlines() == words, said.stderr
+    own = ["dtd", "4", "TEST.CORRUPT.KINDS", "fog", "TEST.ROBUST.IMAGES", "9"]  # given: not said again
+    said = start(tmp_path, "bash", script, *own, PYTHON=str(echo))
+    words = ["launch", "base2new", every, *own, *attacked[:2], *corrupted[2:]]
     assert said.stdout.splitlines() == words, said.stderr
 
 

@@ -159,6 +159,11 @@ def test_apd_is_what_it_stands_between(argv, tmp_path: Path):
     frozen = steps_of(argv, tmp_path / "frozen", "APD", words, teacher="frozen", kd=0.0)
     plain = steps_of(argv, tmp_path / "adv", "AdvIVLP", METHODS["AdvIVLP"].words("AdvIVLP"))
     assert all(torch.equal(frozen[name], plain[name]) for name in plain)
+    # the same with half of the loss from clean images
+    frozen = steps_of(argv, tmp_path / "half", "APD", words, teacher="frozen", kd=0.0, clean_share=0.5)
+    half = steps_of(argv, tmp_path / "adv_half", "AdvIVLP", METHODS["AdvIVLP"].words("AdvIVLP"), clean_share=0.5)
+    assert all(torch.allclose(frozen[name], half[name], atol=1e-6) for name in half)
+    assert not torch.equal(half["ctx"], plain["ctx"])
     # eps = 0 and a = 0: the teacher is IVLP on labels, whatever the student does
     still = steps_of(argv, tmp_path / "still", "APD", words, eps=0.0, feedback=0.0)
     no_kd = steps_of(argv, tmp_path / "nokd", "APD", words, eps=0.0, feedback=0.0, kd=0.0)
