@@ -28,7 +28,8 @@ _ADDITIONS = (  # of lines: what it is, its form; left out where all lines have 
     ("commas", r"(?P<name>.*[^,;\s])\s*[,;]"),
     ("quotes", r"([\"'])(?P<name>.*\S.*)\1,?"),
     ("numbers", _NUMBERED),
-    ("numbers", r"(?P<name>.*[^,;:=\t\s])\s*[,;:=\t]\s*(?P<number>\d+)"),  # "cat,0"; in "stage 1" it is of the name
+    # "cat,0" and "cat 0"; in "stage 1", "stage 2" the number tells the names apart, and stays
+    ("numbers", r"(?P<name>.*[^,;:=\s])\s*([,;:=]\s*|\s)(?P<number>\d+)"),
 )
 
 
@@ -142,6 +143,8 @@ def _names_of_lines(path: Path, lines: Sequence[str]) -> list[str]:
             continue
         if len({match["name"] for match in found}) < len(set(lines)):
             continue  # what would be left out tells them apart
+        if what == "numbers":
+            found.sort(key=lambda match: int(match["number"]))
         lines = [match["name"].strip() for match in found]
         log.info("%s: %s around the class names are left out: %s, ...", path.name, what, ", ".join(lines[:3]))
     return list(lines)
