@@ -33,8 +33,11 @@ from .ivlp import both_sides_spec
 
 @dataclass(frozen=True)
 class APDOptions(AdvIVLPOptions):
-    """AdvIVLP's tokens and attack (published by the same group; for APD ours), the teacher, the weights of losses."""
+    """AdvIVLP's tokens and attack (the same group's published ones; for APD ours), the teacher, the losses' weights."""
 
+    clean_share: float = option(
+        0.0, "ours: share of the student's loss on clean images, beside that on attacked ones", least=0, below=1
+    )
     teacher: str = option(
         "online", "ours: online (prompts of its own, tuned on clean images in the same step) or frozen (a template)",
         choices=("online", "frozen"),
@@ -47,6 +50,10 @@ class APDOptions(AdvIVLPOptions):
     kd: float = option(1.0, "ours: weight b of KL(teacher || student under attack); labels have 1 - b", least=0, most=1)
 
     def check(self, cfg: CfgNode) -> None:
+        if not self.n_ctx_text and not (self.n_ctx_vision and self.prompt_depth_vision):
+            raise ValueError(
+                "TRAINER.APD.N_CTX_TEXT 0 and no visual tokens: nothing would be learned, set one to 1 or more"
+            )
         if cfg.TRAIN.ACCUMULATE != 1 and self.teacher == "online":
             raise ValueError(
                 f"TRAIN.ACCUMULATE {cfg.TRAIN.ACCUMULATE}: APD's online teacher takes a step with each part of a "

@@ -69,14 +69,8 @@ class Evaluator:
         return self._measure(classify, self.task.manager.val_loader, groups, names)["val"]["accuracy"]
 
     def temperature(self, classify: Classifier) -> dict[str, Any]:
-        """The temperature of a classifier of the training classes, fitted on the validation images.
-
-        Raises:
-            ValueError: there are none.
-        """
+        """The temperature of a classifier of the training classes, fitted on the validation images."""
         loader, names = self.task.manager.val_loader, self.task.classnames
-        if loader is None:
-            raise ValueError("TEST.TEMPERATURE True: there are no validation images to fit it on, set it to False")
         return fit_temperature(*all_logits(loader, classify, len(names), self.precision))
 
     def on_first_group(self, classify: Classifier) -> float:

@@ -105,8 +105,8 @@ OURS: dict[str, Key] = {
     ),
     "TEST.ROBUST.EPS": _ours(
         (1.0, 4.0), "radii of the l_inf ball in pixels, in 1/255 (1 is one grey level)",
-        entry=float, filled=True, least=1e-3, most=64,
-        hint="are they in 1/255? 1 and 4 are usual; give numbers from 0.001 to 64, and no 0, which is no attack",
+        entry=float, filled=True, least=0.1, most=64,
+        hint="are they in 1/255? 1 and 4 are usual (not 0.0039, 0.0157); give numbers from 0.1 to 64, no 0: no attack",
     ),
     "TEST.ROBUST.STEPS": _ours(10, "steps of pgd", least=1, most=10_000),
     "TEST.ROBUST.ALPHA": _ours(0.0, "length of a step of pgd, in 1/255; 0: a quarter of the radius", least=0, most=64),

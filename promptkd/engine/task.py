@@ -121,11 +121,7 @@ class Task:
         if cfg.POOL.HELD_OUT:
             task.hold_out(cfg.POOL.HELD_OUT)
         task.log_data()
-        chosen_on = {"best_val": manager.val_loader, "last_step": train_loader}
-        if chosen_on.get(cfg.TEST.FINAL_MODEL, task.evaluation_loader) is None:
-            raise ValueError(
-                f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL}: {cfg.DATASET.NAME} has no images to choose on; use last_step"
-            )
+        _check_images_are_there(task)
         return task
 
     @property
@@ -260,6 +256,20 @@ class Task:
             tfm=self.manager.test_loader.dataset.transform,
             is_train=False,
             dataset_wrapper=getattr(self.manager.dataset, "image_wrapper", None),
+        )
+
+
+def _check_images_are_there(task: Task) -> None:
+    """Raises ValueError where the configuration asks for something on images that the data set has not."""
+    cfg, manager = task.cfg, task.manager
+    chosen_on = {"best_val": manager.val_loader, "last_step": task.train_loader}
+    if chosen_on.get(cfg.TEST.FINAL_MODEL, task.evaluation_loader) is None:
+        raise ValueError(
+            f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL}: {cfg.DATASET.NAME} has no images to choose on; use last_step"
+        )
+    if cfg.TEST.TEMPERATURE and manager.val_loader is None:
+        raise ValueError(
+            f"TEST.TEMPERATURE True: {cfg.DATASET.NAME} has no validation images to fit it on, set it to False"
         )
 
 

@@ -17,6 +17,7 @@ from promptkd.engine.callbacks import Callback
 from promptkd.engine.optimizer_state import check_optimizer
 from promptkd.engine.step import scaled_rate
 from promptkd.model.prompted_clip import PromptedClip
+from promptkd.results.settings import node_of
 from promptkd.tensors import check_tensors
 
 
@@ -30,9 +31,17 @@ class TunedTeacher(Callback):
         model: the teacher.
         cfg: the run's; its OPTIM is the teacher's too.
         rate: its learning rate; 0 for OPTIM.LR.
+
+    Raises:
+        ValueError: the run keeps its frozen weights in half precision.
     """
 
     def __init__(self, model: PromptedClip, cfg: CfgNode, rate: float = 0.0) -> None:
+        if model.precision.half_storage:
+            raise ValueError(
+                f"PREC {cfg.TRAINER[node_of(cfg.TRAINER.NAME)].PREC}: the teacher learns in float32, and its frozen "
+                "weights would be kept in half precision: set PREC fp32 or amp"
+            )
         self.model = model
         optim = scaled_rate(cfg).clone()
         optim.defrost()

@@ -153,7 +153,7 @@ def steps_of(argv, directory: Path, name: str, words: list[str], **changes) -> d
 
 
 def test_apd_is_what_it_stands_between(argv, tmp_path: Path):
-    """Section 1.4 of what is known of it: no radius, and no distillation."""
+    """Without distillation, and with a teacher that stays, it is AdvIVLP."""
     words = METHODS["APD"].words("APD")
     # b = 0 and a frozen teacher: AdvIVLP
     frozen = steps_of(argv, tmp_path / "frozen", "APD", words, teacher="frozen", kd=0.0)
@@ -164,13 +164,6 @@ def test_apd_is_what_it_stands_between(argv, tmp_path: Path):
     half = steps_of(argv, tmp_path / "adv_half", "AdvIVLP", METHODS["AdvIVLP"].words("AdvIVLP"), clean_share=0.5)
     assert all(torch.allclose(frozen[name], half[name], atol=1e-6) for name in half)
     assert not torch.equal(half["ctx"], plain["ctx"])
-    # eps = 0 and a = 0: the teacher is IVLP on labels, whatever the student does
-    still = steps_of(argv, tmp_path / "still", "APD", words, eps=0.0, feedback=0.0)
-    no_kd = steps_of(argv, tmp_path / "nokd", "APD", words, eps=0.0, feedback=0.0, kd=0.0)
-    teacher = [name for name in still if name.startswith("teacher.")]
-    assert teacher and all(torch.equal(still[name], no_kd[name]) for name in teacher)
-    # what is trained on labels alone, of the same images, from the same start, is the same as its teacher
-    assert not torch.equal(still["ctx"], no_kd["ctx"])
 
 
 def test_apd_learns_from_another_clip(argv, tmp_path: Path, clips):

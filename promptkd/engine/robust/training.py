@@ -12,7 +12,7 @@ from promptkd.engine.options import MethodOptions, option
 from promptkd.engine.robust.attacks import Attack, Objective, PixelSpace, evaluating, perturbation
 from promptkd.model.prompted_clip import PromptedClip
 
-IN_GREYS = "it is in 1/255: 1 and 4 are usual; give a number from 0.001 to 64 (0 would be no attack)"
+IN_GREYS = "is it in 1/255? 1 and 4 are usual (not 0.0039, 0.0157); give a number from {} to 64 (0 would be no attack)"
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,10 @@ class AttackOptions(MethodOptions):
         "fp32", "arithmetic: fp32, or amp, in which the attack stays float32", choices=("fp32", "amp"),
         hint="an attack needs frozen weights in float32 (in half precision small gradients are 0): choose fp32 or amp",
     )  # fmt: skip
-    eps: float = option(1.0, "radius of the l_inf ball in pixels, in 1/255", least=1e-3, most=64, hint=IN_GREYS)
-    alpha: float = option(1.0, "length of a step, in 1/255", least=1e-3, most=64, hint=IN_GREYS)
+    eps: float = option(
+        1.0, "radius of the l_inf ball in pixels, in 1/255", least=0.1, most=64, hint=IN_GREYS.format(0.1)
+    )
+    alpha: float = option(1.0, "length of a step, in 1/255", least=0.02, most=64, hint=IN_GREYS.format(0.02))
     steps: int = option(2, "steps of the attack on a batch", least=1, most=1000)
     random_start: bool = option(True, "the attack starts anywhere in the ball, not at the image")
 
