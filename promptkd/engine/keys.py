@@ -115,7 +115,7 @@ OURS: dict[str, Key] = {
         1000, "test images of each class group that are attacked, as many of each class; 0: all", least=0
     ),
     "TEST.ROBUST.CHECK": _ours(
-        False, "measure also what shows masked gradients: one step, 100 steps, a radius of 16/255"
+        False, "measure also what shows masked gradients: one step, 10 and 100 steps, a radius of 16/255"
     ),
     "TEST.CORRUPT.KINDS": _ours(
         "", 'accuracy on corrupted images is measured too: all, or kinds separated by commas (docs/robustness.md)'

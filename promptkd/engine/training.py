@@ -27,7 +27,7 @@ from promptkd.engine.evaluator import Classifier, Evaluator
 from promptkd.engine.keys import ON_POOL
 from promptkd.engine.progress import Progress
 from promptkd.engine.recording import log_learned, write_results
-from promptkd.engine.robust.recorded import measure_changed
+from promptkd.engine.robust.recorded import check_changed_images, measure_changed
 from promptkd.engine.step import Losses, Step, scaled_rate
 from promptkd.engine.task import Task
 from promptkd.engine.trackers import Trackers
@@ -63,6 +63,7 @@ class Training:
         self, cfg: CfgNode, task: Task, model: PromptedClip, losses: Losses, folder: str, seed: int, learns: bool = True
     ) -> None:
         self.cfg, self.task, self.model, self.seed = cfg, task, model, seed
+        check_changed_images(cfg, task)
         optim = scaled_rate(cfg)
         learned = log_learned(model.prompts, cfg.TRAINER.NAME, learns)
         self.optimizer: Optimizer | None = None
@@ -225,7 +226,7 @@ class Training:
         Raises:
             ValueError: there are no labelled test images.
         """
-        if self.task.evaluation_loader is None or not self.task.labelled:
+        if self.task.evaluation_loader is None:
             raise ValueError(f"{self.cfg.DATASET.NAME} has no labelled test images: nothing can be measured on them")
         self.model.prompts.eval()
         classify = (self.classifier or self.model.classifier)(self.task.all_classnames)

@@ -86,6 +86,9 @@ def check_changed(name: str, measured: Mapping[str, Any]) -> None:
             raise ValueError(f"broken: {name} is no mapping of class groups to percentages")
         if name == "corruptions" and values and "corrupted" not in values:
             raise ValueError("broken: corruptions has a class group without its mean")
+    zeros = measured.get("zero_gradients", {})
+    if not isinstance(zeros, dict) or not all(map(is_percentage, zeros.values())):
+        raise ValueError(f"broken: zero_gradients of {name} is no mapping of class groups to percentages")
     if not isinstance(measured.get("doubts", []), list):
         raise ValueError(f"broken: doubts of {name} are no list")
     _check_severities(measured)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from promptkd.engine.robust.attacks import Attack, against_labels, away_from, in_float32, perturbation
+from promptkd.engine.robust.attacks import Attack, PixelSpace, against_labels, away_from, in_float32, perturbation
+from promptkd.engine.robust.autoattack import check_classes
 from promptkd.engine.robust.gallery import Changed, Gallery
-from promptkd.engine.robust.measuring import RobustOptions, doubts
-from promptkd.engine.robust.samples import balanced_sample
+from promptkd.engine.robust.measuring import RobustOptions, ZeroGradients, accuracies, by_gradient
+from promptkd.engine.robust.samples import balanced_sample, loader_of_sample
+from promptkd.results.doubts import doubts
 from promptkd.results.numbers import check_changed
 
 
@@ -90,14 +94,95 @@ def test_a_sample_is_balanced_and_fixed():
     assert balanced_sample(items, 0) == items == balanced_sample(items, 99)
 
 
+def measured(options: RobustOptions, **values: float) -> dict[str, Any]:
+    """`robustness` of 100 images of one group."""
+    return {"attack": options.described(), "groups": {"all": {"images": 100, "clean": 60.0} | values}}
+
+
 def test_numbers_that_speak_of_masked_gradients_are_told():
     options = RobustOptions("pgd", (1.0, 4.0), 10, 0.0, False, 0, True)
-    good = {"images": 100, "pgd10_eps1": 40.0, "fgsm_eps1": 45.0, "pgd100_eps1": 39.0, "pgd10_eps4": 10.0}
-    assert doubts({"all": good | {"pgd10_eps16": 0.0}}, options) == []
-    for name, value in (("pgd100_eps1", 50.0), ("fgsm_eps1", 30.0), ("pgd10_eps4", 60.0), ("pgd10_eps16", 30.0)):
-        found = doubts({"all": good | {name: value}}, options)
+    good = {"pgd10_eps1": 40.0, "check_fgsm_eps1": 45.0, "check_pgd10_eps1": 40.0, "check_pgd100_eps1": 39.0}
+    good |= {"pgd10_eps4": 10.0, "check_pgd10_eps4": 10.0, "check_pgd10_eps16": 0.0}
+    assert doubts(measured(options, **good)) == []
+    wrong = {"check_pgd100_eps1": 50.0, "check_fgsm_eps1": 30.0, "pgd10_eps4": 60.0, "check_pgd10_eps16": 30.0}
+    for name, value in (*wrong.items(), ("aa_eps1", 60.0)):
+        found = doubts(measured(options, **good | {name: value}))
         assert found and name in " ".join(found)
-    assert doubts({"all": good | {"aa_eps1": 60.0}}, options)
+
+
+@pytest.mark.parametrize(
+    ("steps", "alpha", "random_start"), [(200, 0.0, False), (1, 0.0, False), (100, 0.0, False), (10, 1.0, True)]
+)
+def test_what_is_asked_for_is_not_compared_by_its_steps(steps: int, alpha: float, random_start: bool):
+    """The check has attacks of its own, zero start and eps / 4, beside the one that is asked for, whatever that is."""
+    options = RobustOptions("pgd", (1.0, 16.0), steps, alpha, random_start, 0, True)
+    named = options.attacks()
+    own = [f"check_{name}_eps{eps}" for eps in (1, 16) for name in ("fgsm", "pgd10", "pgd100")]
+    assert list(named) == [f"pgd{steps}_eps1", f"pgd{steps}_eps16", *own]
+    equal = steps == 100  # is measured once
+    assert (named[f"pgd{steps}_eps1"] is named["check_pgd100_eps1"]) == equal
+    assert named[f"pgd{steps}_eps16"] not in [named["check_pgd10_eps16"], named["check_fgsm_eps16"]]
+    values = {"check_fgsm_eps1": 36.0, "check_pgd10_eps1": 35.0, "check_pgd100_eps1": 33.0, "check_pgd100_eps16": 0.0}
+    values |= {f"pgd{steps}_eps1": 30.0 if steps == 200 else 50.0, f"pgd{steps}_eps16": 30.0}
+    found = doubts(measured(options, **values))
+    assert all("the attack cannot reach eps" in one for one in found) and len(found) == (2 if steps == 1 else 0)
+
+
+def test_an_attack_that_cannot_reach_the_border_of_its_ball_is_told():
+    options = RobustOptions("pgd", (1.0, 8.0), 4, 1.0, False, 0, False)
+    (found,) = doubts(measured(options))
+    assert found.startswith("the attack cannot reach eps: pgd4_eps8 takes 4 steps of 1/255, 4/255 together")
+    assert doubts(measured(replace(options, alpha=0.0))) == doubts(measured(replace(options, random_start=True))) == []
+
+
+def test_gradients_that_are_exactly_zero_are_told(victim):
+    zeros = ZeroGradients()
+    assert zeros.percent(torch.device("cpu")) == 0
+
+    def half_blind(pixels):
+        return victim(torch.cat([pixels[..., :1], pixels[..., 1:].detach()], dim=-1))
+
+    pixels, labels = torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 2, 3])
+    by_gradient(Attack(0.1, 3), watch=zeros.add)(half_blind, pixels, labels)
+    assert zeros.percent(torch.device("cpu")) == 50
+    options = RobustOptions("pgd", (1.0,), 10, 0.0, False, 0, False)
+    assert doubts(measured(options) | {"zero_gradients": {"all": 0.9}}) == []
+    assert (
+        "50.0 % of the gradient's values are exactly 0"
+        in doubts(measured(options) | {"zero_gradients": {"all": 50.0}})[0]
+    )
+    with pytest.raises(ValueError, match="zero_gradients"):
+        check_changed("robustness", {"zero_gradients": {"all": 101}})
+
+
+def test_a_random_start_follows_from_its_seed_alone(victim):
+    pixels, labels = torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 2, 3])
+    attack = Attack(0.1, 1, 0.01, random_start=True)
+    found = []
+    for seed in (1, 1, 2, -1):
+        torch.rand(3)  # what others draw
+        found.append(by_gradient(attack, seed)(victim, pixels, labels))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2]) and not torch.equal(found[0], found[3])
+
+
+def test_a_process_without_images_counts_none(monkeypatch):
+    items = [SimpleNamespace(label=0)]
+    task = SimpleNamespace(evaluation_loader=SimpleNamespace(dataset=SimpleNamespace(data_source=items)), loader=list)
+    assert loader_of_sample(task, [0], 1) == items  # type: ignore[arg-type]
+    monkeypatch.setattr("promptkd.distributed.rank", lambda: 1)
+    monkeypatch.setattr("promptkd.distributed.world_size", lambda: 2)
+    assert loader_of_sample(task, [0], 1) == ()  # type: ignore[arg-type]
+    monkeypatch.undo()
+    space = PixelSpace(torch.zeros(3, 1, 1), torch.ones(3, 1, 1))
+    found = accuracies(lambda images: images, (), [0], {"pgd": by_gradient(Attack(0.1, 1))}, space)
+    assert found == {"images": 0, "clean": 0.0, "pgd": 0.0}
+
+
+def test_autoattack_needs_four_classes():
+    check_classes({"all": [0, 1, 2, 3]})
+    with pytest.raises(ValueError, match="needs 4 classes, new has 3: use pgd"):
+        check_classes({"base": [0, 1, 2, 3], "new": [4, 5, 6]})
 
 
 def test_a_gallery_keeps_one_image_a_class_those_led_astray_first(tmp_path):

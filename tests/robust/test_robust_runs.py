@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -55,7 +58,7 @@ def test_the_bundled_model_withstands_what_was_measured(tmp_path, model, clean, 
 @pytest.mark.parametrize("trainer", ["CoOp", "CoCoOp"])
 def test_any_run_is_measured_under_attack(run, tmp_path: Path, trainer: str, capsys):
     words = [*BASE, *METHODS[trainer].words(trainer)]
-    run(trainer, tmp_path / "attacked", *words, *ATTACK)
+    run(trainer, tmp_path / "attacked", *words, *ATTACK, "TEST.ROBUST.RANDOM_START", "True")
     found = result(tmp_path / "attacked")["robustness"]
     assert found["attack"]["steps"] == 2 and found["groups"].keys() == {"base", "new"}
     for values in found["groups"].values():
@@ -65,9 +68,9 @@ def test_any_run_is_measured_under_attack(run, tmp_path: Path, trainer: str, cap
     run(trainer, tmp_path / "plain", *words)
     before = result(tmp_path / "plain")
     assert before["robustness"] is None
-    assert robust([str(tmp_path / "plain"), "--steps", "2", "--eps", "8", "--images", "8"]) == 0
+    assert robust([str(tmp_path / "plain"), "--steps", "2", "--eps", "8", "--images", "8", "--random-start"]) == 0
     after = result(tmp_path / "plain")
-    assert after["robustness"]["groups"] == found["groups"]
+    assert after["robustness"] == found  # also the random start, to the last bit: pictures have the names of their hash
     assert {**after, "robustness": None} == before
     pictures = [tmp_path / "plain" / one["picture"] for one in after["robustness"]["examples"]]
     assert sorted(pictures) == sorted((tmp_path / "plain" / "attacked").iterdir())
@@ -111,9 +114,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory, argv) -> Path:
 
 def test_no_run_and_no_torchattacks(tmp_path: Path, finished, monkeypatch, capsys):
     assert robust([str(tmp_path)]) == 1 and "holds no run" in capsys.readouterr().err
-    monkeypatch.setitem(__import__("sys").modules, "torchattacks", None)
+    monkeypatch.setitem(sys.modules, "torchattacks", None)
     assert robust([str(finished), "--attack", "autoattack"]) == 1
     assert "pip install --no-deps torchattacks" in capsys.readouterr().err
+
+
+def test_images_without_labels_are_not_attacked_and_labelled_ones_are(run, tmp_path: Path, data_root, capsys):
+    images = Path(data_root) / "eurosat" / "2750"
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"{folder.name}\n" for folder in sorted(images.iterdir())))
+    shutil.copytree(images / "Forest", tmp_path / "pool")
+    words = ["DATASET.NAME", "Unlabeled", "DATASET.ROOT", str(tmp_path / "pool"), "DATASET.CLASSNAMES", str(names)]
+    run("ZeroshotCLIP", tmp_path / "none", *words, *ATTACK)
+    assert "WARNING: TEST.ROBUST: Unlabeled has no labelled test images, so nothing" in capsys.readouterr().out
+    run("ZeroshotCLIP", tmp_path / "some", *words, "DATASET.TEST_DIR", str(images))
+    assert robust([str(tmp_path / "some"), "--eps", "8", "--steps", "2", "--images", "5"]) == 0
+    assert result(tmp_path / "some")["robustness"]["groups"]["all"]["images"] == 5
+    with pytest.raises(ValueError, match="needs 4 classes"), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "torchattacks", ModuleType("torchattacks"))
+        run("ZeroshotCLIP", tmp_path / "few", *BASE, "TEST.ROBUST.ATTACK", "autoattack")
 
 
 def test_robust_promptkd_learns_from_a_run(run, tmp_path: Path):

@@ -42,11 +42,16 @@ class Attack:
         """Length of a step."""
         return self.step or self.eps / 4
 
-    def start(self, pixels: Tensor) -> Tensor:
-        """Where it starts: noise of the pixels' shape, not yet clipped to their range; drawn on the CPU."""
+    def start(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Where it starts: noise of the pixels' shape, not yet clipped to their range; drawn on the CPU.
+
+        Args:
+            pixels: (B, 3, H, W).
+            generator: gives the random numbers; None for PyTorch's own.
+        """
         if not self.random_start:
             return torch.zeros_like(pixels)
-        return torch.empty(pixels.shape).uniform_(-self.eps, self.eps).to(pixels)
+        return torch.empty(pixels.shape).uniform_(-self.eps, self.eps, generator=generator).to(pixels)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,12 @@ class PixelSpace:
 
 
 def perturbation(
-    pixels: Tensor, objective: Objective, attack: Attack, start: Tensor | None = None, box: bool = True
+    pixels: Tensor,
+    objective: Objective,
+    attack: Attack,
+    start: Tensor | None = None,
+    box: bool = True,
+    watch: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """The perturbation that PGD ends at: (B, 3, H, W), of at most eps in each value.
 
@@ -89,11 +99,12 @@ def perturbation(
         start: d before the first step; None for the attack's own.
         box: whether d is clipped to the range of pixels after each step, as in FAP (arXiv 2403.14774) and torchattacks;
             else the objective alone sees x + d clipped, as in APT (arXiv 2403.01849).
+        watch: gets the gradient of the first step, (B, 3, H, W).
     """
     delta = attack.start(pixels) if start is None else start
     if box:
         delta = (pixels + delta).clamp(0, 1) - pixels
-    for _ in range(attack.steps):
+    for step in range(attack.steps):
         delta = delta.detach().requires_grad_(True)
         attacked = pixels + delta
         with torch.enable_grad():
@@ -101,6 +112,8 @@ def perturbation(
                 attacked if box else attacked.clamp(0, 1)
             ).sum()  # a sum: each image's gradient is its own
             (gradient,) = torch.autograd.grad(value, delta)  # of delta alone: what is learned gets no gradient
+        if watch is not None and step == 0:
+            watch(gradient)
         with torch.no_grad():
             delta = (delta + attack.length * gradient.sign()).clamp(-attack.eps, attack.eps)
             if box:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 INSTALL = "pip install --no-deps torchattacks"  # its pin on requests, which it does not need for this, is left out
+LEAST_CLASSES = 4  # its DLR loss compares with the fourth largest logit
 
 
 class _Victim(nn.Module):
@@ -35,6 +36,22 @@ def check_installed() -> Any:
     except ImportError:
         raise ValueError(f"TEST.ROBUST.ATTACK autoattack needs torchattacks: {INSTALL}") from None
     return torchattacks
+
+
+def check_classes(groups: Mapping[str, Sequence[int]]) -> None:
+    """Refuses class groups that it cannot attack.
+
+    Args:
+        groups: name -> labels.
+
+    Raises:
+        ValueError: one has too few classes.
+    """
+    for group, labels in groups.items():
+        if len(labels) < LEAST_CLASSES:
+            raise ValueError(
+                f"TEST.ROBUST.ATTACK autoattack: it needs {LEAST_CLASSES} classes, {group} has {len(labels)}: use pgd"
+            )
 
 
 def auto_attack(eps: float) -> Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 from yacs.config import CfgNode
 
@@ -21,12 +20,12 @@ from promptkd.engine.robust.gallery import Changed, Gallery
 from promptkd.engine.robust.samples import loader_of_sample
 from promptkd.engine.task import Task
 from promptkd.model.prompted_clip import PromptedClip
+from promptkd.results.doubts import CHECK, LARGE, doubts
 from promptkd.results.numbers import harmonic_means
 
 log = logging.getLogger(__name__)
 Classifier = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> logits (B, C)
 Perturb = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]  # logits, pixels, labels -> perturbation
-NEARLY_ALL = 10.0  # percent that may withstand 16/255 before a result is called doubtful
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,8 @@ class RobustOptions:
         eps: radii in 1/255.
         steps, alpha, random_start: of PGD; alpha in 1/255, 0 for eps / 4.
         images: of each class group, class-balanced; 0 for all.
-        check: whether the rules that show masked gradients are measured too.
+        check: whether the attacks by which masked gradients show are measured too.
+        seed: of a random start; negative: another one each time.
     """
 
     attack: str
@@ -48,31 +48,38 @@ class RobustOptions:
     random_start: bool
     images: int
     check: bool
+    seed: int = 0
 
     @classmethod
     def of(cls, cfg: CfgNode) -> RobustOptions:
-        """Those of a run; a random start is drawn from the numbers that follow its seed."""
-        node = cfg.TEST.ROBUST
-        return cls(
-            node.ATTACK, tuple(map(float, node.EPS)), node.STEPS, node.ALPHA, node.RANDOM_START, node.IMAGES, node.CHECK
-        )
+        """Those of a run, with its seed."""
+        node, eps = cfg.TEST.ROBUST, tuple(map(float, cfg.TEST.ROBUST.EPS))
+        return cls(node.ATTACK, eps, node.STEPS, node.ALPHA, node.RANDOM_START, node.IMAGES, node.CHECK, cfg.SEED)
 
-    def pgd(self, eps: float, steps: int | None = None) -> Attack:
-        """PGD of a radius in 1/255."""
-        return Attack(eps / 255, steps or self.steps, self.alpha / 255, self.random_start)
+    def attacks(self, watch: Callable[[Tensor], None] | None = None) -> dict[str, Perturb]:
+        """Name in results -> attack: those that are asked for, and with `check` others that are compared (`doubts`).
 
-    def attacks(self) -> dict[str, Perturb]:
-        """Name in results -> attack: those that are asked for, and with `check` those that they are compared with."""
-        named: dict[str, Perturb] = {}
-        for eps in self.eps:
-            if self.attack == "autoattack":
-                named[f"aa_eps{eps:g}"] = auto_attack(eps / 255)
-            named[f"pgd{self.steps}_eps{eps:g}"] = by_gradient(self.pgd(eps))
-            if self.check:
-                named[f"fgsm_eps{eps:g}"] = by_gradient(Attack(eps / 255, 1, eps / 255))
-                named[f"pgd100_eps{eps:g}"] = by_gradient(self.pgd(eps, 100))
+        Equal attacks are one object, and each draws random numbers of its own.
+
+        Args:
+            watch: gets the gradients of the first step of the first attack.
+        """
+        asked = {eps: Attack(eps / 255, self.steps, self.alpha / 255, self.random_start) for eps in self.eps}
+        made: dict[Attack, Perturb] = {}
+
+        def pgd(attack: Attack) -> Perturb:
+            if attack not in made:
+                made[attack] = by_gradient(attack, self.seed, None if made else watch)
+            return made[attack]
+
+        named = {f"pgd{self.steps}_eps{eps:g}": pgd(attack) for eps, attack in asked.items()}
+        if self.attack == "autoattack":
+            named |= {f"aa_eps{eps:g}": auto_attack(eps / 255) for eps in self.eps}
+        for eps in self.eps if self.check else ():
+            named[f"{CHECK}fgsm_eps{eps:g}"] = pgd(Attack(eps / 255, 1, eps / 255))
+            named |= {f"{CHECK}pgd{steps}_eps{eps:g}": pgd(Attack(eps / 255, steps)) for steps in (10, 100)}
         if self.check:
-            named[f"pgd{self.steps}_eps16"] = by_gradient(Attack(16 / 255, self.steps, 4 / 255))
+            named[f"{CHECK}pgd10_eps{LARGE}"] = pgd(Attack(LARGE / 255, 10))
         return named
 
     @property
@@ -93,13 +100,42 @@ class RobustOptions:
         return about | {"attacker": "adaptive: knows the model and its texts", "arithmetic": "float32"}
 
 
-def by_gradient(attack: Attack) -> Perturb:
-    """PGD against the labels of images."""
+def by_gradient(attack: Attack, seed: int = 0, watch: Callable[[Tensor], None] | None = None) -> Perturb:
+    """PGD against the labels of images.
+
+    Args:
+        attack: radius and steps.
+        seed: of its random numbers alone, whatever was drawn before; negative: another one each time.
+        watch: gets the gradients of the first step, (B, 3, H, W).
+    """
+    generator = torch.Generator()
+    if seed >= 0:
+        generator.manual_seed(seed)
+    else:
+        generator.seed()
 
     def perturb(logits: Callable[[Tensor], Tensor], pixels: Tensor, labels: Tensor) -> Tensor:
-        return perturbation(pixels, against_labels(logits, labels), attack)
+        start = attack.start(pixels, generator)
+        return perturbation(pixels, against_labels(logits, labels), attack, start, watch=watch)
 
     return perturb
+
+
+class ZeroGradients:
+    """Counts values of gradients that are exactly 0: there the sign is 0, and the pixel is not attacked."""
+
+    def __init__(self) -> None:
+        self._zeros, self._values = 0, 0
+
+    def add(self, gradient: Tensor) -> None:
+        """A gradient of any shape."""
+        self._zeros += int((gradient == 0).sum())
+        self._values += gradient.numel()
+
+    def percent(self, device: torch.device) -> float:
+        """Their share in percent, of all processes; 0 without gradients."""
+        total = distributed.add_up(torch.tensor([self._zeros, self._values], dtype=torch.float64, device=device))
+        return 100 * float(total[0] / total[1].clamp(min=1))
 
 
 def measure_robustness(
@@ -117,7 +153,8 @@ def measure_robustness(
 
     Returns:
         "attack", "groups" (class group -> images, clean, and each attack's name -> percent), "hm" where base and new
-        are measured, and "doubts": sentences about numbers that speak of masked gradients.
+        are measured, "zero_gradients" (class group -> percent of the values of the first gradient, of images that are
+        right), and "doubts": sentences about numbers that speak of masked gradients.
 
     Raises:
         RuntimeError: no gradient reaches the pixels.
@@ -125,18 +162,22 @@ def measure_robustness(
     if model.precision.compute is not None:
         log.info("Attacks compute in float32, whatever PREC is: in half precision small gradients are 0")
     groups: dict[str, dict[str, Any]] = {}
+    zero_gradients: dict[str, float] = {}
     with in_float32(model), evaluating(model.prompts):
         space = PixelSpace.of(model)
         for group, labels in task.groups.items():
             loader = loader_of_sample(task, labels, options.images)
             names = [task.all_classnames[label] for label in labels]
             watch = None if gallery is None else partial(gallery.add, group, names)
-            attacks, title = options.attacks(), f"Attack {group}"
+            zeros, title = ZeroGradients(), f"Attack {group}"
+            attacks = options.attacks(zeros.add)
             groups[group] = accuracies(classify, loader, labels, attacks, space, title, watch=watch)
+            zero_gradients[group] = zeros.percent(model.device)
     found: dict[str, Any] = {"attack": options.described(), "groups": groups}
     if means := harmonic_means(groups):
         found["hm"] = means
-    found["doubts"] = doubts(groups, options)
+    found["zero_gradients"] = zero_gradients
+    found["doubts"] = doubts(found)
     for doubt in found["doubts"]:
         log.warning("%s", doubt)
     return found
@@ -144,7 +185,7 @@ def measure_robustness(
 
 def accuracies(
     classify: Classifier,
-    loader: DataLoader,
+    loader: Iterable[Mapping[str, Any]],
     labels: Sequence[int],
     attacks: Mapping[str, Perturb],
     space: PixelSpace,
@@ -161,13 +202,16 @@ def accuracies(
         classify: images (B, 3, H, W) -> logits (B, C).
         loader: of this process's share of the images.
         labels: c of the C classes, among which the images are classified.
-        attacks: name -> what gives the perturbation.
+        attacks: name -> what gives the perturbation; one that has several names is measured once.
         space: of the pixels.
         title: of the bar.
         lost: whether an image that is wrong without attack stays so.
         watch: gets the images of each batch and attack.
     """
-    counts = dict.fromkeys(["images", "clean", *attacks], 0)
+    first: dict[Perturb, str] = {}  # the name under which it is counted
+    for name, perturb in attacks.items():
+        first.setdefault(perturb, name)
+    counts = dict.fromkeys(["images", "clean", *first.values()], 0)
     place = {label: number for number, label in enumerate(labels)}
 
     def logits(pixels: Tensor) -> Tensor:
@@ -186,7 +230,7 @@ def accuracies(
         if lost:
             pixels, wanted, before = pixels[right], wanted[right], before[right]
             files = [file for file, kept in zip(files, right.tolist(), strict=True) if kept]
-        for name, perturb in attacks.items() if len(pixels) else ():
+        for perturb, name in first.items() if len(pixels) else ():
             delta = perturb(logits, pixels, wanted)
             with torch.no_grad():
                 after = logits(pixels + delta)
@@ -195,33 +239,6 @@ def accuracies(
                 watch(Changed(name, files, pixels, delta, wanted, before, after))
     numbers = {name: torch.tensor(float(count), device=space.mean.device) for name, count in counts.items()}
     total = {name: float(value) * distributed.world_size() for name, value in distributed.mean(numbers).items()}
-    images = max(total["images"], 1)
-    return {name: round(count) if name == "images" else 100 * count / images for name, count in total.items()}
-
-
-def doubts(groups: Mapping[str, Mapping[str, Any]], options: RobustOptions) -> list[str]:
-    """Sentences about accuracies that a working attack would not leave (masked gradients: arXiv 1802.00420, section 3).
-
-    A stronger attack must leave no more: more steps, AutoAttack, a larger radius; 16/255 nearly nothing.
-    """
-    sentences = []
-    for group, values in groups.items():
-        slack = 100 / max(values["images"], 1)  # one image
-        pairs = []
-        for eps in (f"eps{one:g}" for one in options.eps):
-            usual = f"pgd{options.steps}_{eps}"
-            pairs += [(f"pgd100_{eps}", usual), (usual, f"fgsm_{eps}"), (f"aa_{eps}", usual)]
-        by_radius = [f"pgd{options.steps}_eps{one:g}" for one in sorted(options.eps, reverse=True)]
-        pairs += list(zip(by_radius, by_radius[1:], strict=False))
-        for stronger, weaker in pairs:
-            if stronger in values and weaker in values and values[stronger] > values[weaker] + slack:
-                sentences.append(
-                    f"{group}: {stronger} leaves {values[stronger]:.1f} %, {weaker} {values[weaker]:.1f} %: the "
-                    "stronger attack finds less, so gradients may be masked and these numbers too high"
-                )
-        large = f"pgd{options.steps}_eps16"
-        if values.get(large, 0) > NEARLY_ALL:
-            sentences.append(
-                f"{group}: {large} leaves {values[large]:.1f} %, where nearly nothing should withstand: doubtful"
-            )
-    return sentences
+    percent = {name: 100 * count / max(total["images"], 1) for name, count in total.items()}
+    shown = {name: percent[first[perturb]] for name, perturb in attacks.items()}
+    return {"images": round(total["images"]), "clean": percent["clean"]} | shown

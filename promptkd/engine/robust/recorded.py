@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 
 from promptkd import distributed
 from promptkd.engine.evaluator import Classifier, Evaluator
+from promptkd.engine.robust import autoattack
 from promptkd.engine.robust.gallery import Gallery
 from promptkd.engine.robust.measuring import RobustOptions, measure_robustness
 from promptkd.engine.robust.shift import measure_corruptions
@@ -36,6 +37,23 @@ def fitted_temperature(
     ece = (found["ece_before"], found["ece_after"])
     log.info("Temperature: %.3f; ECE on the validation images: %.1f %%, with it %.1f %%", found["value"], *ece)
     return found
+
+
+def check_changed_images(cfg: CfgNode, task: Task) -> None:
+    """Refuses what TEST.ROBUST cannot measure on these class groups, before anything is trained.
+
+    Where there are no labelled test images, a line says that nothing will be measured.
+
+    Raises:
+        ValueError: AutoAttack, and too few classes.
+    """
+    asked = {"TEST.ROBUST": cfg.TEST.ROBUST.ATTACK, "TEST.CORRUPT": cfg.TEST.CORRUPT.KINDS}
+    names = [name for name, value in asked.items() if value]
+    if names and task.evaluation_loader is None:
+        lacks = f"{task.data_name} has no labelled test images"
+        log.warning("%s: %s, so nothing is measured on changed ones", " and ".join(names), lacks)
+    elif cfg.TEST.ROBUST.ATTACK == "autoattack":
+        autoattack.check_classes(task.groups)
 
 
 def measure_changed(cfg: CfgNode, task: Task, model: PromptedClip, classify: Classifier) -> dict[str, dict[str, Any]]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-from torch.utils.data import DataLoader
 
 from promptkd import distributed
 from promptkd.engine.task import Task
 
 
-def loader_of_sample(task: Task, labels: Sequence[int], count: int) -> DataLoader:
+def loader_of_sample(task: Task, labels: Sequence[int], count: int) -> Iterable[Mapping[str, Any]]:
     """A loader over this process's share of a balanced sample of the test images of some classes.
+
+    It is empty where there are more processes than images.
 
     Args:
         task: whose test images.
@@ -22,7 +22,8 @@ def loader_of_sample(task: Task, labels: Sequence[int], count: int) -> DataLoade
     """
     wanted = set(labels)
     sample = balanced_sample([one for one in task.evaluation_loader.dataset.data_source if one.label in wanted], count)
-    return task.loader(sample[distributed.rank() :: distributed.world_size()])
+    share = sample[distributed.rank() :: distributed.world_size()]
+    return task.loader(share) if share else ()
 
 
 def balanced_sample(items: Sequence[Any], count: int) -> list[Any]:
