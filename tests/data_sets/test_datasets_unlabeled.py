@@ -66,7 +66,7 @@ def test_links_in_the_test_folder(pool: Path, tmp_path: Path):
         ("c.txt", "\ufeffn01440764 tench\r\nn01443537 goldfish\r\n", ["tench", "goldfish"]),
         ("c.txt", "n01440764 tench\nstreet sign", ["n01440764 tench", "street sign"]),
         ("c.txt", "0 cat\n1 dog, black\n2\tpig", ["cat", "dog, black", "pig"]),
-        ("c.txt", "2: cat\n1: dog", ["cat", "dog"]),
+        ("c.txt", "2: cat\n1: dog", ["dog", "cat"]),
         ("c.txt", "0,cat\n1,dog", ["cat", "dog"]),
         ("c.txt", "2012 Audi TTS\n2000 Acura RL", ["2012 Audi TTS", "2000 Acura RL"]),
         ("c.txt", "'cat',\n'dog'", ["cat", "dog"]),
