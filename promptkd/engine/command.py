@@ -15,7 +15,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from promptkd import exits
@@ -75,21 +75,25 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def configure(args: argparse.Namespace) -> CfgNode:
-    """Command line -> frozen configuration, checked.
+def configure(args: argparse.Namespace, settings: Mapping[str, Any] | None = None) -> CfgNode:
+    """Command line -> frozen configuration, checked; see `configured`.
 
     Raises:
         FileNotFoundError, ValueError: a file or a key that does not exist, a value that does not fit.
     """
     from promptkd.engine.not_read import check_strict
 
-    cfg, entries = configured(args)
+    cfg, entries = configured(args, settings)
     check_strict(cfg, entries)
     return cfg
 
 
-def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
+def configured(args: argparse.Namespace, settings: Mapping[str, Any] | None = None) -> tuple[CfgNode, list[NotRead]]:
     """Command line -> frozen configuration, and the keys among what is given that its run does not read.
+
+    Args:
+        args: of the command line.
+        settings: dotted key -> value of a results.json, in the place of a recipe.
 
     Raises:
         FileNotFoundError, ValueError: a file or a key that does not exist, a value that does not fit.
@@ -101,6 +105,7 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
     from promptkd.engine import config
     from promptkd.engine.checks import check_run
     from promptkd.engine.not_read import keys_not_read
+    from promptkd.results.record import FILE_NAME as RESULT
 
     guests.register()
     cfg = config.default_config(DATASET_DEFAULTS)
@@ -113,6 +118,8 @@ def configured(args: argparse.Namespace) -> tuple[CfgNode, list[NotRead]]:
     if of_dataset:
         config.merge_file(cfg, of_dataset, given)
     per_dataset = config.merge_file(cfg, recipe, given) if recipe else {}
+    for key, value in (settings or {}).items():
+        config.merge_value(cfg, key, value, given, source=RESULT)
     datasets = DATASET_REGISTRY.registered_names()
     name = aliases.dataset_meant(str(pairs.get("DATASET.NAME", cfg.DATASET.NAME)), datasets)
     domain = config.domain_called(name, str(pairs.get("DATASET.DOMAIN", args.domain_name or cfg.DATASET.DOMAIN)))
@@ -208,24 +215,14 @@ def run(cfg: CfgNode, build_only: bool = False) -> float | None:
 
 def _run(cfg: CfgNode, build_only: bool) -> float | None:
     """Builds the trainer, and trains or evaluates."""
-    from dassl.engine import build_trainer
-    from dassl.utils import collect_env_info, set_random_seed
+    from dassl.utils import collect_env_info
     from promptkd import distributed
-    from promptkd.engine.checkpoints import let_dassl_read_safely
     from promptkd.results.directory import take_directory
 
-    let_dassl_read_safely()
-    if cfg.SEED >= 0:
-        set_random_seed(cfg.SEED)
     log.log(logging.INFO if cfg.VERBOSE else logging.DEBUG, "** Configuration **\n%s", cfg)
     if cfg.VERBOSE:
         log.info("** Environment **\n%s", collect_env_info())
-    if exits.few_files():
-        import torch.multiprocessing
-
-        torch.multiprocessing.set_sharing_strategy("file_system")  # the other one has an open file for each tensor
-    with distributed.main_first():
-        trainer = build_trainer(cfg)
+    trainer = built(cfg)
     if build_only:
         return None
     if distributed.is_main() and not cfg.EVAL_ONLY:
@@ -233,8 +230,29 @@ def _run(cfg: CfgNode, build_only: bool) -> float | None:
     if cfg.EVAL_ONLY:
         trainer.load_model(cfg.MODEL_DIR, epoch=cfg.LOAD_EPOCH if cfg.LOAD_EPOCH >= 0 else None)
         return trainer.test()
-    trainer.train()  # type: ignore[call-arg]  # SimpleTrainer's takes nothing
+    trainer.train()
     return getattr(trainer, "final_accuracy", None)
+
+
+def built(cfg: CfgNode) -> Any:
+    """The trainer of a configuration, made with the random numbers of its seed.
+
+    Raises what its parts raise where the configuration does not fit.
+    """
+    from dassl.engine import build_trainer
+    from dassl.utils import set_random_seed
+    from promptkd import distributed
+    from promptkd.engine.checkpoints import let_dassl_read_safely
+
+    let_dassl_read_safely()
+    if cfg.SEED >= 0:
+        set_random_seed(cfg.SEED)
+    if exits.few_files():
+        import torch.multiprocessing
+
+        torch.multiprocessing.set_sharing_strategy("file_system")  # the other one has an open file for each tensor
+    with distributed.main_first():
+        return build_trainer(cfg)
 
 
 def is_prompt_trainer(kind: type) -> bool:

@@ -222,12 +222,14 @@ def settle_domain(cfg: CfgNode, domain: str) -> None:
         cfg.DATASET.DOMAIN_TEST = DATASET_DEFAULTS["DOMAIN_TEST"]
 
 
-def merge_value(cfg: CfgNode, key: str, value: Any, given: dict[str, str] | None = None) -> None:
-    """Merges one value of a command line under a dotted key. Raises what `merge` does."""
+def merge_value(
+    cfg: CfgNode, key: str, value: Any, given: dict[str, str] | None = None, source: str = "command line"
+) -> None:
+    """Merges one value, of a command line or from elsewhere, under a dotted key. Raises what `merge` does."""
     nested: Any = value
     for part in reversed(key.split(".")):
         nested = {part: nested}
-    merge(cfg, nested, "command line", given=given)
+    merge(cfg, nested, source, given=given)
 
 
 def changed(cfg: CfgNode, default: CfgNode, prefix: str = "") -> dict[str, Any]:
