@@ -1,5 +1,7 @@
 """Files that are whole or not there: written beside their place, synced, then put into it; what a killed process left.
 
+A file that is read, changed and written again has a lock beside it, so that of two processes neither loses its change.
+
 An error in writing names the folder and what to do.
 """
 
@@ -15,6 +17,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes at once may lose a change there
+    fcntl = None  # type: ignore[assignment]
 
 # What to do about a file that cannot be written.
 REMEDIES = {
@@ -61,6 +68,27 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # the folder may be gone
             partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Waits until no other process (or thread) is in such a block of the same lock file, and keeps them out meanwhile.
+
+    The file and the folders above it are made, and stay. On a network file system it is as good as that system's locks.
+
+    Raises:
+        OSError: the file cannot be written; the message has the folder and a remedy.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a")  # noqa: SIM115  (closed below, which gives the lock back)
+    except OSError as error:
+        raise failed_writing(path, error) or error from error
+    with file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

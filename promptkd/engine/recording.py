@@ -23,13 +23,14 @@ from yacs.config import CfgNode
 from promptkd import distributed
 from promptkd.engine.evaluator import Classifier, Evaluator
 from promptkd.engine.progress import Progress
-from promptkd.engine.robust.recorded import fitted_temperature, measure_changed, table_of_changed
+from promptkd.engine.robust.recorded import Measured, fitted_temperature, measure_changed, table_of_changed
 from promptkd.engine.task import Task
 from promptkd.engine.trackers import Trackers
 from promptkd.engine.trackers.pictures import pictures_of
 from promptkd.files import write_text
 from promptkd.home import INSTALLED, ROOT
 from promptkd.model.class_vectors import FILE_NAME as CLASS_VECTORS
+from promptkd.model.class_vectors import weights_hash
 from promptkd.model.prompted_clip import PromptedClip
 from promptkd.results.directory import dataset_of
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
@@ -100,12 +101,14 @@ def describe(
         selection=SELECTION[cfg.TEST.FINAL_MODEL],
         split=cfg.TEST.SPLIT,
         eval_only=cfg.EVAL_ONLY,
+        model_dir=Path(cfg.MODEL_DIR).expanduser().absolute().as_posix() if cfg.EVAL_ONLY and cfg.MODEL_DIR else None,
         metrics=metrics,
         other_data=task.other_data,
         temperature=temperature,
         robustness=(changed or {}).get("robustness"),
         corruptions=(changed or {}).get("corruptions"),
         learned_parameters=sum(parameter.numel() for parameter in model.prompts.parameters()),
+        learned_sha256=weights_hash(model.prompts),
         train_seconds=progress.seconds,
         train_images_per_second=progress.images / max(progress.seconds, 1e-9),
         eval_images_per_second=images / max(seconds, 1e-9),
@@ -150,13 +153,14 @@ def write_results(
         evaluator.predict_training_images(classify, predictions)
     about = seen()  # of all processes
     seconds = time.time() - start
-    changed = measure_changed(cfg, task, model, classify) if metrics else {}
+    measured = measure_changed(cfg, task, model, classify) if metrics else Measured()
     temperature = fitted_temperature(cfg, task, model, classifier or model.classifier)
     if metrics:
         log.info("%s", table(metrics, (teacher or {}).get("metrics")))
-    for found in changed.values():
+    for found in measured.fields.values():
         log.info("%s", table_of_changed(found))
     if distributed.is_main():
+        changed = measured.save(cfg.OUTPUT_DIR)
         record = describe(cfg, task, model, metrics, teacher, progress, seconds, about, changed, temperature)
         directory = Path(cfg.OUTPUT_DIR)
         write_text(directory / PREDICTIONS, predictions.text())

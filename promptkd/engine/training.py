@@ -27,7 +27,7 @@ from promptkd.engine.evaluator import Classifier, Evaluator
 from promptkd.engine.keys import ON_POOL
 from promptkd.engine.progress import Progress
 from promptkd.engine.recording import log_learned, write_results
-from promptkd.engine.robust.recorded import check_changed_images, measure_changed
+from promptkd.engine.robust.recorded import Measured, check_changed_images, measure_changed
 from promptkd.engine.step import Losses, Step, scaled_rate
 from promptkd.engine.task import Task
 from promptkd.engine.trackers import Trackers
@@ -220,8 +220,8 @@ class Training:
             return self.evaluation.on_validation(self.model.classifier(self.task.classnames))
         return self.evaluation.on_first_group(self.model.classifier(self.task.all_classnames))
 
-    def on_changed_images(self, cfg: CfgNode) -> dict[str, dict[str, Any]]:
-        """Fields of the record: accuracy under attack and on corrupted images, as a configuration's TEST asks for.
+    def on_changed_images(self, cfg: CfgNode) -> Measured:
+        """Accuracy under attack and on corrupted images, as a configuration's TEST asks for.
 
         Raises:
             ValueError: there are no labelled test images.

@@ -17,7 +17,7 @@ from types import UnionType
 from typing import Any
 
 from promptkd import bounded, files
-from promptkd.results import origins
+from promptkd.results import kept, origins
 from promptkd.results.numbers import (
     GROUPS,
     check_changed,
@@ -33,11 +33,12 @@ log = logging.getLogger(__name__)
 
 FILE_NAME = "results.json"
 ASIDE = "results.json.damaged"  # where one goes that could not be read
+LOCK = ".results.lock"  # beside it: who reads, changes and writes it holds this file's lock
 FORMAT = 1
 CONFIDENCE = ("ece", "auroc_other_data")  # measures of each class group
 CORRUPTED = "corrupted"  # of the names of what was measured on corrupted images
 # An evaluation does not know these: in the directory of the run that it evaluates, training's stay.
-_OF_TRAINING = ("teacher", "seen", "train_seconds", "train_images_per_second", "eval_only")
+_OF_TRAINING = ("teacher", "seen", "train_seconds", "train_images_per_second", "eval_only", "model_dir")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +67,14 @@ class RunRecord:
     selection: str
     split: str = "test"  # "val": the numbers are of validation images, and in no table with those of test images
     eval_only: bool
+    model_dir: str | None = None  # directory of the run that an evaluation in a directory of its own measured
     metrics: dict[str, Any]  # class group -> accuracy, macro_f1, ..., per_class; "hm" -> harmonic mean of base and new
     other_data: dict[str, Any] | None = None  # images of other things, of auroc_other_data: "source", "images"
     temperature: dict[str, Any] | None = None  # fitted on validation images: "value", and what it changed
     robustness: dict[str, Any] | None = None  # accuracy under attack: the attack, class group -> accuracies, "hm"
     corruptions: dict[str, Any] | None = None  # accuracy on corrupted images: class group -> accuracies, "hm"
     learned_parameters: int | None = None
+    learned_sha256: str | None = None  # of what was learned, as it was measured: its first 16 digits
     train_seconds: float | None = None
     train_images_per_second: float | None = None
     eval_images_per_second: float | None = None
@@ -131,21 +134,29 @@ class RunRecord:
         """Writes results.json, whole or not at all, and returns its path.
 
         Where an evaluation is written over the record of the training in the same directory, what only training
-        knows stays: the teacher, the time that it took. One that is damaged is kept as results.json.damaged.
+        knows stays: the teacher, the time that it took. What was measured later of the same model stays too, see
+        `kept.joined`. One that is damaged is kept as results.json.damaged.
 
         Raises:
             ValueError: the directory has a result of another configuration, or one that is nobody's of this project.
             OSError: the directory cannot be written to.
         """
         path, record = Path(directory) / FILE_NAME, self
-        earlier = check_result(directory, self.config_hash)
-        if earlier is None and path.is_file():
-            os.replace(path, path.with_name(ASIDE))
-            log.warning("%s was damaged: it is kept as %s, and written anew", path, ASIDE)
-        if earlier is not None and self.eval_only and not earlier.eval_only:
-            record = replace(self, **{name: getattr(earlier, name) for name in _OF_TRAINING})
-        files.write_json(path, record.to_dict())
+        with files.locked(path.with_name(LOCK)):
+            earlier = check_result(directory, self.config_hash)
+            if earlier is None and path.is_file():
+                os.replace(path, path.with_name(ASIDE))
+                log.warning("%s was damaged: it is kept as %s, and written anew", path, ASIDE)
+            if earlier is not None and self.eval_only and not earlier.eval_only:
+                record = replace(self, **{name: getattr(earlier, name) for name in _OF_TRAINING})
+            record._put(directory, earlier)
         return path
+
+    def _put(self, directory: str | Path, earlier: RunRecord | None) -> None:
+        """Writes results.json, joined with an earlier one; the directory's lock is held."""
+        record = self if earlier is None else kept.joined(earlier, self)
+        files.write_json(Path(directory) / FILE_NAME, record.to_dict())
+        kept.remove_orphans(directory, record)
 
     def teacher_name(self, short: Callable[[str], str] = str) -> str:
         """Method and CLIP of a student's teacher; of several `PromptSRC ViT-L/14 + ZeroshotCLIP RN50, entropy`.
@@ -213,6 +224,24 @@ class RunRecord:
             for name in CONFIDENCE
             if is_percentage(values.get(name))
         }
+
+
+def update(directory: str | Path, change: Callable[[RunRecord], RunRecord]) -> Path:
+    """Changes a run's results.json as it is now, while no other process writes it, and returns its path.
+
+    Args:
+        directory: of the run.
+        change: the record -> the same with more measured; what it leaves out of `kept.FIELDS` stays.
+
+    Raises:
+        ValueError: there is no record that can be read.
+        OSError: it cannot be written.
+    """
+    path = Path(directory) / FILE_NAME
+    with files.locked(path.with_name(LOCK)):
+        earlier = RunRecord.read(path)
+        change(earlier)._put(directory, earlier)
+    return path
 
 
 def check_result(directory: str | Path, *hashes: str) -> RunRecord | None:

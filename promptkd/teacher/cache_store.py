@@ -138,8 +138,7 @@ class Store:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """No other process makes, counts or removes entries meanwhile."""
-        with open(self.folder / "lock", "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with files.locked(self.folder / "lock"):
             yield
 
     def room_for(self, wanted: int, entry: Path) -> bool:

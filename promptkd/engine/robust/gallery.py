@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from promptkd import files
-from promptkd.results.numbers import PICTURE
 from promptkd.results.predictions import path_from
 
 EACH = 4  # pictures of each class group
@@ -77,7 +75,7 @@ class Gallery:
             kept[names[label]] = (entry, strip(changed.pixels[row], changed.delta[row]))
 
     def save(self, directory: str | Path) -> list[dict[str, Any]]:
-        """Writes the pictures below a run's folder, in the place of earlier ones, and returns what they show.
+        """Writes the pictures below a run's folder, beside earlier ones, and returns what they show.
 
         Returns:
             For each: "picture" (its path from the folder), "path" of the image, "group", "attack", "label" and "before"
@@ -95,10 +93,6 @@ class Gallery:
                 with files.replacing(directory / name) as path:
                     path.write_bytes(content)
                 entries.append({"picture": name} | entry)
-        kept = {one["picture"] for one in entries}
-        for path in sorted((directory / "attacked").glob("*.png")):
-            if (name := f"attacked/{path.name}") not in kept and re.fullmatch(PICTURE, name):
-                path.unlink()
         return entries
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 from yacs.config import CfgNode
 
-from promptkd import distributed
 from promptkd.engine.evaluator import Classifier, Evaluator
 from promptkd.engine.robust import autoattack
 from promptkd.engine.robust.gallery import Gallery
@@ -20,6 +21,25 @@ from promptkd.model.prompted_clip import PromptedClip
 
 log = logging.getLogger(__name__)
 WIDEST = 8  # columns of a table that fit a terminal
+
+
+@dataclass
+class Measured:
+    """What was measured on changed images.
+
+    Attributes:
+        fields: of the record.
+        gallery: pictures of attacked images, which are not written yet.
+    """
+
+    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
+    gallery: Gallery | None = None
+
+    def save(self, directory: str | Path) -> dict[str, dict[str, Any]]:
+        """Writes the pictures below a run's folder, and returns the fields with them."""
+        if self.gallery is None:
+            return self.fields
+        return self.fields | {"robustness": self.fields["robustness"] | {"examples": self.gallery.save(directory)}}
 
 
 def fitted_temperature(
@@ -56,20 +76,15 @@ def check_changed_images(cfg: CfgNode, task: Task) -> None:
         autoattack.check_classes(task.groups)
 
 
-def measure_changed(cfg: CfgNode, task: Task, model: PromptedClip, classify: Classifier) -> dict[str, dict[str, Any]]:
-    """Fields of the record of what TEST.ROBUST and TEST.CORRUPT ask for; {} for nothing.
-
-    Pictures of some attacked images go into the run's folder.
-    """
-    found = {}
+def measure_changed(cfg: CfgNode, task: Task, model: PromptedClip, classify: Classifier) -> Measured:
+    """What TEST.ROBUST and TEST.CORRUPT ask for; nothing where they ask for nothing."""
+    found = Measured()
     if cfg.TEST.ROBUST.ATTACK:
         options = RobustOptions.of(cfg)
-        gallery = Gallery(options.pictured, cfg.DATASET.ROOT)
-        found["robustness"] = measure_robustness(task, model, classify, options, gallery)
-        if distributed.is_main():
-            found["robustness"]["examples"] = gallery.save(cfg.OUTPUT_DIR)
+        found.gallery = Gallery(options.pictured, cfg.DATASET.ROOT)
+        found.fields["robustness"] = measure_robustness(task, model, classify, options, found.gallery)
     if cfg.TEST.CORRUPT.KINDS:
-        found["corruptions"] = measure_corruptions(task, model, classify, cfg)
+        found.fields["corruptions"] = measure_corruptions(task, model, classify, cfg)
     return found
 
 
