@@ -69,7 +69,6 @@ class AdvPromptKD(PromptTrainer):
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
         """`KD_WEIGHT mean_kl(p_S(x'), p_T(x))`; the attack leads p_S(x') away from p_T(x)."""
         assert self.teaching is not None
-        batch = self.options.mixed(batch)
         attack = read_section(AdvOptions, "ADV", self.cfg)
         vectors, teacher = self.teaching.targets(batch)  # of K concepts (K, D), or None for C classes; (B, K)
         attacked = attacked_images(model, batch.images, attack, lambda logits: away_from(logits, teacher), vectors)

@@ -119,7 +119,6 @@ class PromptKD(PromptTrainer):
     def losses(self, model: PromptedClip, batch: Batch) -> dict[str, Tensor]:
         """Equation 3, weighted: the KL divergence between the teacher's and the student's class probabilities."""
         assert self.teaching is not None
-        batch = self.options.mixed(batch)
         if self.loop:
             student = model.logits(batch.images)  # (B, C)
             teacher, parts = self.loop.teach(batch.images, student)

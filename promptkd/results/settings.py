@@ -26,7 +26,7 @@ _AS_IT_WAS = {"TEST.OUTSIDE": "", "TRAINER.APD.TEACHER_NAME": "", "TRAINER.PROMP
               "TRAINER.PROMPTKD.MODE": "images", "TRAINER.PROMPTKD.PROJECTOR": "mlp",
               "TRAINER.PROMPTKD.PROJECTOR_START": "random", "TRAINER.PROMPTKD.KD_MEAN": "published",
               "TRAINER.PROMPTKD.RIDGE_SCALE": 1.0,
-              "TRAINER.PROMPTKD.EMA": 0.0, "TRAINER.PROMPTKD.MIXUP": 0.0}  # fmt: skip
+              "TRAINER.PROMPTKD.EMA": 0.0}  # fmt: skip
 # Option -> others that say nothing where it is off.
 _SWITCHED = {"TRAINER.PROMPTKD.STUDENT_IN_LOOP": tuple(f"TRAINER.PROMPTKD.LOOP_{name}"
                                                        for name in ("LR", "COEF", "FLOOR", "PULL")),

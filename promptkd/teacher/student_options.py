@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from promptkd.engine.batch import Batch
 from promptkd.engine.losses import mean_divergence, mean_kl
 from promptkd.engine.options import option
 from promptkd.model.projector import PROJECTORS
@@ -48,25 +46,6 @@ class StudentOptions(TeacherOptions):
         0.0, "decay, a step, of the exponential mean of what is learned, which is the result; 0: the last step is",
         least=0, below=1,
     )  # fmt: skip
-    mixup: float = option(
-        0.0, "ours: a of Beta(a, a), which says how much of a second image each image of a batch has in it (1: any "
-        "share alike); the teacher is asked about the mixture; 0: images as they are", least=0, most=1e3,
-    )  # fmt: skip
-
-    def mixed(self, batch: Batch) -> Batch:
-        """The batch with its images mixed, where MIXUP asks for it: `l x_i + (1 - l) x_j`, one l of each batch.
-
-        x_j is the batch in another order. It is mixup (arXiv 1710.09412, section 2) without labels: what a mixture is,
-        the teacher says ("function matching", arXiv 2106.05237).
-
-        Args:
-            batch: images (B, 3, H, W).
-        """
-        if not self.mixup:
-            return batch
-        share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
-        others = batch.images[torch.randperm(len(batch)).to(batch.images.device)]
-        return replace(batch, images=share * batch.images + (1 - share) * others)
 
     @property
     def divergence(self) -> Callable[[Tensor, Tensor, float], Tensor]:
@@ -81,11 +60,6 @@ class StudentOptions(TeacherOptions):
         super().check(cfg)
         if self.mode == "features":
             self._check_features(cfg)
-        if self.mixup and (self.teacher_cache or self.mode == "features"):
-            raise ValueError(
-                f"TRAINER.PROMPTKD.MIXUP {self.mixup:g}: each mixture is new, and stored features are of the images as "
-                'they are: set MIXUP 0, or MODE images and TEACHER_CACHE ""'
-            )
         layers = cfg.TRAINER.PROMPTKD.PROJECT_LAYER
         if self.projector == "residual" and layers == 1:
             raise ValueError(

@@ -12,13 +12,10 @@ from tiny_runs import KD, learned, same_bits
 from torch.nn import functional as F
 
 from promptkd.deploy.classifier import Classifier
-from promptkd.engine.batch import Batch
 from promptkd.engine.callbacks import MovingMean
 from promptkd.model.projector import ResidualProjector
-from promptkd.model.prompted_clip import PromptedClip
 from promptkd.model.prompts import StudentPrompts
-from promptkd.teacher.teaching import Teaching
-from trainers.promptkd import PromptKD, PromptKDOptions
+from trainers.promptkd import PromptKD
 
 OPTION = "TRAINER.PROMPTKD."
 RIDGE = {"PROJECTOR": "residual", "PROJECTOR_START": "ridge", "RIDGE": "0.1"}
@@ -161,54 +158,3 @@ def test_a_residual_is_not_for_the_published_code(distil, tmp_path):
     distil("run", PROJECTOR="residual", epochs=1)
     with pytest.raises(ValueError, match="the published code has no residual projector"):
         published.write(tmp_path / "run", tmp_path / "out")
-
-
-def test_mixed_images_are_a_share_of_two():
-    images = torch.randn(5, 3, 4, 4)
-    batch = Batch(images, None, torch.arange(5))
-    assert PromptKDOptions().mixed(batch) is batch
-    torch.manual_seed(0)
-    mixed = PromptKDOptions(mixup=1.0).mixed(batch).images
-    torch.manual_seed(0)
-    share = torch.distributions.Beta(1.0, 1.0).sample().item()
-    order = torch.randperm(5).tolist()
-    assert 0 < share < 1 and order != list(range(5))
-    for place, other in enumerate(order):
-        torch.testing.assert_close(mixed[place], share * images[place] + (1 - share) * images[other])
-
-
-def test_the_teacher_is_asked_about_the_mixture(distil, monkeypatch):
-    asked, seen = [], []
-    targets, features = Teaching.targets, PromptedClip.image_features
-
-    def record_targets(self, batch):
-        asked.append(batch.images)
-        return targets(self, batch)
-
-    def record_features(self, images):
-        if self.prompts.training:
-            seen.append(images)
-        return features(self, images)
-
-    monkeypatch.setattr(Teaching, "targets", record_targets)
-    monkeypatch.setattr(PromptedClip, "image_features", record_features)
-    found, mixed = distil("mixed", MIXUP=1.0)
-    assert found["settings"][OPTION + "MIXUP"] == 1.0
-    assert asked and all(any(one is image for image in seen) for one in asked)
-    monkeypatch.undo()
-    assert not same_bits(mixed, distil("plain")[1])
-
-
-def test_a_mixed_run_goes_on_to_the_same_bits(distil, monkeypatch):
-    whole = distil("whole", MIXUP=0.5)[1]
-    stop_at(monkeypatch, 7)
-    with pytest.raises(KeyboardInterrupt):
-        distil("stopped", "TRAIN.CHECKPOINT_FREQ", "1", MIXUP=0.5)
-    monkeypatch.undo()
-    assert same_bits(whole, distil("stopped", "TRAIN.CHECKPOINT_FREQ", "1", MIXUP=0.5)[1])
-
-
-@pytest.mark.parametrize("options", [{"TEACHER_CACHE": "exact"}, {"MODE": "features"}])
-def test_mixtures_are_not_stored(distil, options):
-    with pytest.raises(ValueError, match="MIXUP 1: each mixture is new"):
-        distil("stored", MIXUP=1.0, **options)
