@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from promptkd.results import origins
 from promptkd.results.predictions import FILE_NAME as PREDICTIONS
 from promptkd.results.record import FILE_NAME as RESULT
 from promptkd.results.record import RunRecord, check_result
-from promptkd.results.settings import as_dict, dataset_name, fingerprint, node_of, relevant
+from promptkd.results.settings import as_dict, dataset_name, fingerprint, measures, node_of, relevant
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,9 @@ def check_directory(directory: str | Path, cfg: CfgNode) -> None:
         if different:
             changes = [(key, *map(bounded.shown, (now.get(key), before.get(key)))) for key in different[:3]]
             shown = "; ".join(f"{key} is {value}, was {earlier_value}" for key, value, earlier_value in changes)
+            if all(map(measures, different)):
+                also = "give these options as they were, or choose another --output-dir"
+                raise ValueError(f"{measured_otherwise(directory, shown)}: {also}")
             raise ValueError(f"{directory} holds another run ({shown}): choose another --output-dir, or remove it")
     hashes = (fingerprint(cfg), *(() if earlier is None else (fingerprint(earlier),)))
     if check_result(directory, *hashes) is None and (directory / RESULT).is_file():
@@ -117,6 +121,20 @@ def check_directory(directory: str | Path, cfg: CfgNode) -> None:
     for name in (CONFIGURATION, RESULT, PREDICTIONS, origins.FILE_NAME):
         if (directory / name).is_dir():
             raise IsADirectoryError(f"{directory / name} is a folder: a run writes a file there, remove it")
+
+
+def measured_otherwise(directory: str | Path, shown: str = "") -> str:
+    """A sentence on a directory whose run differs only in what is measured in addition, as under attack.
+
+    Args:
+        directory: of the run.
+        shown: the options that differ.
+    """
+    place = shlex.quote(str(directory))
+    # promptkd robust fits no temperature
+    way = f"--eval-only --model-dir {place}" if "TEST.TEMPERATURE" in shown else f"promptkd robust {place}"
+    about = "; ".join(filter(None, [shown, f"{way} measures it when it is finished"]))
+    return f"{directory} holds this run, measured otherwise ({about})"
 
 
 def differences(directory: str | Path, before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -42,6 +42,13 @@ _SWITCHED = {"TRAINER.PROMPTKD.STUDENT_IN_LOOP": tuple(f"TRAINER.PROMPTKD.LOOP_{
              "TRAINER.PROMPTKD.CLASS_AGNOSTIC": ("TRAINER.PROMPTKD.CONCEPTS", "TRAINER.PROMPTKD.K_MAX")}  # fmt: skip
 _CACHE = ("TRAINER.PROMPTKD.TEACHER_CACHE", "TRAINER.PROMPTKD.CACHE_VIEWS")
 
+_MEASURING = ("TEST.ROBUST.", "TEST.CORRUPT.", "TEST.OUTSIDE", "TEST.TEMPERATURE")
+
+
+def measures(key: str) -> bool:
+    """Whether an option says what is measured in addition, and changes neither what a run learns nor its accuracy."""
+    return key.startswith(_MEASURING)
+
 
 def node_of(trainer: str) -> str:
     """The name of the section of cfg.TRAINER with a method's options: its name in upper case, as in Dassl.
@@ -115,6 +122,12 @@ def relevant(cfg: CfgNode) -> dict[str, Any]:
     return flat
 
 
-def fingerprint(cfg: CfgNode) -> str:
-    """A hash of `relevant`, 16 hexadecimal digits: equal for two runs that must give the same numbers."""
-    return hashlib.sha256(json.dumps(relevant(cfg), sort_keys=True, default=str).encode()).hexdigest()[:16]
+def fingerprint(cfg: CfgNode, measuring: bool = True) -> str:
+    """A hash of `relevant`, 16 hexadecimal digits: equal for two runs that must give the same numbers.
+
+    Args:
+        cfg: of the run.
+        measuring: whether options count that only measure; without them it is the hash of what learns.
+    """
+    flat = {key: value for key, value in relevant(cfg).items() if measuring or not measures(key)}
+    return hashlib.sha256(json.dumps(flat, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -216,21 +216,23 @@ class _Builder:
             if self.jobs[name].command != command:
                 raise ValueError(f"two different runs of the plan go to {directory}: sweep them to separate --output")
             return name
-        cfg, config_hash = _configure(arguments)
+        cfg, config_hash, learned_hash = _configure(arguments)
         eval_only = "--eval-only" in extra
         epochs = 0 if eval_only or trainer in WITHOUT_EPOCHS else cfg.OPTIM.MAX_EPOCH
         moved = "" if eval_only else _moved_from(directory, cfg)
-        self.jobs[name] = Job(name, directory, command, config_hash, needs, epochs, eval_only, moved_from=moved)
+        self.jobs[name] = Job(
+            name, directory, command, config_hash, needs, epochs, eval_only, moved_from=moved, learned_hash=learned_hash
+        )
         return name
 
 
-def _configure(arguments: Sequence[str]) -> tuple[Any, str]:
-    """The configuration that train.py makes of its arguments, and its hash."""
+def _configure(arguments: Sequence[str]) -> tuple[Any, str, str]:
+    """The configuration that train.py makes of its arguments, its hash, and that of what learns."""
     from promptkd.engine import command  # it imports every method and data set: only once a plan is good
     from promptkd.results.settings import fingerprint
 
     cfg = command.configure(command.parser().parse_args(list(arguments)))
-    return cfg, fingerprint(cfg)
+    return cfg, fingerprint(cfg), fingerprint(cfg, measuring=False)
 
 
 def _moved_from(directory: Path, cfg: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from promptkd import bounded, files
 from promptkd.results import record
-from promptkd.results.directory import read_configuration
+from promptkd.results.directory import measured_otherwise, read_configuration
 from promptkd.results.record import RunRecord
 from promptkd.results.settings import fingerprint
 from promptkd.sweep.lock import holder
@@ -33,6 +33,7 @@ class Job:
     eval_only: bool = False
     labelled: bool = True  # False: its images may have no labels, and its result no metrics
     moved_from: str = ""  # hash of the same run's configuration, before its teacher's folder was moved
+    learned_hash: str = ""  # of its configuration without what only measures
 
     @property
     def hashes(self) -> tuple[str, ...]:
@@ -54,7 +55,8 @@ class Job:
         if not isinstance(entries, dict):
             raise ValueError("a job is a mapping of its fields")
         hints: dict[str, type] = {"name": str, "directory": str, "command": list, "config_hash": str, "needs": list,
-                                  "epochs": int, "eval_only": bool, "labelled": bool, "moved_from": str}  # fmt: skip
+                                  "epochs": int, "eval_only": bool, "labelled": bool, "moved_from": str,
+                                  "learned_hash": str}  # fmt: skip
         for key, value in entries.items():
             wanted, value = hints.get(key), list(value) if isinstance(value, tuple) else value
             texts = not isinstance(value, list) or all(isinstance(one, str) and "\0" not in one for one in value)
@@ -153,8 +155,11 @@ def _other_configuration(job: Job) -> str:
         earlier = read_configuration(job.directory)
     except ValueError as error:
         return str(error)
-    same = earlier is None or fingerprint(earlier) in job.hashes
-    return "" if same else f"{job.directory} holds another configuration"
+    if earlier is None or fingerprint(earlier) in job.hashes:
+        return ""
+    if job.learned_hash == fingerprint(earlier, measuring=False):
+        return measured_otherwise(job.directory)
+    return f"{job.directory} holds another configuration"
 
 
 def refuse_taken(states: Mapping[str, tuple[str, str]], output: str = "--output") -> None:

@@ -164,6 +164,17 @@ def test_directory_of_another_run_is_kept(run, clips, tmp_path):
     run("ZeroshotCLIP", tmp_path, "TRAIN.PRINT_FREQ", "3")  # prints otherwise, computes the same
 
 
+def test_a_finished_run_is_measured_by_another_command(run, tmp_path):
+    run("ZeroshotCLIP", tmp_path)
+    words = ["TEST.ROBUST.ATTACK", "pgd"]
+    with pytest.raises(
+        ValueError, match=f"holds this run, .*ATTACK is 'pgd', was .*promptkd robust {tmp_path}.*options"
+    ):
+        run("ZeroshotCLIP", tmp_path, *words)
+    with pytest.raises(ValueError, match="holds another run .*SEED is 2"):
+        run("ZeroshotCLIP", tmp_path, *words, seed=2)
+
+
 def test_output_that_cannot_be_written(run, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(OSError, match="cannot write to --output-dir"):

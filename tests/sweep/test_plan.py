@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from made_up import result, write
 
+from promptkd.engine import command
+from promptkd.results.directory import take_directory
 from promptkd.sweep import command as sweep
 from promptkd.sweep.expand import jobs_of
-from promptkd.sweep.jobs import state_of
+from promptkd.sweep.jobs import state_of, states_of
 from promptkd.sweep.plan import read_plan
 
 PLAN = {"trainers": ["ZeroshotCLIP", "PromptSRC", "PromptKD"], "datasets": ["eurosat"], "seeds": [1, 2]}
@@ -111,6 +113,23 @@ def test_done_in_one_sweep_is_done_in_another_by_its_configuration(plan_file, tm
     assert state_of(one)[0] == "done"
     other = jobs_of(read_plan(plan_file(trainers=["CoOp"], seeds=[1]), {"set": {"OPTIM.LR": 0.5}}))[0]
     assert other.directory == one.directory and state_of(other)[0] == "missing"
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"TEST.ROBUST.ATTACK": "pgd"}, "holds this run, measured otherwise (promptkd robust {} measures it"),
+        ({"OPTIM.LR": 0.5}, "holds another configuration"),
+    ],
+)
+def test_a_run_that_only_lacks_a_measurement_is_no_other(plan_file, option, message):
+    before, asked = (
+        jobs_of(read_plan(plan_file(trainers=["CoOp"], seeds=[1]), {"set": one}))[0] for one in ({}, option)
+    )
+    cfg = command.configure(command.parser().parse_args(before.command[2:]))
+    take_directory(before.directory, cfg)
+    state, detail = states_of([asked])[asked.name]
+    assert state == "taken" and message.format(before.directory) in detail
 
 
 @pytest.mark.parametrize(
