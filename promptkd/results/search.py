@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from promptkd.home import shown_command
+from promptkd.results.measured import Way, values_of, way_of
 from promptkd.results.record import FILE_NAME, RunRecord
 from promptkd.texts import closest
 
@@ -24,6 +26,16 @@ class Run:
     def directory(self) -> Path:
         """The run's directory."""
         return self.path.parent
+
+    @cached_property
+    def values(self) -> dict[str, float]:
+        """Every percentage of the run by its metric; see `values_of`."""
+        return values_of(self.record)
+
+    @cached_property
+    def ways(self) -> dict[str, Way]:
+        """Metric -> how it was measured, of those of which anything is to be said; see `way_of`."""
+        return {metric: way for metric in self.values if (way := way_of(self.record, metric))}
 
 
 @dataclass(frozen=True)

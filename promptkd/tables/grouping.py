@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from promptkd.results.measured import added_to
 from promptkd.results.record import RunRecord
 from promptkd.results.search import Run
+from promptkd.results.settings import measures
 from promptkd.tables.summaries import ALL, ELSEWHERE, NOTHING, Method, Summaries, Summary
 
 TEACHER = "TRAINER.PROMPTKD.TEACHER"  # a path, which differs between data sets and, where each has its own, seeds
@@ -95,17 +97,25 @@ def summaries_of(runs: Iterable[Run]) -> tuple[Summaries, list[str]]:
         for variant, alike in _variants(members).items():
             teaches = all(_directory_name(run.directory) in teachers for run in alike)
             row = summaries.setdefault(replace(method, variant=variant, teaches=teaches), {})
-            for run in sorted(alike, key=lambda run: run.record.eval_only):  # a training counts before an evaluation
-                summary = row.setdefault(run.record.dataset, Summary())
-                if first := next((one for one in summary.runs if one.record.seed == run.record.seed), None):
-                    remarks.append(_remark(first, run))
-                else:
-                    summary.runs.append(run)
+            # a training counts before an evaluation, and one that was measured in addition before one that was not
+            for run in sorted(alike, key=lambda run: (run.record.eval_only, not added_to(run.record))):
+                if remark := _counted(row.setdefault(run.record.dataset, Summary()), run):
+                    remarks.append(remark)
     return summaries, remarks
 
 
-def _remark(first: Run, run: Run) -> str:
-    """Why a second run of one seed is left out."""
+def _counted(summary: Summary, run: Run) -> str:
+    """Counts a run among those of its method and data set; of a second one of its seed the remark on that.
+
+    Where its model is the first one's, by all accuracies, what it measured in addition counts.
+    """
+    first = next((one for one in summary.runs if one.record.seed == run.record.seed), None)
+    if first is None:
+        summary.runs.append(run)
+        return ""
+    if (added := added_to(run.record)) and first.record.accuracies == run.record.accuracies:
+        summary.again.append(run)
+        return f"{run.path}: {first.path} again, measured in addition: only its {', '.join(added)} may count"
     what = "run" if first.record.config_hash == run.record.config_hash else "configuration"
     return f"{run.path}: another {what} of seed {run.record.seed} that no setting tells from {first.path}"
 
@@ -176,7 +186,7 @@ def _differing(records: Sequence[RunRecord]) -> list[str]:
     keys: set[str] = set()
     for dataset in {record.dataset for record in records}:
         settings = [record.settings for record in records if record.dataset == dataset]
-        for key in set().union(*settings) - _NOT_A_VARIANT:
+        for key in filter(lambda one: not measures(one), set().union(*settings) - _NOT_A_VARIANT):
             if len({str(values.get(key)) for values in settings}) > 1:
                 keys.add(key)
     return sorted(keys)

@@ -12,6 +12,7 @@ from typing import Any
 from tabulate import tabulate
 
 from promptkd import texts
+from promptkd.results.measured import family_of
 from promptkd.tables import published
 from promptkd.tables.build import TEXT_HEADERS
 from promptkd.tables.narrow import narrow
@@ -88,12 +89,21 @@ def measurements(summaries: Summaries) -> list[dict[str, Any]]:
             # as in the tables: only that of base and new may be of fewer data sets, with a note
             shown["average"] = Average(present, lacking if method.protocol in ("fewshot", *ELSEWHERE) else ())
         metrics = [name for name in METRICS if any(_beside(method, other, summaries, name) for other in summaries)]
-        attacked = {name for one in row.values() for run in one.runs for name in run.record.under_attack}
+        attacked = {name for one in row.values() for run in [*one.runs, *one.again] for name in run.record.under_attack}
         metrics += sorted(attacked)
         for dataset, summary in shown.items():
             lacks = lacking if isinstance(summary, Average) else []
-            entries += [_measurement(method, dataset, summary, metric, lacks) for metric in metrics]
+            for metric in metrics:
+                entries += [_measurement(method, dataset, one, metric, lacks) for one in _alike(summary, metric)]
     return entries
+
+
+def _alike(summary: Summary, metric: str) -> list[Summary]:
+    """The summary, or of what was measured in addition one for each way in which it was."""
+    family = family_of(metric.partition("/")[2])
+    if not family or isinstance(summary, Average):
+        return [summary]
+    return [one for one in summary.alike(family) if one.by_seed(metric)] or [summary]
 
 
 def _whole(summaries: Summaries) -> Summaries:
@@ -118,14 +128,15 @@ def _beside(method: Method, other: Method, summaries: Summaries, metric: str = "
 def _measurement(method: Method, dataset: str, summary: Summary, metric: str, lacks: Sequence[str]) -> dict[str, Any]:
     mean = summary.mean(metric)
     datasets = summary.datasets if isinstance(summary, Average) else [dataset]
-    number = published.find(method, datasets, metric, summary.settings)
+    number = published.beside(method, summary, dataset, metric)
+    seeds = sorted(summary.by_seed(metric)) if "/" in metric else summary.seeds
     return {
         "protocol": method.protocol, "transductive": method.transductive, "trainer": method.trainer,
         "backbone": method.backbone, "teacher": method.teacher, "shots": method.images, "selection": method.selection,
         "foreign": method.foreign or None,
         "learned_on": method.source or None, "settings": dict(method.variant),
-        "dataset": dataset, "datasets": datasets, "metric": metric, "mean": mean,
-        "std": summary.std(metric), "seeds": summary.seeds, "n_seeds": len(summary.seeds), "lacks": list(lacks),
+        "dataset": dataset, "datasets": datasets, "metric": metric, "measured": summary.way(metric) or {},
+        "mean": mean, "std": summary.std(metric), "seeds": seeds, "n_seeds": len(seeds), "lacks": list(lacks),
         "published": number.value if number else None,
         "difference": mean - number.value if number and mean is not None else None,
         "paper": number.paper if number else None, "verified": number.verified if number else None,
@@ -139,7 +150,7 @@ def json_text(summaries: Summaries, left_out: Sequence[str]) -> str:
 
 
 def csv_text(summaries: Summaries) -> str:
-    """The measurements as lines; lists are joined by spaces, settings are KEY=VALUE.
+    """The measurements as lines; lists are joined by spaces, settings and how it was measured are KEY=VALUE.
 
     A text that a spreadsheet would run, as one that begins with =, has an apostrophe in front; numbers stay numbers.
     """
@@ -148,9 +159,9 @@ def csv_text(summaries: Summaries) -> str:
     writer = csv.DictWriter(text, list(entries[0]) if entries else ["protocol"], lineterminator="\n")
     writer.writeheader()
     for entry in entries:
-        settings = " ".join(f"{key}={value}" for key, value in entry["settings"].items())
         joined = {key: " ".join(map(str, entry[key])) for key in ("datasets", "seeds", "lacks")}
-        row = entry | joined | {"settings": settings}
+        joined |= {key: " ".join(f"{k}={v}" for k, v in entry[key].items()) for key in ("settings", "measured")}
+        row = entry | joined
         shown = {key: texts.cell(texts.plain(value)) if isinstance(value, str) else value for key, value in row.items()}
         writer.writerow(shown)
     return text.getvalue()

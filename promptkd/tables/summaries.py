@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from promptkd.results.measured import IMAGES, Way, family_of
 from promptkd.results.numbers import harmonic_mean
 from promptkd.results.search import Run
 
@@ -62,9 +63,15 @@ class Method:
 
 @dataclass
 class Summary:
-    """The runs of one method on one data set, one for each seed, and their mean and deviation."""
+    """The runs of one method on one data set, one for each seed, and their mean and deviation.
+
+    Attributes:
+        runs: that count.
+        again: others of the same models, which measured something in addition: see `alike`.
+    """
 
     runs: list[Run] = field(default_factory=list)
+    again: list[Run] = field(default_factory=list)
 
     @property
     def seeds(self) -> list[int]:
@@ -91,13 +98,36 @@ class Summary:
         return statistics.stdev(values.values()) if len(values) > 1 else None
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """Seed -> percent; "base/pgd10_eps1" is that of base under an attack, "base/corrupted/fog" in fog."""
-        found = {}
-        for one in (run.record for run in self.runs):
-            values = one.accuracies | one.under_attack | one.under_corruptions | one.confidence
-            if metric in values:
-                found[one.seed] = values[metric]
-        return found
+        """Seed -> percent; "base/pgd10_eps1" is that of base under an attack, "base/corrupted/fog" in fog.
+
+        {} where runs measured it in different ways: `alike` has them apart.
+        """
+        if self.way(metric) is None:
+            return {}
+        return {run.record.seed: run.values[metric] for run in reversed(self.runs) if metric in run.values}
+
+    def way(self, metric: str) -> Way | None:
+        """How its runs measured a number, {} where nothing is to be said of it; None where they did in several ways."""
+        ways = [run.ways.get(metric, {}) for run in self.runs if metric in run.values]
+        return (ways or [{}])[0] if all(way == ways[0] for way in ways) else None
+
+    def alike(self, family: str) -> list[Summary]:
+        """The runs that measured a family of numbers, in summaries none of whose numbers was measured in two ways.
+
+        The one with the most seeds is the first; a run that fits several is in the first of these.
+        """
+        found: list[tuple[dict[str, Way], Summary]] = []
+        for run in sorted([*self.runs, *self.again], key=lambda one: one.record.seed):
+            ways = {metric: way for metric, way in run.ways.items() if family_of(metric.partition("/")[2]) == family}
+            if not ways:
+                continue
+            fitting = (one for one in found if all(one[0].get(metric, way) == way for metric, way in ways.items()))
+            known, summary = next(fitting, ({}, Summary()))
+            if not summary.runs:
+                found.append((known, summary))
+            known |= ways
+            summary.runs.append(run)
+        return sorted((summary for _, summary in found), key=lambda one: len({*one.seeds}), reverse=True)
 
 
 class Average(Summary):
@@ -123,7 +153,7 @@ class Average(Summary):
         """Percent; None where a data set has none."""
         if metric == "hm" or metric.startswith("hm/"):
             return super().mean(metric)
-        means = [part.mean(metric) for part in self._parts]
+        means = [part.mean(metric) for part in self._parts] if self.way(metric) is not None else []
         known = [mean for mean in means if mean is not None]
         return statistics.fmean(known) if known and len(known) == len(means) and not self.lacking else None
 
@@ -133,8 +163,15 @@ class Average(Summary):
             base, new = self.by_seed(f"base{metric[2:]}"), self.by_seed(f"new{metric[2:]}")
             return {seed: harmonic_mean(base[seed], new[seed]) for seed in base if seed in new}
         parts = [part.by_seed(metric) for part in self._parts]
-        seeds = [] if self.lacking else [seed for seed in self.seeds if all(seed in values for values in parts)]
+        whole = not self.lacking and self.way(metric) is not None
+        seeds = [seed for seed in self.seeds if all(seed in values for values in parts)] if whole else []
         return {seed: statistics.fmean(values[seed] for values in parts) for seed in seeds}
+
+    def way(self, metric: str) -> Way | None:
+        """As of a summary; each data set has its own number of images."""
+        ways = [part.way(metric) for part in self._parts]
+        shared = [{key: text for key, text in way.items() if key != IMAGES} for way in ways if way is not None]
+        return (shared or [{}])[0] if len(shared) == len(ways) and all(one == shared[0] for one in shared) else None
 
 
 Summaries = dict[Method, dict[str, Summary]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from promptkd.tables import published
 from promptkd.tables.published import Published
-from promptkd.tables.summaries import Average, Method, Summary
+from promptkd.tables.summaries import Method, Summary
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ class Papers:
         """The published number that compares to a summary, None where there is none; remembered for the notes."""
         if not self._compare or summary.mean(metric) is None or method.pool:
             return None
-        datasets = summary.datasets if isinstance(summary, Average) else [dataset]
-        number = published.find(method, datasets, metric, summary.settings)
+        number = published.beside(method, summary, dataset, metric)
         if number:
             self._used.append(number)
             self._students |= method.trainer == "PromptKD" and method.selection == "last epoch"

@@ -83,6 +83,29 @@ def test_two_attacks_are_two_lines(output: Path):
     assert "16 shots, pgd10</li>" in text and "16 shots, aa</li>" in text and "Corrupted images" not in text
 
 
+def test_seeds_that_were_attacked_differently_are_lines_of_their_own(tmp_path: Path):
+    """And a radius of many decimals is a point of its line."""
+    for seed, start, value in ((1, "zero", 60.0), (2, "random", 90.0), (3, "zero", 40.0)):
+        found = attacked(value, value) | {"attack": {"step": "eps/4", "start": start}}
+        for values in found["groups"].values():
+            values["pgd10_eps0.00123457"] = value - 5
+        write(tmp_path / "output" / str(seed), result("CoOp", seed=seed, robustness=found))
+    tips = re.findall(r"<title>CoOp ViT-B/16, 16 shots, ([^<]*)</title>", page(tmp_path / "output"))
+    assert [tip for tip in tips if tip.startswith("zero start, 0.0012")] == [
+        "zero start, 0.00123457: 45.00 ± 14.14"
+    ] * 3
+    assert [tip for tip in tips if ", 0: " in tip] == ["zero start, 0: 50.00 ± 14.14", "random start, 0: 90.00"] * 3
+
+
+def test_corruptions_of_other_severities_are_lines_of_their_own(output: Path):
+    other = corrupted(90.0, 90.0) | {"severities": [2, 5]}
+    write(output / "src3", result("PromptSRC", seed=3, corruptions=other))
+    section = page(output).partition("<h2>Corrupted images")[2]
+    assert "PromptSRC ViT-B/16, 16 shots, severities 1, 5</li>" in section
+    assert "severities 2, 5, 2: 36.25" in section and "severities 1, 5, 0: 48.00 ± 0.00" in section
+    assert ">PromptSRC ViT-B/16, 16 shots, severities 2, 5</th>" in section  # of the table by kind
+
+
 def test_corruptions_stand_by_severity_and_kind(output: Path):
     text = page(output)
     section = text[text.index("<h2>Corrupted images") :]

@@ -14,7 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from promptkd.tables.summaries import ALL, NOTHING, Method
+from promptkd.results.measured import IMAGES, way_of
+from promptkd.results.record import RunRecord
+from promptkd.tables.summaries import ALL, NOTHING, Average, Method, Summary
 
 PATH = Path(__file__).with_name("results.csv")
 DOMAINNET = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
@@ -51,6 +53,14 @@ UNSUPERVISED = (
     ("TFUPT", "last epoch", _TFUPT, "TFUP-T (last epoch, log)"),
     ("TFUPT", "best epoch on the TEST images", _TFUPT, "TFUP-T"),
 )
+# FAP's tables (arXiv 2403.14774, section 4.1): 10 epochs, 5 from ImageNet; its options, and those of its AdvVLP.
+_ATTACK = {"EPS": (1.0,), "ALPHA": (1.0,), "STEPS": (2,)}
+_ADVERSARIAL: Mapping[str, Mapping[str, tuple[float | None, ...]]] = {
+    "FAP": _ATTACK | {"WEIGHT": (1.5,), "N_CTX": (2, None), "PROMPT_DEPTH": (9, None)},
+    "AdvIVLP": _ATTACK | {"CLEAN_SHARE": (0.0,)},
+}
+_ADVERSARIAL_EPOCHS = {"cross": 5}
+STEP = "1/255"  # of the PGD that measures accuracy in tables
 # The teacher of the published KDPL tables.
 _KDPL_TEACHER = "ZeroshotCLIP ViT-H-14-quickgelu:dfn5b"
 # The teacher of the published PromptKD tables, which name none: trained here, or their released checkpoint.
@@ -67,8 +77,18 @@ class Published:
     source: str
 
 
+def beside(method: Method, summary: Summary, dataset: str, metric: str) -> Published | None:
+    """The number that a summary of a data set, or an average, compares to; see `find`."""
+    datasets = summary.datasets if isinstance(summary, Average) else [dataset]
+    return find(method, datasets, metric, summary.settings, [run.record for run in summary.runs])
+
+
 def find(
-    method: Method, datasets: Iterable[str], metric: str, settings: Mapping[str, Any] | None = None
+    method: Method,
+    datasets: Iterable[str],
+    metric: str,
+    settings: Mapping[str, Any] | None = None,
+    records: Iterable[RunRecord] = (),
 ) -> Published | None:
     """The number that a row of ours compares to: same method, CLIP, setting, shots and way to learn.
 
@@ -76,7 +96,10 @@ def find(
         method: the row.
         datasets: one data set, or all of the row for their average, which must be those of the paper's average.
         metric: "base", "new", "hm" or "all"; under attack "base/pgd100_eps1", ...
-        settings: of all runs of the row; methods without labels are compared only where theirs are the published ones.
+        settings: of all runs of the row; methods without labels, and those that withstand attacks, are compared only
+            where theirs are the published ones.
+        records: of all runs of the row; what was measured on attacked images is compared only where each did that as
+            published, see `_as_published`.
     """
     datasets = frozenset(datasets)
     if len(datasets) == 1:
@@ -90,7 +113,7 @@ def find(
         return None
     if method.trainer.endswith("_KDPL") and method.teacher != _KDPL_TEACHER:
         return None
-    if method.trainer == "FAP" and (settings or {}).get("TRAINER.FAP.EPS") != 1.0:
+    if "/" in metric and not _as_published(metric, records):
         return None
     called = _name(method, settings or {})
     key = (called, method.backbone, method.protocol, name, _metric(metric))
@@ -99,6 +122,21 @@ def find(
         if number:
             return number
     return None
+
+
+def _as_published(metric: str, records: Iterable[RunRecord]) -> bool:
+    """Whether runs measured a number under attack as the tables: all test images, and steps of PGD of 1/255.
+
+    So is the accuracy on the same images without attack compared where these are all test images, and not a sample.
+    """
+    group, _, name = metric.partition("/")
+    known = [record for record in records if metric in record.under_attack]
+    for one in ("base", "new") if group == "hm" else (group,):
+        for record in known:
+            way, images = way_of(record, f"{one}/{name}"), record.measures.get(one, {}).get(IMAGES)
+            if way.get(IMAGES) != str(images) or way.get("step", STEP) != STEP:
+                return False
+    return bool(known)
 
 
 def _metric(name: str) -> str:
@@ -119,9 +157,24 @@ def _name(method: Method, settings: Mapping[str, Any]) -> str:
             if same and texts and all(settings.get(key) in values for key, values in wanted.items()):
                 return name
         return ""
+    if method.trainer in _ADVERSARIAL:
+        return _adversarial(method, settings)
     if (method.trainer, method.backbone) == ("PromptSRC", "ViT-L/14"):
         return "PromptSRC teacher"
     return METHODS.get(method.trainer, method.trainer.replace("_KDPL", "+KDPL"))
+
+
+def _adversarial(method: Method, settings: Mapping[str, Any]) -> str:
+    """As `_name`, of a row of FAP's tables; its AdvVLP is our AdvIVLP, of ViT-B/32 and 16 shots."""
+    options = {
+        f"TRAINER.{method.trainer.upper()}.{key}": values for key, values in _ADVERSARIAL[method.trainer].items()
+    }
+    epochs = settings.get("OPTIM.MAX_EPOCH") == _ADVERSARIAL_EPOCHS.get(method.protocol, 10)
+    if not epochs or not all(settings.get(key) in values for key, values in options.items()):
+        return ""
+    if method.trainer == "AdvIVLP":
+        return "AdvVLP" if (method.backbone, method.shots) == ("ViT-B/32", 16) else ""
+    return method.trainer
 
 
 @lru_cache(maxsize=1)

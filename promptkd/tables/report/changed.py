@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from promptkd.pages import charts
 from promptkd.pages.pictures import thumbnail
+from promptkd.results.measured import ATTACK, CORRUPTIONS
 from promptkd.results.record import CORRUPTED
 from promptkd.results.search import Run
 from promptkd.tables.attacked import attacks_of, kinds_of, radius, severities_of
 from promptkd.tables.summaries import METRICS, Method, Summaries, Summary
+from promptkd.tables.ways import differences, parts_of
 
 GROUPS = ("hm", "base", "new", "all")
 PICTURE_SIDE = 480  # pixels of the longer side of a picture: three images in a row
@@ -32,17 +34,22 @@ def changed_figures(summaries: Summaries) -> str:
 
 def _over_radius(summaries: Mapping[Method, Summary], title: str) -> str:
     """A chart for each class group: a line for each method and attack, from its accuracy without attack on."""
-    attacks = {method: _attacks(summary) for method, summary in summaries.items()}
-    several = len({attack for some in attacks.values() for attack in some}) > 1
+    drawn = [
+        (method.described, attack, _with(part, radii.values()), {0.0: "clean"} | radii)
+        for method, summary in summaries.items()
+        for part in summary.alike(ATTACK)
+        for attack, radii in _attacks(part).items()
+    ]
+    several = len({attack for _, attack, *_ in drawn}) > 1
+    told = _told_apart([(part, at.values()) for *_, part, at in drawn])
+    curves = [
+        (_joined(method, attack if several else "", words), part, at)
+        for (method, attack, part, at), words in zip(drawn, told, strict=True)
+    ]
 
     def lines(group: str) -> list[charts.Line]:
-        drawn = []
-        for method, summary in summaries.items():
-            for attack, radii in attacks[method].items():
-                at = {eps: f"{group}/{name}" for eps, name in ({0.0: "clean"} | radii).items()}
-                name = f"{method.described}, {attack}" if several else method.described
-                drawn += _line(name, summary, at)
-        return drawn
+        found = [_line(name, part, {eps: f"{group}/{one}" for eps, one in at.items()}) for name, part, at in curves]
+        return [line for some in found for line in some]
 
     note = "Accuracy (%) over eps in 1/255; at 0: the same images without attack"
     return _section(f"Under attack: {title}", note, lines)
@@ -57,15 +64,37 @@ def _attacks(summary: Summary) -> dict[str, dict[float, str]]:
     return found
 
 
+def _with(summary: Summary, names: Collection[str]) -> Summary:
+    """The runs that have any of some measures."""
+    wanted = set(names)
+    return Summary([run for run in summary.runs if wanted & {one.partition("/")[2] for one in run.record.under_attack}])
+
+
+def _joined(*words: str) -> str:
+    return ", ".join(filter(None, words))
+
+
+def _told_apart(measured: Sequence[tuple[Summary, Collection[str]]]) -> list[str]:
+    """For each summary, of the measures that are named, the words of how they were measured, where others were not."""
+    ways = []
+    for summary, names in measured:
+        each = [[(summary, f"{group}/{name}") for name in names] for group in GROUPS]
+        ways.append(next((parts for parts in map(parts_of, each) if parts), {}))
+    return differences([("", parts) for parts in ways])
+
+
 def _over_severity(summaries: Mapping[Method, Summary], title: str) -> str:
     """A chart for each class group: means over the kinds of corruptions, and by kind a table of all methods."""
-    measured = {method: summary for method, summary in summaries.items() if severities_of(summary)}
+    parts = [(method, part) for method, one in summaries.items() for part in one.alike(CORRUPTIONS)]
+    parts = [(method, part) for method, part in parts if severities_of(part)]
+    told = _told_apart([(part, [CORRUPTED]) for _, part in parts])
+    measured = {_joined(method.described, words): part for (method, part), words in zip(parts, told, strict=True)}
 
     def lines(group: str) -> list[charts.Line]:
         drawn = []
-        for method, summary in measured.items():
+        for name, summary in measured.items():
             at = {float(one): f"{group}/{CORRUPTED}/{one}" for one in (0, *severities_of(summary))}
-            drawn += _line(method.described, summary, at)
+            drawn += _line(name, summary, at)
         return drawn
 
     note = "Accuracy (%) over the severity, mean of the kinds; at 0: the same images as they are"
@@ -73,14 +102,11 @@ def _over_severity(summaries: Mapping[Method, Summary], title: str) -> str:
     return charted + (_by_kind(measured, title) if charted else "")
 
 
-def _by_kind(measured: Mapping[Method, Summary], title: str) -> str:
+def _by_kind(measured: Mapping[str, Summary], title: str) -> str:
     """A row for each method, a column for each kind; of the harmonic mean, or of what else sums up."""
     kinds = list(dict.fromkeys(kind for summary in measured.values() for kind in kinds_of(summary)))
     tables = {
-        group: {
-            method.described: [one.mean(f"{group}/{CORRUPTED}/{kind}") for kind in kinds]
-            for method, one in measured.items()
-        }
+        group: {name: [one.mean(f"{group}/{CORRUPTED}/{kind}") for kind in kinds] for name, one in measured.items()}
         for group in GROUPS
     }
     known = [one for one, rows in tables.items() if any(value is not None for row in rows.values() for value in row)]
@@ -88,7 +114,7 @@ def _by_kind(measured: Mapping[Method, Summary], title: str) -> str:
         return ""
     group = known[0]
     drawn = heat(kinds, tables[group], upright=True)
-    words = escape(f"{title} {' '.join(method.described for method in measured)}".lower())
+    words = escape(f"{title} {' '.join(measured)}".lower())
     caption = f"{METRICS[group]} (%) by kind, mean of the severities and seeds"
     return f'<figure data-f="{words}"><figcaption>{escape(caption)}</figcaption>{drawn}</figure>'
 

@@ -59,7 +59,7 @@ def _bars(summaries: Mapping[Method, Summary], name: str, label: str) -> str:
 
 
 def _published(method: Method, summary: Summary, name: str, metric: str) -> float | None:
-    number = published.find(method, summary.datasets if isinstance(summary, Average) else [name], metric)
+    number = published.beside(method, summary, name, metric)
     return number.value if number else None
 
 
