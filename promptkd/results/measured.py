@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from promptkd.results import kept
 from promptkd.results.record import CONFIDENCE, CORRUPTED, RunRecord
 from promptkd.texts import clipped, one_line
 
 ATTACK, CORRUPTIONS, OTHER_DATA = "attack", "corruptions", "other data"
 FAMILIES = (ATTACK, CORRUPTIONS, OTHER_DATA)  # what a run may measure beside its metrics, each by itself
-OUTSIDE = "auroc_other_data"
-ADDED = ("robustness", "corruptions", "temperature", "other_data")  # fields of a record that may be measured later
 IMAGES = "images"  # the part of a way that may differ between data sets
 UNKNOWN = "unknown"  # to a record of before
 Way = dict[str, str]
@@ -28,7 +27,7 @@ def family_of(name: str) -> str:
         name: without its class group: "pgd10_eps1", "clean", "corrupted/fog"; "" of accuracy.
     """
     if name in ("", *CONFIDENCE):
-        return OTHER_DATA if name == OUTSIDE else ""
+        return OTHER_DATA if name == kept.OTHER_DATA else ""
     return CORRUPTIONS if name.partition("/")[0] == CORRUPTED else ATTACK
 
 
@@ -52,8 +51,8 @@ def way_of(record: RunRecord, metric: str) -> Way:
 
 
 def added_to(record: RunRecord) -> list[str]:
-    """The fields of ADDED that a record has."""
-    return [name for name in ADDED if getattr(record, name)]
+    """The fields of `kept.FIELDS` that a record has."""
+    return [name for name in kept.FIELDS if getattr(record, name)]
 
 
 def _attack(record: RunRecord, group: str, name: str) -> Way:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from promptkd.results.measured import FAMILIES, OUTSIDE, family_of
+from promptkd.results import kept
+from promptkd.results.measured import FAMILIES, family_of
 from promptkd.results.record import CONFIDENCE, CORRUPTED
 from promptkd.tables.summaries import METRICS, Method, Summaries, Summary
 from promptkd.tables.table import Papers, Percentage, Table, TableCell
@@ -107,7 +108,7 @@ class _Line:
     def counts(self, columns: Iterable[str]) -> bool:
         """Whether it has a number of attacked or corrupted images, or as a further line of a row another one."""
         told = [name for name in columns if self.mean(name) is not None]
-        return any(name not in CONFIDENCE or (name == OUTSIDE and "" not in self.families) for name in told)
+        return any(name not in CONFIDENCE or (name == kept.OTHER_DATA and "" not in self.families) for name in told)
 
 
 def _lines(rows: Summaries) -> list[_Line]:

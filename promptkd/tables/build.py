@@ -20,7 +20,7 @@ from promptkd.tables.summaries import (
 from promptkd.tables.table import Papers, Percentage, Table, TableCell, missing
 
 AVERAGE = "average"
-TEXT_HEADERS = ("method", "data set", "shots")  # the columns that say what a row is
+TEXT_HEADERS = ("method", "data set", "shots", "measured", "learned", "group")  # the columns that say what a row is
 
 
 def build(summaries: Summaries, compare: bool = True, overview: bool = False) -> list[Table]:

@@ -69,6 +69,7 @@ def test_different_attacks_share_no_mean(tmp_path: Path):
         ["step 0.01/255, random start, 6 images attacked", 100.0, 50.0, "1 of 3"],
     ]
     assert any("share no mean" in note for note in made.notes)
+    assert "{llllrrr}" in text_of(*collect([str(tmp_path)]), "latex", compare=False)
 
 
 def test_one_attack_is_one_row_that_says_which(tmp_path: Path):
@@ -217,6 +218,7 @@ def papers(root: Path, *names: str, **entries: Any) -> list[str]:
 def test_published_numbers_beside_the_published_attack_on_all_images(tmp_path: Path):
     found = papers(tmp_path / "a", "clean", "pgd100_eps1", trainer="FAP", settings=FAP, robustness=WHOLE)
     assert found == ["87.70", "51.80", "32.80", "13.40"]
+    assert not [row for row in table(tmp_path / "a", compare=False).rows if str(row[0]).strip() == "paper"]
     adv = papers(tmp_path / "b", "pgd100_eps1", trainer="AdvIVLP", settings=ADVIVLP, robustness=WHOLE)
     assert adv == [_published("AdvVLP", "base_pgd100"), _published("AdvVLP", "new_pgd100")]
 
