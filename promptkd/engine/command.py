@@ -228,7 +228,7 @@ def _run(cfg: CfgNode, build_only: bool) -> float | None:
     if distributed.is_main() and not cfg.EVAL_ONLY:
         take_directory(cfg.OUTPUT_DIR, cfg)  # not before: a mistake that building finds leaves the directory free
     if cfg.EVAL_ONLY:
-        trainer.load_model(cfg.MODEL_DIR, epoch=cfg.LOAD_EPOCH if cfg.LOAD_EPOCH >= 0 else None)
+        load_evaluated(trainer, cfg)
         return trainer.test()
     trainer.train()
     return getattr(trainer, "final_accuracy", None)
@@ -253,6 +253,14 @@ def built(cfg: CfgNode) -> Any:
         torch.multiprocessing.set_sharing_strategy("file_system")  # the other one has an open file for each tensor
     with distributed.main_first():
         return build_trainer(cfg)
+
+
+def load_evaluated(trainer: Any, cfg: CfgNode) -> None:
+    """Gives a trainer what the run in MODEL_DIR learned: of LOAD_EPOCH where given, else of the best or last epoch.
+
+    Raises what its `load_model` raises where nothing is there, or does not fit.
+    """
+    trainer.load_model(cfg.MODEL_DIR, epoch=cfg.LOAD_EPOCH if cfg.LOAD_EPOCH >= 0 else None)
 
 
 def is_prompt_trainer(kind: type) -> bool:

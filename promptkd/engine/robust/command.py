@@ -154,7 +154,7 @@ def trainer_of(args: argparse.Namespace, run: Path, before: RunRecord) -> Any:
     if not command.is_prompt_trainer(type(trainer)):
         raise ValueError(f"{cfg.TRAINER.NAME} was written for upstream: it is none of those that can be attacked here")
     check_same_data(run, before, trainer.task)
-    trainer.load_model(cfg.MODEL_DIR, epoch=cfg.LOAD_EPOCH if cfg.LOAD_EPOCH >= 0 else None)
+    command.load_evaluated(trainer, cfg)
     return trainer
 
 
